@@ -1,0 +1,23 @@
+//! The seam through which messages are counted that never reach the store.
+
+use crate::{RejectKind, Route};
+
+/// The conservation ledger, as bridges and the Account layer see it.
+///
+/// Per bridge: `received = accepted + duplicate + filtered + rejected(kind) + returned(kind) + interrupted + in flight`.
+/// `received` and `returned` are counted by the bridge, `refused` and `filtered` by Account, `accepted` and
+/// `duplicate` by the store in the atomic batch that stores them: independent counters, so that a gap shows.
+/// What is counted here rides with the next group commit. Implementations must not block.
+pub trait Ledger: Send + Sync {
+    /// The bridge decoded `messages` messages, each counted once however often it is offered.
+    fn received(&self, bridge: &str, messages: u64);
+
+    /// A message met a Final refusal.
+    fn refused(&self, bridge: &str, route: Option<&Route>, kind: RejectKind);
+
+    /// A message was acked without being stored.
+    fn filtered(&self, bridge: &str, route: &Route);
+
+    /// The bridge gave a message back to its peer, which keeps it: it was under Retry for too long, or at drain.
+    fn returned(&self, bridge: &str, kind: RejectKind);
+}

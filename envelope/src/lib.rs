@@ -1,0 +1,41 @@
+//! The nouns of OpenMesh Gateway and the seams between its parts.
+//!
+//! Everything that two crates must agree on is here and nothing else: the messages of each stage of the pipeline
+//! ([`Inbound`], [`Mapped`], [`Admitted`], [`Delivery`], [`Outbound`]), the [`Envelope`] they carry, what is said of
+//! them ([`Verdict`], [`Receipt`], [`Rejection`]) and the services they travel through ([`Ingress`], [`Store`],
+//! [`Sink`], [`Outlet`]). It depends on no other crate of the workspace and does no I/O.
+
+mod admitted;
+mod batch;
+pub mod cloudevents;
+mod data;
+mod id;
+pub mod json;
+mod ledger;
+mod message;
+mod rejection;
+mod seams;
+mod time;
+mod topic;
+mod trace;
+mod verdict;
+
+pub use admitted::Admitted;
+pub use batch::Batch;
+pub use data::Data;
+pub use id::{EnvelopeId, Identity, IdentityParts};
+pub use json::Json;
+pub use ledger::Ledger;
+pub use message::{
+    AckPoint, Conversation, Delivery, Envelope, Group, Headers, InLane, Inbound, Lane, MAX_GROUP, Mapped, Origin,
+    Outbound, Outgoing, Position, Principal, Route,
+};
+pub use rejection::{Disposition, RejectKind, Rejection};
+pub use seams::{
+    Authenticator, Credentials, Deliveries, EgressMapper, Ingress, MapResult, Mapper, Outlet, Settlement, Sink, Start,
+    Store, Subscribe,
+};
+pub use time::Timestamp;
+pub use topic::{Filter, FilterTrie, Topic, TopicError};
+pub use trace::TraceContext;
+pub use verdict::{Admission, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};

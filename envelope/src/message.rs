@@ -1,0 +1,301 @@
+//! A message at each stage of the pipeline, and the envelope it carries.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+
+use crate::{Data, EnvelopeId, Identity, Timestamp, Topic, TraceContext};
+
+/// What a protocol keeps in order: an MQTT client, a Kafka partition, an AMQP channel, a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lane(pub u64);
+
+/// The protocol's headers, in order; names in lower case.
+pub type Headers = Arc<[(String, Bytes)]>;
+
+/// One mapping file at one version. Cheap to clone; a ledger key by its name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Route(Arc<RouteName>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RouteName {
+    name: Box<str>,
+    version: Box<str>,
+}
+
+/// Who sends or receives, as authentication established it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// Unique within the domain.
+    pub id: Arc<str>,
+    /// The domain that vouches for it.
+    pub domain: Arc<str>,
+    /// Sorted.
+    pub roles: Vec<Arc<str>>,
+    /// Where it is, as a jurisdiction label, if known.
+    pub jurisdiction: Option<Arc<str>>,
+    /// 0 (none) to 100 (full).
+    pub trust: u8,
+    /// When its credentials end.
+    pub expires: Option<Timestamp>,
+}
+
+/// A message as its protocol brought it.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// The bridge's name in the config.
+    pub bridge: Arc<str>,
+    /// The protocol's own address: `POST /telemetry/7`, an MQTT topic, ...
+    pub address: Arc<str>,
+    /// The protocol's headers.
+    pub headers: Headers,
+    /// Never copied from here to the backbone.
+    pub payload: Bytes,
+    /// What it is kept in order with.
+    pub lane: Lane,
+    /// The protocol's name for it, or a fresh one.
+    pub identity: Identity,
+    /// Who sent it.
+    pub principal: Arc<Principal>,
+    /// Where it came from, if there is a network peer.
+    pub peer: Option<IpAddr>,
+    /// The sender's trace context, if it came with a valid one.
+    pub trace: Option<TraceContext>,
+    /// When it was decoded.
+    pub received_at: SystemTime,
+}
+
+/// A CloudEvent with the mesh's extensions. Absent attributes are `None` or empty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// Stable over a sender's retries.
+    pub id: EnvelopeId,
+    /// `mesh://<domain>/<bridge>/<principal>`.
+    pub source: Arc<str>,
+    /// `market/rfp@v1.0.0`, or `mesh/opaque@v1.0.0` without a schema.
+    pub kind: Arc<str>,
+    /// The topic.
+    pub subject: Topic,
+    /// When the gateway decoded the message.
+    pub time: Timestamp,
+    /// After it nobody is handed the envelope.
+    pub expirytime: Option<Timestamp>,
+    /// RFC 2046; `None` where the data's format is unknown.
+    pub datacontenttype: Option<Arc<str>>,
+    /// `mesh://<domain>/schemas/market/rfp@v1.0.0`.
+    pub dataschema: Option<Arc<str>>,
+    /// What it is about.
+    pub data: Data,
+    /// FIPA's word for what the sender means by it: `inform`, `request`, ...
+    pub performative: Option<Arc<str>>,
+    /// Envelopes with the same key stay in order.
+    pub partitionkey: Option<Arc<str>>,
+    /// Jurisdictions that may hold or carry it.
+    pub residency: Vec<Arc<str>>,
+    /// Sensitivity.
+    pub classification: Option<Arc<str>>,
+    /// Domains passed, oldest first; bounded.
+    pub hops: Vec<Arc<str>>,
+    /// W3C trace context.
+    pub trace: Option<TraceContext>,
+    /// Part of a conversation, where it is.
+    pub conversation: Option<Box<Conversation>>,
+    /// What the sender's own CloudEvent said, where it was one.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// The parameters of a conversation (FIPA ACL).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conversation {
+    /// Protocol URI with its version.
+    pub protocol: Option<Arc<str>>,
+    /// Conversation id.
+    pub id: Option<Arc<str>>,
+    /// The id this answers.
+    pub inreplyto: Option<Arc<str>>,
+    /// The topic answers go to.
+    pub replyto: Option<Arc<str>>,
+    /// Answers after it are late.
+    pub replyby: Option<Timestamp>,
+    /// Agents whose inboxes it is for; empty = the topic's subscribers.
+    pub recipients: Vec<Arc<str>>,
+}
+
+/// The sender's own CloudEvents id and source: used for dedup, never for identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// `originid`.
+    pub id: Option<Arc<str>>,
+    /// `originsource`.
+    pub source: Option<Arc<str>>,
+}
+
+/// When the sender hears yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AckPoint {
+    /// Policy passed; may be lost in a crash.
+    Received,
+    /// On this gateway's disk, or acked by JetStream.
+    Durable,
+    /// An egress peer took it, in its own terms.
+    Delivered,
+    /// An addressed agent acked or replied.
+    Consumer,
+}
+
+/// What MAPPING makes of one inbound.
+#[derive(Debug, Clone)]
+pub struct Mapped {
+    /// The mapping that took it.
+    pub route: Route,
+    /// When its sender hears yes.
+    pub ack: AckPoint,
+    /// The bridge it came through.
+    pub bridge: Arc<str>,
+    /// What it is kept in order with.
+    pub lane: Lane,
+    /// Who sent it.
+    pub principal: Arc<Principal>,
+    /// The protocol's name for it.
+    pub identity: Identity,
+    /// What is stored.
+    pub group: Group,
+}
+
+/// 1 to [`MAX_GROUP`] envelopes that are stored together or not at all, with one verdict.
+#[derive(Debug, Clone)]
+pub enum Group {
+    /// The common case, without a vector.
+    One(Envelope),
+    /// What `each` makes; never empty, all with the same UUID in their ids.
+    Many(Vec<Envelope>),
+}
+
+/// The most envelopes of one group.
+pub const MAX_GROUP: usize = 1_000;
+
+/// Where an envelope is stored. Opaque; comparable only within a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(pub Bytes);
+
+/// An envelope on its way out, until it is settled.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What `settle` takes.
+    pub position: Position,
+    /// It may have been handed out before.
+    pub redelivered: bool,
+    /// The envelope.
+    pub envelope: Envelope,
+    /// What it is kept in order with.
+    pub lane: Lane,
+}
+
+/// A delivery and the principal who is about to get it: what egress policy decides on.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Who is about to get it.
+    pub to: Arc<Principal>,
+    /// What.
+    pub delivery: Delivery,
+}
+
+/// A message as a protocol is to send it.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// The protocol's own address.
+    pub address: Arc<str>,
+    /// The protocol's headers.
+    pub headers: Headers,
+    /// What is sent.
+    pub payload: Bytes,
+    /// What it is kept in order with.
+    pub lane: Lane,
+}
+
+/// Has a lane.
+pub trait InLane {
+    /// What it is kept in order with.
+    fn lane(&self) -> Lane;
+}
+
+// === impl Route ===
+
+impl Route {
+    /// `name` is the mapping's, `version` changes with its content.
+    pub fn new(name: &str, version: &str) -> Self {
+        Self(Arc::new(RouteName { name: name.into(), version: version.into() }))
+    }
+
+    /// The mapping's name: the ledger key and metric label.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Changes with the mapping's content.
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name(), self.version())
+    }
+}
+
+// === impl Principal ===
+
+impl Principal {
+    /// The principal that anonymous peers get where the policy lets them in: no role, no trust, never expires.
+    pub fn anonymous(domain: &str) -> Self {
+        Self {
+            id: "anonymous".into(),
+            domain: domain.into(),
+            roles: Vec::new(),
+            jurisdiction: None,
+            trust: 0,
+            expires: None,
+        }
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// The envelopes, in order; at least one.
+    pub fn as_slice(&self) -> &[Envelope] {
+        match self {
+            Self::One(envelope) => std::slice::from_ref(envelope),
+            Self::Many(envelopes) => envelopes,
+        }
+    }
+
+    /// The envelopes, in order; at least one.
+    pub fn as_mut_slice(&mut self) -> &mut [Envelope] {
+        match self {
+            Self::One(envelope) => std::slice::from_mut(envelope),
+            Self::Many(envelopes) => envelopes,
+        }
+    }
+}
+
+// === impl InLane ===
+
+impl InLane for Inbound {
+    fn lane(&self) -> Lane {
+        self.lane
+    }
+}
+
+impl InLane for Mapped {
+    fn lane(&self) -> Lane {
+        self.lane
+    }
+}
+
+impl InLane for Outgoing {
+    fn lane(&self) -> Lane {
+        self.delivery.lane
+    }
+}

@@ -1,0 +1,133 @@
+//! The seams between the crates, handed out by the gateway.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tower::util::BoxCloneSyncService;
+
+use crate::{
+    Admission, Admitted, Batch, Delivery, Filter, Inbound, Mapped, Outbound, Position, Principal, RejectKind,
+    Rejection, Route, Taken, Verdicts,
+};
+
+/// Protocol to mesh: the whole ingress stack. One verdict a message, in the batch's order.
+pub type Ingress = BoxCloneSyncService<Batch<Inbound>, Verdicts<Admission>, Rejection>;
+/// Mesh to protocol: what a bridge sends.
+pub type Sink = BoxCloneSyncService<Batch<Outbound>, Verdicts<Taken>, Rejection>;
+/// What ends the ingress stack: the backbone behind its boundary.
+pub type Store = BoxCloneSyncService<Batch<Admitted>, Verdicts<Admission>, Rejection>;
+
+/// Where a subscription begins. A durable one that exists already resumes instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With what is stored from now on.
+    New,
+    /// With the oldest envelope still stored.
+    Earliest,
+    /// With the one after this position.
+    After(Position),
+}
+
+/// What a subscriber asks for.
+#[derive(Debug, Clone)]
+pub struct Subscribe {
+    /// At least one; an envelope that several match is delivered once.
+    pub filters: Vec<Filter>,
+    /// Where to begin.
+    pub start: Start,
+    /// The name under which the position is kept over disconnects and restarts. One consumer at a time: the
+    /// newest takes over, the one before it gets [`RejectKind::Conflict`].
+    pub durable: Option<Arc<str>>,
+    /// The most deliveries that may be unsettled at a time.
+    pub credit: u32,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The peer took it, in its own terms.
+    Delivered,
+    /// To be delivered again, not before `after` has passed.
+    Again {
+        /// Zero for at once.
+        after: Duration,
+    },
+    /// Egress policy refused it for good.
+    Refused(RejectKind),
+    /// It can't be delivered.
+    DeadLettered(RejectKind),
+}
+
+/// The mesh as a connected peer may read it: every delivery has passed egress policy for the principal.
+pub trait Outlet: Send + Sync {
+    /// Opens a subscription. Refused if policy does not let the principal read a filter.
+    fn open(
+        &self,
+        principal: Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+}
+
+/// An open subscription. At most `credit` deliveries are unsettled at any time; settling gives credit back.
+/// Dropping it leaves a durable one where it was settled, and what was handed out unsettled is delivered again.
+pub trait Deliveries: Send {
+    /// Waits for deliveries, in order of storage but for redeliveries; pending while there is no credit.
+    /// Cancel safe: dropping the future loses nothing. An error ends the subscription.
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch<Delivery>, Rejection>>;
+
+    /// Settles deliveries; once it answers, what was settled is durable. Unknown or settled positions are ignored.
+    fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>>;
+
+    /// Raises the credit.
+    fn grant(&mut self, more: u32);
+}
+
+/// What a peer proves itself with. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing.
+    None,
+    /// The value of an HTTP `Authorization` header.
+    Authorization(Bytes),
+}
+
+/// Credentials to principal; used by every listener.
+pub trait Authenticator: Send + Sync {
+    /// Refuses with [`RejectKind::Unauthenticated`].
+    fn verify(&self, credentials: Credentials) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>>;
+}
+
+/// Inbound to envelopes, by the mapping files of one epoch. Pure.
+pub trait Mapper: Send + Sync {
+    /// An inbound is taken by exactly one file.
+    fn map(&self, inbound: Inbound) -> MapResult;
+}
+
+/// What MAPPING says of one inbound.
+#[derive(Debug)]
+pub enum MapResult {
+    /// It became envelopes.
+    Mapped(Mapped),
+    /// To be acked without being stored.
+    Filtered(Route),
+    /// Refused, by the file that takes it if one does.
+    Refused(Option<Route>, Rejection),
+}
+
+/// Delivery to what a bridge sends, by the egress mapping files of one epoch. Pure.
+pub trait EgressMapper: Send + Sync {
+    /// `None`: nothing is to be sent.
+    fn map(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection>;
+}
+
+// === impl Credentials ===
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Authorization(_) => f.write_str("Authorization(***)"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What is said of each message of a batch.
+
+use crate::{EnvelopeId, Position, Rejection, Route};
+
+/// One message's answer. `T` is [`Admission`] at ingress, [`Taken`] from a sink, the delivery itself at the outlet.
+#[derive(Debug, Clone)]
+pub struct Verdict<T> {
+    /// The mapping that took the message, where one did.
+    pub route: Option<Route>,
+    /// Yes with what follows from it, or why not.
+    pub answer: Result<T, Rejection>,
+}
+
+/// One verdict a message, in the order of the batch.
+pub type Verdicts<T> = Vec<Verdict<T>>;
+
+/// A yes at ingress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// The route's ack point is reached, or will be when the receipt's ticket settles.
+    Stored(Receipt),
+    /// `drop: true`, a loop, or `each` over nothing: acked, counted, nothing stored.
+    Filtered,
+}
+
+/// What the sender is told of a stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The id of the envelope (of a group: its first).
+    pub id: EnvelopeId,
+    /// Where it is stored, if it is already.
+    pub position: Option<Position>,
+    /// It was stored before: this is the original's receipt.
+    pub duplicate: bool,
+    /// Whether the ack point is reached.
+    pub settled: Settled,
+}
+
+/// Whether the route's ack point is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is.
+    Now,
+    /// It will be: the source awaits the ticket outside the stack.
+    Later(Ticket),
+}
+
+/// A promise to say when an ack point beyond `durable` is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// A sink's peer took the message, in its own terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken;
+
+// === impl Verdict ===
+
+impl<T> Verdict<T> {
+    /// A yes; MAPPING stamps the route.
+    pub fn yes(answer: T) -> Self {
+        Self { route: None, answer: Ok(answer) }
+    }
+
+    /// A no; MAPPING stamps the route.
+    pub fn no(rejection: Rejection) -> Self {
+        Self { route: None, answer: Err(rejection) }
+    }
+}
