@@ -1,0 +1,41 @@
+# The two commands: `make run` and `make test`. Each installs first what it needs on Debian; elsewhere it says what.
+.PHONY: run test lint doc config-check deny fuzz
+
+CONFIG ?= config/gateway.yaml
+CARGO ?= cargo
+FUZZ_SECONDS ?= 20
+
+# Builds the gateway and starts it in the foreground; ctrl-c drains it.
+run:
+	@scripts/install-build
+	$(CARGO) run --release --locked --package gateway --bin openmesh -- run --config $(CONFIG)
+
+# Everything that has to hold; `.ci/run` calls exactly this.
+test:
+	@scripts/install-build
+	@integration/install
+	$(MAKE) lint doc config-check
+	$(CARGO) test --workspace --locked
+	$(MAKE) deny fuzz
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+# The shipped configuration is valid and its mappings do what their own tests say.
+config-check:
+	$(CARGO) run --quiet --locked --package gateway --bin openmesh -- check --config $(CONFIG)
+	$(CARGO) run --quiet --locked --package gateway --bin openmesh -- test --config $(CONFIG)
+
+# Licences, sources and banned crates of every dependency.
+deny:
+	$(CARGO) deny --all-features check licenses bans sources
+
+# Every parser of hostile bytes, for a short while each.
+fuzz:
+	@for target in $$(ls fuzz/fuzz_targets 2>/dev/null | sed -n 's/\.rs$$//p'); do \
+		$(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done

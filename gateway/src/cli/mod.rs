@@ -1,0 +1,124 @@
+//! The command line: `openmesh run | check | test | tail`.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
+
+mod check;
+mod run;
+mod tail;
+mod test;
+
+use std::{
+    ffi::OsString,
+    future::Future,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The gateway at the edge of a network: whatever is said to it becomes a mesh envelope, by a mapping file.
+#[derive(Debug, Parser)]
+#[command(name = "openmesh", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the gateway; SIGTERM or ctrl-c drains it
+    Run(ConfigPath),
+    /// Says everything that is wrong with the configuration, offline
+    Check(ConfigPath),
+    /// Runs the tests in the mapping files, offline
+    Test(test::Test),
+    /// Shows the envelopes of a topic filter as they pass
+    Tail(tail::Tail),
+}
+
+#[derive(Debug, Args)]
+struct ConfigPath {
+    /// The configuration; what it names is relative to its folder
+    #[arg(long, default_value = "config/gateway.yaml")]
+    config: PathBuf,
+}
+
+/// Why a command failed: what is printed, on stderr.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command that `args`, the program's name first, ask for.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(usage) => return answer_usage(&usage),
+    };
+    let mut out = io::stdout();
+    let done = match cli.command {
+        Command::Run(path) => run::run(&path.config, &mut out),
+        Command::Check(path) => check::check(&path.config, &mut out),
+        Command::Test(test) => test.run(&mut out),
+        Command::Tail(tail) => block_on(async { Ok(tail.run(&mut out).await?) }),
+    };
+    match done.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has enough: `openmesh tail ... | head`.
+        Err(failure) if is_broken_pipe(&*failure) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure.to_string()),
+    }
+}
+
+fn answer_usage(usage: &clap::Error) -> ExitCode {
+    match usage.print() {
+        Ok(()) if usage.use_stderr() => ExitCode::from(2),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(failure);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn report(failure: &str) -> ExitCode {
+    // If stderr is gone as well, the exit code has to do.
+    drop(writeln!(io::stderr(), "{failure}"));
+    ExitCode::FAILURE
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_is_where_the_repository_has_it() {
+        let cli = Cli::try_parse_from(["openmesh", "run"]).unwrap();
+        let Command::Run(path) = cli.command else { panic!("not run") };
+        assert_eq!(path.config, PathBuf::from("config/gateway.yaml"));
+    }
+
+    #[test]
+    fn a_filter_with_a_misplaced_wildcard_is_a_usage_error() {
+        let error = Cli::try_parse_from(["openmesh", "tail", "a/#/b"]).unwrap_err();
+        assert!(error.use_stderr());
+        assert!(error.to_string().contains("only at the end"), "{error}");
+    }
+}
