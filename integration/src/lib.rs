@@ -1,1 +1,27 @@
-//! integration
+//! The harness of the end-to-end tests and benchmarks: the built binary as a child process on private loopback ports,
+//! and plain clients of it.
+
+pub mod client;
+pub mod gateway;
+pub mod site;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use client::{Answer, Subscriber};
+pub use gateway::Gateway;
+pub use site::Site;
+
+/// Asks `condition` until it gives a value. Panics with `what` after `within`.
+pub fn eventually<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < within, "after {within:?} still not: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
