@@ -1,0 +1,2 @@
+//! The ingress stack without disk.
+fn main() {}
