@@ -1,1 +1,12 @@
-//! bridges
+//! The bridges: one folder a protocol, all of the same shape.
+//!
+//! A bridge turns what its protocol brings into [`envelope::Inbound`] and answers in its own tongue. It knows no
+//! policy, no mapping and no backbone, only the seams of `envelope` that [`SourceContext`] hands it. The kinds that
+//! exist are listed in [`registry`]; every kind passes [`conformance`].
+
+mod bridge;
+pub mod conformance;
+pub mod http;
+pub mod registry;
+
+pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Source, SourceContext};

@@ -1,0 +1,154 @@
+//! What a bridge is: the types that every protocol's folder implements and the gateway wires.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc};
+
+use envelope::{Authenticator, Ingress, Ledger, Outlet, Sink};
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The seams a source works with, handed out by the gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The bridge's name in the config: a ledger key and metric label.
+    pub bridge: Arc<str>,
+    /// The ingress stack. Clone it for each batch: a refused call keeps its permit until its clone is dropped.
+    pub ingress: Ingress,
+    /// What connected peers subscribe through.
+    pub outlet: Arc<dyn Outlet>,
+    /// Credentials to principal.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Counts what never reaches the store.
+    pub ledger: Arc<dyn Ledger>,
+    /// A permit a byte of a body that is being read or is in flight, over all bridges. The gateway makes it no smaller
+    /// than the largest [`BridgeConfig::max_message_bytes`].
+    pub bytes: Arc<Semaphore>,
+    /// Cancelled when the source is to take nothing new.
+    pub drain: CancellationToken,
+    /// Every task of the bridge; the drain waits for it.
+    pub tasks: TaskTracker,
+}
+
+/// The half of a bridge that brings messages in.
+pub trait Source: Send {
+    /// Claims what [`BridgeConfig::resources`] names, so that "address in use" is found before anything runs. Answers
+    /// with the addresses that it listens on, which are known only now where the config says port 0.
+    fn bind(&mut self) -> BoxFuture<'_, Result<Vec<SocketAddr>, BridgeError>>;
+
+    /// Runs until the drain: afterwards nothing new is taken, and what is in flight settles in the tracker's tasks.
+    /// Binds first if [`Source::bind`] was not called.
+    fn run(self: Box<Self>, cx: SourceContext) -> BoxFuture<'static, Result<(), BridgeError>>;
+}
+
+/// What a config builds.
+pub struct Bridge {
+    /// Protocol to mesh, where the bridge does that.
+    pub source: Option<Box<dyn Source>>,
+    /// Mesh to protocol, where the bridge does that.
+    pub sink: Option<Sink>,
+}
+
+/// What the user writes of a bridge, checked.
+pub trait BridgeConfig: fmt::Debug + Send + Sync {
+    /// Makes the bridge. Neither binds nor connects.
+    fn build(&self, name: &str) -> Bridge;
+
+    /// What it will claim, so that conflicts are found before start.
+    fn resources(&self) -> Vec<Resource>;
+
+    /// What it guarantees its peers.
+    fn delivery(&self) -> Guarantees;
+
+    /// The largest message it takes, in bytes.
+    fn max_message_bytes(&self) -> usize;
+}
+
+/// Something that only one bridge or listener of a host can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+/// What a bridge guarantees its peers: shown by `openmesh check` and tested by [`crate::conformance`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarantees {
+    /// What the protocol keeps in order: the lane.
+    pub ordered_within: &'static str,
+    /// How the sender hears of the ack point.
+    pub ack: &'static str,
+    /// What makes a sender's retry a duplicate instead of a second message.
+    pub identity: &'static str,
+}
+
+/// Why a bridge can't start or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BridgeError {
+    /// The listener's address is taken or not of this host.
+    #[error("can't listen on {address}")]
+    Bind {
+        /// The address of the config.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address is reachable from outside of this host.
+    #[error("refuses to listen on {0}: off loopback only once policy can say who may connect")]
+    OffLoopback(SocketAddr),
+}
+
+// === impl SourceContext ===
+
+impl fmt::Debug for SourceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceContext").field("bridge", &self.bridge).finish_non_exhaustive()
+    }
+}
+
+// === impl Bridge ===
+
+impl fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, sink } = self;
+        f.debug_struct("Bridge").field("source", &source.is_some()).field("sink", &sink.is_some()).finish()
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// Whether both can't be had at once. Port 0 is a free port, so it is in nobody's way.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let (Self::Tcp(a), Self::Tcp(b)) = (self, other);
+        let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() != 0 && a.port() == b.port() && (any || a.ip() == b.ip())
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "TCP {address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(address: &str) -> Resource {
+        Resource::Tcp(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_same_port_conflicts_and_a_free_port_never_does() {
+        assert!(tcp("127.0.0.1:80").conflicts(&tcp("127.0.0.1:80")));
+        assert!(tcp("0.0.0.0:80").conflicts(&tcp("127.0.0.1:80")));
+        assert!(!tcp("127.0.0.2:80").conflicts(&tcp("127.0.0.1:80")));
+        assert!(!tcp("127.0.0.1:81").conflicts(&tcp("127.0.0.1:80")));
+        assert!(!tcp("127.0.0.1:0").conflicts(&tcp("127.0.0.1:0")));
+    }
+}

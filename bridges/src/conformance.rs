@@ -1,0 +1,1 @@
+//! What every bridge has to pass.

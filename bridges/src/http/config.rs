@@ -1,0 +1,264 @@
+//! What the user writes of an HTTP listener, and its bounds.
+
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use yaml::{Fields, Node, Problems};
+
+use super::source::HttpSource;
+use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource};
+
+/// The HTTP bridge: a listener for publishing by request and by WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The listener.
+    pub server: ServerConfig,
+    /// The largest payload of one message, inclusive.
+    pub max_payload_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// `/mesh/v1/ws`.
+    pub websocket: WebSocketConfig,
+}
+
+/// An HTTP/1.1 listener: the bridge's, and the admin API's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen; port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// The largest request head, inclusive.
+    pub max_header_bytes: usize,
+    /// At this number of connections, WebSockets included, no further one is accepted until one closes.
+    pub max_connections: usize,
+    /// How long a request head may take to arrive. Counted from the end of the request before it, so an idle
+    /// connection is closed after it as well.
+    pub header_timeout: Duration,
+    /// How long a peer may leave what was sent to it unread.
+    pub write_timeout: Duration,
+    /// Hosts a request may name, with port, in lower case. `None`: `localhost`, `127.0.0.1` and `[::1]` with the
+    /// listener's port, and the listener's own address.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Origins whose pages may call, such as `https://console.example`, besides the same origin.
+    pub allowed_origins: Vec<String>,
+}
+
+/// The WebSocket endpoint of the HTTP bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketConfig {
+    /// The largest frame a client may send, inclusive.
+    pub max_frame_bytes: usize,
+    /// The most subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// The most unsettled deliveries of one subscription.
+    pub max_credit: u32,
+    /// How often an idle client is pinged; one that is silent for twice as long is cut.
+    pub ping_interval: Duration,
+    /// How long a message that can't be taken now is offered again before it is given back.
+    pub retry_for: Duration,
+}
+
+const HEADER_BYTES: RangeInclusive<u64> = 1_024..=262_144;
+const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=67_108_864;
+const FRAME_BYTES: RangeInclusive<u64> = 1_024..=134_217_728;
+const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
+const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
+const CREDIT: RangeInclusive<i64> = 1..=65_536;
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Refuses an address that is reachable from outside of this host.
+///
+/// Until policy can say who may connect, nothing of the gateway listens off loopback: bridges and admin alike.
+pub fn check_loopback(listen: SocketAddr) -> Result<(), BridgeError> {
+    if listen.ip().to_canonical().is_loopback() { Ok(()) } else { Err(BridgeError::OffLoopback(listen)) }
+}
+
+// === impl HttpConfig ===
+
+impl HttpConfig {
+    /// The defaults at an address.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            server: ServerConfig::new(listen),
+            max_payload_bytes: 1_048_576,
+            body_timeout: Duration::from_secs(30),
+            websocket: WebSocketConfig::default(),
+        }
+    }
+
+    /// Reads `{ listen: 127.0.0.1:8080, ... }`; adds every problem to `problems`.
+    pub fn read(node: &Node, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let server = ServerConfig::read(&mut fields, problems);
+        let max_payload_bytes = size(&mut fields, "max_payload_bytes", 1_048_576, PAYLOAD_BYTES, problems);
+        let body_timeout = timeout(&mut fields, "body_timeout", 30, problems);
+        let websocket = match fields.optional("websocket") {
+            Some(node) => WebSocketConfig::read(node, problems),
+            None => Some(WebSocketConfig::default()),
+        };
+        fields.finish();
+        Some(Self {
+            server: server?,
+            max_payload_bytes: max_payload_bytes?,
+            body_timeout: body_timeout?,
+            websocket: websocket?,
+        })
+    }
+}
+
+impl BridgeConfig for HttpConfig {
+    fn build(&self, _: &str) -> Bridge {
+        Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None }
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        vec![Resource::Tcp(self.server.listen)]
+    }
+
+    fn delivery(&self) -> Guarantees {
+        Guarantees {
+            ordered_within: "a WebSocket; requests are not ordered",
+            ack: "202, or a receipt frame",
+            identity: "Idempotency-Key, or ce-source with ce-id; without them a sender's retry is a second message",
+        }
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        self.max_payload_bytes.max(self.websocket.max_frame_bytes)
+    }
+}
+
+// === impl ServerConfig ===
+
+impl ServerConfig {
+    /// The defaults at an address.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            max_header_bytes: 16_384,
+            max_connections: 1_024,
+            header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            allowed_hosts: None,
+            allowed_origins: Vec::new(),
+        }
+    }
+
+    /// Reads the listener's keys of a section, which may have others.
+    pub fn read(fields: &mut Fields<'_, '_>, problems: &Problems) -> Option<Self> {
+        let listen = fields.required("listen").and_then(|node| listen(node, problems));
+        let max_header_bytes = size(fields, "max_header_bytes", 16_384, HEADER_BYTES, problems);
+        let max_connections = count(fields, "max_connections", 1_024, CONNECTIONS, problems);
+        let header_timeout = timeout(fields, "header_timeout", 30, problems);
+        let write_timeout = timeout(fields, "write_timeout", 30, problems);
+        let allowed_hosts = match fields.optional("allowed_hosts") {
+            Some(node) => words(node, "a host with its port, such as gateway.example:8080", is_host, problems).map(Some),
+            None => Some(None),
+        };
+        let allowed_origins = match fields.optional("allowed_origins") {
+            Some(node) => words(node, "an origin such as https://console.example", is_origin, problems),
+            None => Some(Vec::new()),
+        };
+        Some(Self {
+            listen: listen?,
+            max_header_bytes: max_header_bytes?,
+            max_connections: max_connections? as usize,
+            header_timeout: header_timeout?,
+            write_timeout: write_timeout?,
+            allowed_hosts: allowed_hosts?,
+            allowed_origins: allowed_origins?,
+        })
+    }
+}
+
+// === impl WebSocketConfig ===
+
+impl Default for WebSocketConfig {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: 1_114_112,
+            max_subscriptions: 64,
+            max_credit: 1_024,
+            ping_interval: Duration::from_secs(30),
+            retry_for: Duration::from_secs(300),
+        }
+    }
+}
+
+impl WebSocketConfig {
+    fn read(node: &Node, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let max_frame_bytes = size(&mut fields, "max_frame_bytes", 1_114_112, FRAME_BYTES, problems);
+        let max_subscriptions = count(&mut fields, "max_subscriptions", 64, SUBSCRIPTIONS, problems);
+        let max_credit = count(&mut fields, "max_credit", 1_024, CREDIT, problems);
+        let ping_interval = timeout(&mut fields, "ping_interval", 30, problems);
+        let retry_for = timeout(&mut fields, "retry_for", 300, problems);
+        fields.finish();
+        Some(Self {
+            max_frame_bytes: max_frame_bytes?,
+            max_subscriptions: max_subscriptions? as usize,
+            max_credit: max_credit?,
+            ping_interval: ping_interval?,
+            retry_for: retry_for?,
+        })
+    }
+}
+
+fn listen(node: &Node, problems: &Problems) -> Option<SocketAddr> {
+    let Ok(address) = node.string(problems)?.parse() else {
+        return node.mismatch("an IP address and port such as 127.0.0.1:8080", problems);
+    };
+    if let Err(error) = check_loopback(address) {
+        problems.report(node.span, "off-loopback", error.to_string());
+        return None;
+    }
+    Some(address)
+}
+
+fn size(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: usize,
+    range: RangeInclusive<u64>,
+    problems: &Problems,
+) -> Option<usize> {
+    let Some(node) = fields.optional(key) else { return Some(default) };
+    node.bytes(range, problems).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+fn count(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: u32,
+    range: RangeInclusive<i64>,
+    problems: &Problems,
+) -> Option<u32> {
+    let Some(node) = fields.optional(key) else { return Some(default) };
+    node.integer(range, problems).and_then(|count| u32::try_from(count).ok())
+}
+
+fn timeout(fields: &mut Fields<'_, '_>, key: &'static str, seconds: u64, problems: &Problems) -> Option<Duration> {
+    let Some(node) = fields.optional(key) else { return Some(Duration::from_secs(seconds)) };
+    node.duration(TIMEOUT, problems)
+}
+
+/// A list of words that pass `valid`, in lower case.
+fn words(node: &Node, expected: &str, valid: fn(&str) -> bool, problems: &Problems) -> Option<Vec<String>> {
+    let read: Vec<_> = node
+        .list(problems)?
+        .iter()
+        .map(|item| match item.string(problems)? {
+            word if valid(word) => Some(word.to_ascii_lowercase()),
+            _ => item.mismatch(expected, problems),
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn is_host(word: &str) -> bool {
+    let authority = word.parse::<http::uri::Authority>();
+    authority.is_ok_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+}
+
+fn is_origin(word: &str) -> bool {
+    let Some((scheme, host)) = word.split_once("://") else { return false };
+    matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") && is_host(host)
+}

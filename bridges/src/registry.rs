@@ -1,0 +1,29 @@
+//! The kinds of bridges: one line a kind.
+
+use yaml::{Fields, Node, Problems};
+
+use crate::{BridgeConfig, http::HttpConfig};
+
+/// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
+type Read = fn(&Node, &Problems) -> Option<Box<dyn BridgeConfig>>;
+
+/// The kinds and their readers, in alphabetical order.
+const KINDS: &[(&str, Read)] = &[("http", |node, problems| Some(Box::new(HttpConfig::read(node, problems)?)))];
+
+/// Reads a bridge: a map with one key, the kind, such as `{ http: { listen: 127.0.0.1:8080 } }`.
+pub fn read(node: &Node, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
+    let mut fields = Fields::of(node, problems)?;
+    let found: Vec<_> = KINDS.iter().filter_map(|(kind, read)| Some((fields.optional(kind)?, read))).collect();
+    let unknown = problems.len();
+    fields.finish();
+    match found[..] {
+        [(section, read)] => read(section, problems),
+        [] if problems.len() > unknown => None,
+        _ => {
+            let kinds: Vec<_> = KINDS.iter().map(|(kind, _)| *kind).collect();
+            let message = format!("a bridge is of one kind, this has {}; kinds: {}", found.len(), kinds.join(", "));
+            problems.report(node.span, "bridge-kind", message);
+            None
+        }
+    }
+}
