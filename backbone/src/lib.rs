@@ -1,1 +1,48 @@
-//! backbone
+//! Where envelopes live: the durable log, its subscriptions and the conservation ledger.
+//!
+//! [`Backbone`] is the seam; [`Embedded`] keeps everything in a folder of this gateway. It stores what policy has
+//! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
+
+mod config;
+mod embedded;
+mod report;
+
+use std::sync::Arc;
+
+use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, Rejection, Subscribe, Verdicts};
+use futures_util::future::BoxFuture;
+
+pub use config::{DedupWindow, EmbeddedConfig, MinFree, OpenError};
+pub use embedded::Embedded;
+pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
+
+/// A durable log with subscriptions that are pulled with credit, explicit settlements and opaque positions.
+pub trait Backbone: Send + Sync {
+    /// Stores the batch's groups in order, and answers once each route's ack point is reached: one verdict a message,
+    /// or one rejection for all of them. A message that is stored already gets the original's receipt.
+    fn publish(&self, batch: Batch<Admitted>) -> BoxFuture<'static, Result<Verdicts<Admission>, Rejection>>;
+
+    /// Opens a subscription. A durable name that exists resumes where it was settled and ignores `start`.
+    fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+
+    /// Where bridges and the Account layer count; what they count rides with the next group commit.
+    fn ledger(&self) -> Arc<dyn Ledger>;
+
+    /// All counters at this moment.
+    fn report(&self) -> LedgerReport;
+
+    /// Whether publishes are taken.
+    fn status(&self) -> Status;
+
+    /// Stores everything that is queued and the last counters, then refuses. Idempotent.
+    fn close(&self) -> BoxFuture<'static, Result<(), Rejection>>;
+}
+
+/// Whether a backbone takes publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    Ready,
+    /// It does not, and why: a sentence for people. Reads go on where they can.
+    Refusing(String),
+}

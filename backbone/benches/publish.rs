@@ -1,0 +1,3 @@
+//! Placeholder until the writer exists.
+
+fn main() {}

@@ -1,0 +1,105 @@
+//! What an embedded backbone is opened with, and why it can't be opened.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// How an embedded backbone is opened. [`EmbeddedConfig::new`] gives the defaults.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// The folder of the store; made if it does not exist.
+    pub path: PathBuf,
+    /// This gateway's domain, kept in each record.
+    pub domain: Arc<str>,
+    /// Below it publishes are refused.
+    pub min_free: MinFree,
+    /// How long a sender's retry is recognised.
+    pub dedup_window: DedupWindow,
+}
+
+/// The free space of the store's file system below which publishes are refused: the greater of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinFree {
+    /// Of the file system's size, 0 to 100.
+    pub percent: u8,
+    /// In bytes.
+    pub at_least: u64,
+}
+
+/// How long an id is remembered: the oldest go first when either bound is passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupWindow {
+    /// In time that the gateway runs, so that no jump of the system's clock forgets an id.
+    pub age: Duration,
+    /// About 20 bytes of memory each.
+    pub entries: usize,
+}
+
+/// Why an embedded backbone can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("store {path}: another process has it open")]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Written by a newer gateway.
+    #[error("store {path}: its format is {found}, this gateway reads up to {supported}")]
+    NewerFormat {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that is read.
+        supported: u32,
+    },
+    /// Its content contradicts itself.
+    #[error("store {path}: {what}")]
+    Corrupt {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// The file system or the storage engine refused.
+    #[error("store {path}: {source}")]
+    Storage {
+        /// The folder.
+        path: PathBuf,
+        /// Its own words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+// === impl EmbeddedConfig ===
+
+impl EmbeddedConfig {
+    /// With the default bounds.
+    pub fn new(path: impl Into<PathBuf>, domain: impl Into<Arc<str>>) -> Self {
+        Self {
+            path: path.into(),
+            domain: domain.into(),
+            min_free: MinFree::default(),
+            dedup_window: DedupWindow::default(),
+        }
+    }
+}
+
+// === impl MinFree ===
+
+impl Default for MinFree {
+    /// 5 % and at least 256 MB.
+    fn default() -> Self {
+        Self { percent: 5, at_least: 256_000_000 }
+    }
+}
+
+// === impl DedupWindow ===
+
+impl Default for DedupWindow {
+    /// 24 hours and 10 million ids.
+    fn default() -> Self {
+        Self { age: Duration::from_secs(24 * 60 * 60), entries: 10_000_000 }
+    }
+}
