@@ -1,6 +1,6 @@
 //! The unit that travels through the pipeline.
 
-/// The messages that one socket read or poll brought in, in order. Never empty: both constructors see to it.
+/// The messages that one socket read or poll brought in, in order. Never empty: no constructor makes an empty one.
 #[derive(Debug, Clone)]
 pub struct Batch<M>(Vec<M>);
 
@@ -15,6 +15,12 @@ impl<M> Batch<M> {
     /// A batch of one, which is what an HTTP request is.
     pub fn one(message: M) -> Self {
         Self(vec![message])
+    }
+
+    /// Each message as another one; stays as long and as ordered as it was.
+    #[must_use]
+    pub fn map<N>(self, each: impl FnMut(M) -> N) -> Batch<N> {
+        Batch(self.0.into_iter().map(each).collect())
     }
 
     /// The messages, in order.
@@ -47,5 +53,6 @@ mod tests {
     fn a_batch_keeps_the_order() {
         assert_eq!(Batch::new(vec![3, 1, 2]).map(Batch::into_vec), Some(vec![3, 1, 2]));
         assert_eq!(Batch::one(7).as_slice(), [7]);
+        assert_eq!(Batch::new(vec![3, 1, 2]).map(|batch| batch.map(|n| n + 1).into_vec()), Some(vec![4, 2, 3]));
     }
 }

@@ -1,1 +1,31 @@
-//! policy
+//! Policy: what every message has to pass, as tower layers.
+//!
+//! [`ingress`] and [`egress`] build the two stacks; `stack.rs` and `egress.rs` are the order of their layers, a reason
+//! per line. A layer knows no protocol, no mapping language and no backbone: it reads the nouns of `envelope` and the one
+//! [`Epoch`] that decides on its batch.
+//!
+//! To add a policy: write a `Rule` for one message in a file of its own (`payload_limit.rs` is the shortest), and put it
+//! at its place in the stack. `lift.rs` turns it into a layer over batches and keeps lanes and verdicts in order.
+
+mod account;
+mod admit;
+mod audit;
+mod authenticate;
+mod config;
+mod conformance;
+mod egress;
+mod epoch;
+mod lift;
+mod loop_guard;
+mod map;
+mod payload_limit;
+mod stack;
+
+pub use authenticate::Gate;
+pub use config::PolicyConfig;
+pub use egress::{Egress, egress, hand_over};
+pub use epoch::{Current, Epoch, Pass};
+pub use stack::{Flow, IngressConfig, ingress};
+
+#[cfg(test)]
+mod tests;

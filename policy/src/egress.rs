@@ -1,0 +1,50 @@
+//! The egress stack: THE order of the layers that a delivery passes on its way to a peer.
+
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+};
+
+use envelope::{Delivery, Outgoing, Rejection, Verdict, Verdicts};
+use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+
+use crate::{Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer};
+
+/// The egress stack. `T` is [`envelope::Taken`] where a sink ends it, [`Delivery`] where the outlet does.
+pub type Egress<T> = BoxCloneSyncService<Pass<Outgoing>, Verdicts<T>, Rejection>;
+
+/// The layers over `end`, for deliveries through `bridge`; the first one meets a delivery first.
+///
+/// Deliveries are counted per subscription by the backbone, so nothing is counted here.
+pub fn egress<S, T>(end: S, bridge: Arc<str>) -> Egress<T>
+where
+    S: Service<Pass<Outgoing>, Response = Verdicts<T>, Error = Rejection> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    T: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        // Outermost, so that whatever refuses below is on record.
+        .layer(AuditLayer::new(bridge))
+        // Residency: before all else, so that what may not leave is not even looked into.
+        // Access: whether this principal may read this envelope.
+        // What left the epoch's schemas since it was stored is not handed out.
+        .layer(RuleLayer(Conformance))
+        // Limit: last, so that only what goes out costs the peer's budget.
+        .service(end);
+    BoxCloneSyncService::new(stack)
+}
+
+/// Ends the outlet's stack: what policy let through goes to the peer's own queue, unsettled.
+pub fn hand_over() -> impl Service<
+    Pass<Outgoing>,
+    Response = Verdicts<Delivery>,
+    Error = Rejection,
+    Future = impl Future<Output = Result<Verdicts<Delivery>, Rejection>> + Send,
+> + Clone
++ Send
++ Sync {
+    tower::service_fn(|pass: Pass<Outgoing>| {
+        let outgoing = pass.batch.into_vec().into_iter();
+        ready(Ok(outgoing.map(|outgoing| Verdict::yes(outgoing.delivery)).collect()))
+    })
+}

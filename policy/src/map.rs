@@ -1,0 +1,73 @@
+//! MAPPING: the one place where the request changes from `Pass<Inbound>` to `Pass<Mapped>`, and routes become known.
+//!
+//! What the mapping files say is decided behind [`envelope::Mapper`]; this layer stamps each verdict with its route.
+
+use std::task::{Context, Poll};
+
+use envelope::{Admission, Inbound, MapResult, Mapped, Rejection, Verdict, Verdicts};
+use tower::{Layer, Service};
+
+use crate::{
+    Pass,
+    lift::{Answered, Rejoin, Stopped},
+};
+
+/// Maps by the epoch of the batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MapLayer;
+
+/// What [`MapLayer`] makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Map<S>(S);
+
+// === impl MapLayer ===
+
+impl<S> Layer<S> for MapLayer {
+    type Service = Map<S>;
+
+    fn layer(&self, inner: S) -> Map<S> {
+        Map(inner)
+    }
+}
+
+// === impl Map ===
+
+impl<S> Service<Pass<Inbound>> for Map<S>
+where
+    S: Service<Pass<Mapped>, Response = Verdicts<Admission>, Error = Rejection>,
+{
+    type Response = Verdicts<Admission>;
+    type Error = Rejection;
+    type Future = Rejoin<S::Future, Admission>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, pass: Pass<Inbound>) -> Self::Future {
+        let Pass { epoch, batch } = pass;
+        let mut mapped = Vec::with_capacity(batch.len());
+        let mut routes = Vec::with_capacity(batch.len());
+        let mut answered = Vec::new();
+        let mut stopped = Stopped::default();
+        for (index, inbound) in batch.into_vec().into_iter().enumerate() {
+            let lane = inbound.lane;
+            let result = match stopped.guard(lane) {
+                Ok(()) => epoch.mapper.map(inbound),
+                Err(behind) => MapResult::Refused(None, behind),
+            };
+            let (route, answer) = match result {
+                MapResult::Mapped(message) => {
+                    routes.push(message.route.clone());
+                    mapped.push(message);
+                    continue;
+                }
+                MapResult::Filtered(route) => (Some(route), Ok(Admission::Filtered)),
+                MapResult::Refused(route, rejection) => (route, Err(rejection)),
+            };
+            stopped.note(lane, &answer);
+            answered.push(Answered { index, lane, verdict: Verdict { route, answer } });
+        }
+        Rejoin::send(mapped, routes, answered, |batch| self.0.call(Pass { epoch, batch }))
+    }
+}

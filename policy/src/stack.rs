@@ -1,0 +1,93 @@
+//! The ingress stack: THE order of the layers that a message passes on its way to the store.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use envelope::{Ingress, Ledger, RejectKind, Rejection, Store};
+use tower::{
+    BoxError, ServiceBuilder,
+    limit::ConcurrencyLimitLayer,
+    load_shed::{LoadShedLayer, error::Overloaded},
+    util::BoxCloneSyncService,
+};
+
+use crate::{
+    Current, account::AccountLayer, admit::AdmitLayer, audit::AuditLayer, conformance::Conformance, lift::RuleLayer,
+    loop_guard::LoopGuard, map::MapLayer, payload_limit::PayloadLimit,
+};
+
+/// When it makes sense to offer again what was shed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What happens when too much is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The peer pushes and hears at once that it is too much: [`RejectKind::Overloaded`].
+    Push,
+    /// The bridge pulls, and waits until the stack is ready.
+    Pull,
+}
+
+/// One bridge's ingress.
+#[derive(Debug, Clone)]
+pub struct IngressConfig {
+    /// The bridge's name in the config.
+    pub bridge: Arc<str>,
+    /// What happens when too much is in flight.
+    pub flow: Flow,
+    /// The largest payload of one message, in bytes; inclusive.
+    pub max_payload_bytes: usize,
+    /// The most batches in flight at a time.
+    pub max_in_flight: NonZeroU32,
+}
+
+/// The layers over `store`, outermost first: the first one meets a message first.
+///
+/// Wait for the peer's bytes before waiting for the stack to be ready: a ready stack holds one of `max_in_flight` permits.
+pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: Arc<dyn Ledger>) -> Ingress {
+    let bridge = config.bridge.clone();
+    let outer = ServiceBuilder::new()
+        // Outermost: takes the one epoch of the batch, and sees every verdict that the source will see.
+        .layer(AccountLayer::new(bridge.clone(), current, ledger))
+        // Next to it, for the same reason: whatever is refused below is on record.
+        .layer(AuditLayer::new(bridge))
+        // Before a permit is asked for and before anything is parsed: the cheapest refusal there is.
+        .layer(RuleLayer(PayloadLimit::new(config.max_payload_bytes)));
+    let inner = ServiceBuilder::new()
+        // PeerLimit: an address over its rate is refused before it costs a look-up of credentials.
+        // Authenticated: the principal's credentials must still be valid, in this epoch too.
+        // PrincipalLimit: a principal over its rate is refused before its messages are parsed.
+        // Below here a message has envelopes, a topic and a route; what it can't map is refused.
+        .layer(MapLayer)
+        // A message that came back is dropped before it counts against anyone's limits.
+        .layer(RuleLayer(LoopGuard))
+        // TopicLimit: rates per topic; the topic is known only now.
+        // Access: whether the principal may publish this to that topic.
+        // Residency: whether the data may be held here at all; after Access, so that it says nothing to strangers.
+        // The dearest check reads the data, so it comes when all others have passed. Conversations: here as well.
+        .layer(RuleLayer(Conformance))
+        // Innermost: seals what passed; the store takes nothing else.
+        .layer(AdmitLayer)
+        .service(store);
+    // One permit a batch, held until its verdicts are there: bounds what is parsed and waits for the store.
+    let limit = ConcurrencyLimitLayer::new(usize::try_from(config.max_in_flight.get()).unwrap_or(usize::MAX));
+    match config.flow {
+        // Over the limit, so that a full stack answers at once instead of queueing what the peer pushes.
+        Flow::Push => {
+            let shed = ServiceBuilder::new().map_err(rejection).layer(LoadShedLayer::new()).layer(limit);
+            BoxCloneSyncService::new(outer.layer(shed.into_inner()).service(inner))
+        }
+        Flow::Pull => BoxCloneSyncService::new(outer.layer(limit).service(inner)),
+    }
+}
+
+fn rejection(error: BoxError) -> Rejection {
+    match error.downcast::<Rejection>() {
+        Ok(rejection) => *rejection,
+        Err(error) if error.is::<Overloaded>() => {
+            Rejection::new(RejectKind::Overloaded, "shed", "too many batches in flight").after(RETRY_AFTER)
+        }
+        Err(error) => {
+            Rejection { cause: Some(error.into()), ..Rejection::new(RejectKind::Unavailable, "stack", "failed") }
+        }
+    }
+}
