@@ -14,7 +14,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 pub use tree::{Items, Members, Node, View};
-pub use write::write_string;
+pub use write::{write_escaped, write_string};
 
 /// The deepest nesting that is read; 128 levels pass.
 pub const MAX_DEPTH: usize = 128;

@@ -2,8 +2,14 @@
 
 /// Appends `text` as a JSON string, in quotes and escaped.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
     out.push(b'"');
+    write_escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a JSON string: a string can be written in pieces.
+pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
+    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|b| !plain(*b)) {
         out.extend_from_slice(&rest[..at]);
@@ -22,5 +28,4 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
