@@ -164,6 +164,7 @@ pub struct Mapped {
 
 /// 1 to [`MAX_GROUP`] envelopes that are stored together or not at all, with one verdict.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one is the common case: a box would be an allocation a message")]
 pub enum Group {
     /// The common case, without a vector.
     One(Envelope),

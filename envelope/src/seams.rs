@@ -106,6 +106,7 @@ pub trait Mapper: Send + Sync {
 
 /// What MAPPING says of one inbound.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "mapped is the common case: a box would be an allocation a message")]
 pub enum MapResult {
     /// It became envelopes.
     Mapped(Mapped),

@@ -7,14 +7,12 @@
 //! ```
 //! # fn main() -> Result<(), yaml::Diagnostics> {
 //! let file = yaml::File::parse("policy.yaml", "anonymous: true\n")?;
-//! let problems = file.problems();
-//! let read = || {
-//!     let mut fields = yaml::Fields::of(file.root(), &problems)?;
-//!     let anonymous = fields.required("anonymous").and_then(|node| node.bool(&problems));
+//! let anonymous = file.read(|root, problems| {
+//!     let mut fields = yaml::Fields::of(root, problems)?;
+//!     let anonymous = fields.required("anonymous").and_then(|node| node.bool(problems));
 //!     fields.finish();
 //!     anonymous
-//! };
-//! let anonymous = problems.finish(read())?;
+//! })?;
 //! assert!(anonymous);
 //! # Ok(())
 //! # }

@@ -55,6 +55,13 @@ impl File {
         &self.source
     }
 
+    /// What `reader` makes of the file's value, if it reports nothing; else everything it reports.
+    pub fn read<'f, T>(&'f self, reader: impl FnOnce(&'f Node, &Problems) -> Option<T>) -> Result<T, Diagnostics> {
+        let problems = self.problems();
+        let read = reader(&self.root, &problems);
+        problems.finish(read)
+    }
+
     /// Where this file's readers report to.
     pub fn problems(&self) -> Problems {
         Problems::new(&self.source)
@@ -105,8 +112,9 @@ impl<'s> Build<'s> {
             disallow_directives: true,
             emit_anchor_events: true,
             emit_unresolved_aliases: true,
-            flow_nesting_limit: MAX_DEPTH + 1,
-            block_nesting_limit: MAX_DEPTH + 1,
+            // these count each style alone, `open` counts both
+            flow_nesting_limit: MAX_DEPTH,
+            block_nesting_limit: MAX_DEPTH,
         };
         for next in Parser::new_from_str_with_options(self.text, options) {
             let step = match next {
@@ -145,7 +153,10 @@ impl<'s> Build<'s> {
             Event::MappingStart(style, ..) => {
                 self.open(style, span, Entries::Map { entries: Vec::new(), key: None, names: HashSet::new() })
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.close(span);
+                Ok(())
+            }
             // comments are switched off; what a later parser adds is refused until somebody looks at it
             other => {
                 self.problems.report(span, "unsupported", format!("not supported: {}", short(&format!("{other:?}"))));
@@ -189,12 +200,17 @@ impl<'s> Build<'s> {
         Kind::String(Text { value: value.into_owned(), style, verbatim_at })
     }
 
-    /// A value is complete: it goes into the list or map that is open.
     fn value(&mut self, node: Node) -> Result<(), Stop> {
         self.count(node.span)?;
+        self.place(node);
+        Ok(())
+    }
+
+    /// A value is complete: it goes into the list or map that is open.
+    fn place(&mut self, node: Node) {
         let Some(parent) = self.open.last_mut() else {
             self.root = node;
-            return Ok(());
+            return;
         };
         match &mut parent.entries {
             Entries::List(items) => items.push(node),
@@ -203,21 +219,24 @@ impl<'s> Build<'s> {
                 None => *key = Some(checked_key(node, names, &self.problems)),
             },
         }
-        Ok(())
     }
 
     fn open(&mut self, style: StructureStyle, span: Span, entries: Entries) -> Result<(), Stop> {
+        self.count(span)?;
         if self.open.len() == MAX_DEPTH {
             self.too_deep(span);
             return Err(Stop);
+        }
+        if style == StructureStyle::Block {
+            self.no_tab_before(span);
         }
         self.open.push(Open { start: span.start, flow: style == StructureStyle::Flow, entries });
         Ok(())
     }
 
-    fn close(&mut self, end: Span) -> Result<(), Stop> {
+    fn close(&mut self, end: Span) {
         let Some(Open { start, flow, entries }) = self.open.pop() else {
-            return Ok(());
+            return;
         };
         let (kind, last) = match entries {
             Entries::List(items) => {
@@ -231,7 +250,7 @@ impl<'s> Build<'s> {
         };
         // a block ends where the next token begins: say where its last entry ends
         let end = last.filter(|_| !flow).unwrap_or(end.end);
-        self.value(Node { kind, span: Span { start, end: end.max(start) } })
+        self.place(Node { kind, span: Span { start, end: end.max(start) } });
     }
 
     fn count(&mut self, span: Span) -> Result<(), Stop> {
@@ -251,6 +270,15 @@ impl<'s> Build<'s> {
             kind => self.problems.report(span, "syntax", kind.to_string()),
         }
         Err(Stop)
+    }
+
+    /// A tab has no width that everybody agrees on. The parser refuses most of them, but not all.
+    fn no_tab_before(&self, block: Span) {
+        let line = self.text[..block.start].rfind('\n').map_or(0, |end| end + 1);
+        if let Some(tab) = self.text[line..block.start].find('\t') {
+            let at = line + tab;
+            self.problems.report(Span { start: at, end: at + 1 }, "tab", "a tab does not indent: use spaces");
+        }
     }
 
     fn too_deep(&self, span: Span) {
