@@ -1,9 +1,24 @@
 //! The HTTP bridge: publishing by request, and publishing and subscribing by WebSocket under `/mesh/v1/ws`.
+//!
+//! `server` is the listener, which the gateway's admin API uses as well; `guard` keeps foreign web pages out of both.
+//! `publish` turns a request into a message, `websocket` a connection into a lane; both go through `offer`.
 
+mod address;
+mod answer;
 mod config;
+mod draft;
+mod finish;
+mod guard;
+mod offer;
 mod problem;
+mod publish;
 mod server;
+mod socket;
 mod source;
 
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig, check_loopback};
+pub use problem::Problem;
 pub use server::Listener;
+
+#[cfg(test)]
+mod tests;

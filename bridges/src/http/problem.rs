@@ -1,1 +1,192 @@
-//! Rejections as RFC 9457 problem details: the one table from [`RejectKind`] to HTTP.
+//! Refusals as problem details (RFC 9457): the one table from [`RejectKind`] to HTTP.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use envelope::{RejectKind, Rejection, json::write_string};
+use http::{HeaderValue, StatusCode, header};
+
+/// What a peer is told of a refusal: the deciding rule and the place, never internals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    detail: Cow<'static, str>,
+    decided_by: &'static str,
+    pointer: Option<String>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+/// Said where the rejection does not say when to come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The table.
+const fn status(kind: RejectKind) -> StatusCode {
+    match kind {
+        RejectKind::Unmapped => StatusCode::NOT_FOUND,
+        RejectKind::Malformed => StatusCode::UNPROCESSABLE_ENTITY,
+        RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RejectKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        RejectKind::Denied => StatusCode::FORBIDDEN,
+        RejectKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        RejectKind::Conflict => StatusCode::CONFLICT,
+        // a kind that is newer than this table is nobody's fault but ours
+        RejectKind::Overloaded | RejectKind::Behind | RejectKind::Unavailable | _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// A refusal that is no message's: `kind` is a word for machines, `decided_by` the rule.
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        decided_by: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, kind, detail: detail.into(), decided_by, pointer: None, retry_after: None, allow: None }
+    }
+
+    /// Says when to come again.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Says which methods there are: the `Allow` header.
+    #[must_use]
+    pub fn allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The word for machines.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// For people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Appends the members of the JSON object, without its braces.
+    pub(super) fn write_members(&self, out: &mut Vec<u8>) {
+        let title = self.status.canonical_reason().unwrap_or("Refused");
+        out.extend_from_slice(b"\"type\":\"urn:openmesh:problem:");
+        out.extend_from_slice(self.kind.as_bytes());
+        out.extend_from_slice(b"\",\"title\":");
+        write_string(out, title);
+        out.extend_from_slice(b",\"status\":");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.extend_from_slice(b",\"kind\":");
+        write_string(out, self.kind);
+        out.extend_from_slice(b",\"detail\":");
+        write_string(out, &self.detail);
+        out.extend_from_slice(b",\"decided_by\":");
+        write_string(out, self.decided_by);
+        if let Some(pointer) = &self.pointer {
+            out.extend_from_slice(b",\"pointer\":");
+            write_string(out, pointer);
+        }
+    }
+}
+
+impl From<&Rejection> for Problem {
+    fn from(rejection: &Rejection) -> Self {
+        let status = status(rejection.kind);
+        let busy = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        Self {
+            status,
+            kind: rejection.kind.as_str(),
+            detail: rejection.detail.clone().into(),
+            decided_by: rejection.decided_by,
+            pointer: rejection.pointer.clone(),
+            retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
+            allow: None,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = Vec::with_capacity(256);
+        body.push(b'{');
+        self.write_members(&mut body);
+        body.push(b'}');
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after {
+            // whole seconds, rounded up: never earlier than said
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"openmesh\""));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_status_of_the_table() {
+        let statuses: Vec<_> = RejectKind::ALL.into_iter().map(|kind| (kind.as_str(), status(kind).as_u16())).collect();
+        let table = [
+            ("unmapped", 404),
+            ("malformed", 422),
+            ("too-large", 413),
+            ("unauthenticated", 401),
+            ("denied", 403),
+            ("overloaded", 503),
+            ("rate-limited", 429),
+            ("behind", 503),
+            ("unavailable", 503),
+            ("conflict", 409),
+        ];
+        assert_eq!(statuses, table);
+    }
+
+    #[test]
+    fn the_body_names_rule_and_place_and_never_the_cause() {
+        let rejection = Rejection::new(RejectKind::Malformed, "conformance", "\"x\" is not a number")
+            .at("/celsius")
+            .because(std::io::Error::other("secret path"));
+        let mut body = Vec::new();
+        Problem::from(&rejection).write_members(&mut body);
+        let expected = r#""type":"urn:openmesh:problem:malformed","title":"Unprocessable Entity","status":422,"#.to_owned()
+            + r#""kind":"malformed","detail":"\"x\" is not a number","decided_by":"conformance","pointer":"/celsius""#;
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        let wait = |wait| {
+            let rejection = Rejection::new(RejectKind::RateLimited, "topic_limit", "too fast").after(wait);
+            let response = Problem::from(&rejection).into_response();
+            response.headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
+        };
+        assert_eq!(wait(Duration::from_millis(1)), "1");
+        assert_eq!(wait(Duration::from_secs(2)), "2");
+        assert_eq!(wait(Duration::from_millis(2_001)), "3");
+    }
+}

@@ -1,15 +1,26 @@
 //! The one HTTP/1.1 listener, which the bridge and the gateway's admin API share: limits, drain, Host and Origin.
+//!
+//! It knows nothing of messages; what a request means is the service's business.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, future::Ready, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{body::Body, response::Response};
-use hyper::body::Incoming;
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures_util::future::Either;
 use http::Request;
-use tokio::net::TcpListener;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::{Counter, Gauge};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
+use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::ServerConfig;
+use super::{ServerConfig, check_loopback, guard::Guard, socket::Socket};
 use crate::BridgeError;
 
 /// A bound listener that does not accept yet.
@@ -20,13 +31,25 @@ pub struct Listener {
     config: ServerConfig,
 }
 
+/// Lets a connection's service see only what the guard lets through.
+struct Guarded<S> {
+    inner: S,
+    guard: Arc<Guard>,
+    refused: Counter,
+}
+
+/// The least that hyper reads into; a larger one takes larger chunks of bodies.
+const READ_BUFFER_BYTES: usize = 65_536;
+/// After a failed accept, most often for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 // === impl Listener ===
 
 impl Listener {
     /// Binds. Refuses an address off loopback.
     pub async fn bind(config: ServerConfig) -> Result<Self, BridgeError> {
         let address = config.listen;
-        super::check_loopback(address)?;
+        check_loopback(address)?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
@@ -42,7 +65,7 @@ impl Listener {
     }
 
     /// Accepts until `drain` is cancelled. `service` makes the service of a connection from the peer's address: an
-    /// [`axum::Router`] or any other infallible service. `name` is the label `bridge` of its metrics.
+    /// [`axum::Router`] or any other that never fails. `name` is the label `bridge` of its metrics.
     ///
     /// Connections run in `tasks`; at the drain they finish the request that they are in and close.
     pub async fn serve<S>(
@@ -55,7 +78,95 @@ impl Listener {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let _ = (self.config, name, service, tasks, self.listener);
-        drain.cancelled().await;
+        let http1 = self.http1();
+        let guard = Arc::new(Guard::new(&self.config, self.address));
+        let open = metrics::gauge!("openmesh_bridge_connections", "bridge" => name.to_owned());
+        let refused = metrics::counter!("openmesh_bridge_foreign_requests_total", "bridge" => name.to_owned());
+        let slots = Arc::new(Semaphore::new(self.config.max_connections));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                accepted = self.accept(&slots) => accepted,
+            };
+            let Some((socket, peer)) = accepted else { return };
+            let service = Guarded { inner: service(peer), guard: guard.clone(), refused: refused.clone() };
+            let connection = http1.serve_connection(TokioIo::new(socket), service);
+            tasks.spawn(drive(connection, drain.child_token(), open.clone()));
+        }
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.header_timeout)
+            .max_header_size(self.config.max_header_bytes)
+            .max_buf_size(READ_BUFFER_BYTES.max(self.config.max_header_bytes));
+        http1
+    }
+
+    /// The next connection once there is a slot for it: at the limit, peers wait in the kernel's queue.
+    async fn accept(&self, slots: &Arc<Semaphore>) -> Option<(Socket, SocketAddr)> {
+        let slot = slots.clone().acquire_owned().await.ok()?;
+        loop {
+            let accepted = self.listener.accept().await.and_then(|(stream, peer)| Ok((no_delay(stream)?, peer)));
+            match accepted {
+                Ok((stream, peer)) => return Some((Socket::new(stream, self.config.write_timeout, slot), peer)),
+                Err(error) => {
+                    tracing::warn!(%error, listen = %self.address, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Runs a connection to its end; at the drain, only to the end of its request.
+async fn drive<S>(connection: http1::Connection<TokioIo<Socket>, S>, drain: CancellationToken, open: Gauge)
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    open.increment(1.0);
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    open.decrement(1.0);
+    if let Err(error) = ended {
+        // the peer's doing: it left, was too slow, or did not speak HTTP
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+// === impl Guarded ===
+
+impl<S> hyper::service::Service<Request<Incoming>> for Guarded<S>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response<Body>, Infallible>>, Oneshot<S, Request<Incoming>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        match self.guard.check(&request) {
+            Ok(()) => Either::Right(self.inner.clone().oneshot(request)),
+            Err(problem) => {
+                self.refused.increment(1);
+                Either::Left(std::future::ready(Ok(problem.into_response())))
+            }
+        }
     }
 }

@@ -1,13 +1,21 @@
-//! The source: one listener, a message a request.
+//! The source: one listener; a request is a message, unless its path is one of the gateway's own endpoints.
 
-use std::net::SocketAddr;
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
+use axum::{Router, body::Body, response::Response};
 use futures_util::future::BoxFuture;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use tower::{ServiceExt, service_fn};
 
-use super::{HttpConfig, Listener};
+use super::{HttpConfig, Listener, Problem, address::is_reserved, offer::Offer, publish::publish};
 use crate::{BridgeError, Source, SourceContext};
 
-/// Takes what HTTP clients publish.
+/// Takes what HTTP clients publish, and serves those that subscribe.
 #[derive(Debug)]
 pub(super) struct HttpSource {
     config: HttpConfig,
@@ -42,9 +50,36 @@ impl Source for HttpSource {
     fn run(mut self: Box<Self>, cx: SourceContext) -> BoxFuture<'static, Result<(), BridgeError>> {
         Box::pin(async move {
             let listener = self.listener().await?;
-            let router = axum::Router::new();
-            listener.serve(&cx.bridge, |_| router.clone(), cx.drain, cx.tasks).await;
+            let (bridge, drain, tasks) = (cx.bridge.clone(), cx.drain.clone(), cx.tasks.clone());
+            let offer = Arc::new(Offer::new(cx, self.config));
+            let endpoints = endpoints(&offer);
+            let service = |peer: SocketAddr| {
+                let (offer, endpoints) = (offer.clone(), endpoints.clone());
+                service_fn(move |request| answer(offer.clone(), endpoints.clone(), peer.ip(), request))
+            };
+            listener.serve(&bridge, service, drain, tasks).await;
             Ok(())
         })
     }
+}
+
+/// The gateway's own endpoints.
+fn endpoints(_: &Arc<Offer>) -> Router {
+    Router::new().fallback(async || {
+        let detail = "no endpoint has this path; paths under /mesh/v1 are never mapped";
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "http", detail)
+    })
+}
+
+async fn answer(
+    offer: Arc<Offer>,
+    endpoints: Router,
+    peer: IpAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    if is_reserved(request.uri().path()) {
+        request.extensions_mut().insert(peer);
+        return endpoints.oneshot(request).await;
+    }
+    Ok(publish(&offer, peer, request).await)
 }

@@ -1,0 +1,149 @@
+//! A request's method and path as the address that mappings are matched against: `POST /telemetry/7`.
+//!
+//! Percent-encoding is undone once, here, so that a path has one spelling. What two readers could take for two
+//! different paths is refused instead: dot segments, empty segments, an encoded slash, control characters.
+
+use std::sync::Arc;
+
+/// Paths below it are the gateway's own endpoints and never a mapping's.
+pub(super) const RESERVED: &str = "/mesh/v1";
+
+/// Methods that name no message: they ask about a resource, or about the connection.
+const NOT_PUBLISHED: [&str; 4] = ["CONNECT", "HEAD", "OPTIONS", "TRACE"];
+
+/// Why a method and path are no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AddressError {
+    #[error("method {0} publishes nothing")]
+    Method(String),
+    #[error("the path does not begin with '/'")]
+    NotAbsolute,
+    #[error("'%' at byte {0} of the path is not followed by two hexadecimal digits")]
+    Escape(usize),
+    #[error("the path has an encoded '/' at byte {0}")]
+    EncodedSlash(usize),
+    #[error("the path is not UTF-8 once decoded")]
+    NotUtf8,
+    #[error("the path has the control character U+{0:04X}")]
+    Control(u32),
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    #[error("the path has the segment \"{0}\"")]
+    DotSegment(&'static str),
+    #[error("no endpoint has this path; paths under /mesh/v1 are never mapped")]
+    Reserved,
+}
+
+/// Whether a decoded path is the gateway's own.
+pub(super) fn is_reserved(path: &str) -> bool {
+    path.strip_prefix(RESERVED).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The address of `method` and the percent-encoded `path`, which comes without its query.
+pub(super) fn address(method: &str, path: &str) -> Result<Arc<str>, AddressError> {
+    if NOT_PUBLISHED.contains(&method) {
+        return Err(AddressError::Method(method.to_owned()));
+    }
+    if !path.starts_with('/') {
+        return Err(AddressError::NotAbsolute);
+    }
+    let mut address = Vec::with_capacity(method.len() + 1 + path.len());
+    address.extend_from_slice(method.as_bytes());
+    address.push(b' ');
+    decode(path.as_bytes(), &mut address)?;
+    let address = String::from_utf8(address).map_err(|_| AddressError::NotUtf8)?;
+    check(&address[method.len() + 1..])?;
+    Ok(address.into())
+}
+
+fn decode(path: &[u8], out: &mut Vec<u8>) -> Result<(), AddressError> {
+    let mut rest = path;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let offset = path.len() - rest.len() + at;
+        let digit = |index: usize| rest.get(at + index).and_then(|byte| char::from(*byte).to_digit(16));
+        let (Some(high), Some(low)) = (digit(1), digit(2)) else {
+            return Err(AddressError::Escape(offset));
+        };
+        let byte = (high << 4 | low) as u8;
+        if byte == b'/' {
+            return Err(AddressError::EncodedSlash(offset));
+        }
+        out.extend_from_slice(&rest[..at]);
+        out.push(byte);
+        rest = &rest[at + 3..];
+    }
+    out.extend_from_slice(rest);
+    Ok(())
+}
+
+fn check(path: &str) -> Result<(), AddressError> {
+    if let Some(control) = path.chars().find(|c| c.is_control()) {
+        return Err(AddressError::Control(u32::from(control)));
+    }
+    if path.contains("//") {
+        return Err(AddressError::EmptySegment);
+    }
+    for dots in [".", ".."] {
+        if path.split('/').any(|segment| segment == dots) {
+            return Err(AddressError::DotSegment(dots));
+        }
+    }
+    if is_reserved(path) { Err(AddressError::Reserved) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(path: &str) -> Result<String, AddressError> {
+        address("POST", path).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn a_path_is_decoded_once() {
+        assert_eq!(post("/telemetry/7"), Ok("POST /telemetry/7".to_owned()));
+        assert_eq!(post("/a%20b/%C3%A9"), Ok("POST /a b/é".to_owned()));
+        assert_eq!(post("/%2541"), Ok("POST /%41".to_owned()));
+        assert_eq!(post("/"), Ok("POST /".to_owned()));
+        assert_eq!(post("/a..b/.c"), Ok("POST /a..b/.c".to_owned()));
+    }
+
+    #[test]
+    fn what_has_two_readings_is_refused() {
+        for (path, why) in [
+            ("", AddressError::NotAbsolute),
+            ("*", AddressError::NotAbsolute),
+            ("/a/../b", AddressError::DotSegment("..")),
+            ("/a/%2e%2E", AddressError::DotSegment("..")),
+            ("/./a", AddressError::DotSegment(".")),
+            ("/a//b", AddressError::EmptySegment),
+            ("/a%2Fb", AddressError::EncodedSlash(2)),
+            ("/a%2fb", AddressError::EncodedSlash(2)),
+            ("/a%", AddressError::Escape(2)),
+            ("/a%4", AddressError::Escape(2)),
+            ("/%41%zz", AddressError::Escape(4)),
+            ("/a%00", AddressError::Control(0)),
+            ("/a%0a", AddressError::Control(10)),
+            ("/a%C2%85", AddressError::Control(0x85)),
+            ("/%ff", AddressError::NotUtf8),
+            ("/%C3", AddressError::NotUtf8),
+        ] {
+            assert_eq!(post(path), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_gateways_own_paths_are_never_an_address() {
+        for path in ["/mesh/v1", "/mesh/v1/", "/mesh/v1/other", "/%6desh/v1/ws", "/mesh/v%31"] {
+            assert_eq!(post(path), Err(AddressError::Reserved), "{path}");
+        }
+        assert!(post("/mesh/v10").is_ok());
+    }
+
+    #[test]
+    fn methods_that_ask_publish_nothing() {
+        for method in NOT_PUBLISHED {
+            assert_eq!(address(method, "/a"), Err(AddressError::Method(method.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A message as a request or a frame gives it, before it is known who sent it.
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use envelope::{Headers, Identity, Inbound, Lane, Principal, TraceContext};
+use http::{HeaderMap, HeaderName};
+
+/// Everything of an [`Inbound`] but its sender.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub(super) address: Arc<str>,
+    pub(super) headers: Headers,
+    pub(super) payload: Bytes,
+    pub(super) identity: Identity,
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// The name under which mappings see a request's raw query. A header of that name is dropped.
+pub(super) const QUERY: &str = "query";
+/// The most bytes of an idempotency key.
+const MAX_KEY_BYTES: usize = 255;
+
+/// Why a sender's name for its message is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key is 1 to {MAX_KEY_BYTES} visible ASCII characters, and there is one")]
+pub(super) struct KeyError;
+
+// === impl Draft ===
+
+impl Draft {
+    /// Adds the sender.
+    pub(super) fn into_inbound(
+        self,
+        bridge: Arc<str>,
+        lane: Lane,
+        principal: Arc<Principal>,
+        peer: Option<IpAddr>,
+    ) -> Inbound {
+        let Self { address, headers, payload, identity, trace } = self;
+        let received_at = SystemTime::now();
+        Inbound { bridge, address, headers, payload, lane, identity, principal, peer, trace, received_at }
+    }
+}
+
+/// Whether mappings, and with them the store, see a header. Not credentials, and not what belongs to the connection.
+pub(super) fn is_carried(name: &str) -> bool {
+    !matches!(
+        name,
+        "authorization"
+            | "connection"
+            | "content-length"
+            | "cookie"
+            | "expect"
+            | "host"
+            | "keep-alive"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | QUERY
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// A request's headers and its raw query, as mappings see them.
+pub(super) fn headers(map: &HeaderMap, query: Option<&str>) -> Headers {
+    let carried = || map.iter().filter(|(name, _)| is_carried(name.as_str()));
+    let bytes = carried().map(|(_, value)| value.len()).sum();
+    // one buffer for all values
+    let mut values = BytesMut::with_capacity(bytes);
+    carried().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let query = query.map(|query| (QUERY.to_owned(), Bytes::copy_from_slice(query.as_bytes())));
+    carried().map(|(name, value)| (name.as_str().to_owned(), values.split_to(value.len()))).chain(query).collect()
+}
+
+/// The sender's name for a message: its idempotency key, else its CloudEvents source and id, else a fresh one.
+/// A key names a message of one address only.
+pub(super) fn identity(
+    address: &str,
+    key: Option<&[u8]>,
+    event: Option<(&[u8], &[u8])>,
+) -> Result<Identity, KeyError> {
+    match (key, event) {
+        (Some(key), _) => {
+            let valid = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+            if valid { Ok(native([b"key", address.as_bytes(), key])) } else { Err(KeyError) }
+        }
+        (None, Some((source, id))) => Ok(native([b"event", source, id])),
+        (None, None) => Ok(Identity::fresh()),
+    }
+}
+
+/// The parts, each but the last with a NUL behind it, which none of them has.
+fn native([kind, within, name]: [&[u8]; 3]) -> Identity {
+    let mut native = BytesMut::with_capacity(kind.len() + within.len() + name.len() + 2);
+    native.extend_from_slice(kind);
+    native.extend_from_slice(&[0]);
+    native.extend_from_slice(within);
+    native.extend_from_slice(&[0]);
+    native.extend_from_slice(name);
+    Identity::Native(native.freeze())
+}
+
+/// [`identity`] of a request.
+pub(super) fn request_identity(address: &str, map: &HeaderMap) -> Result<Identity, KeyError> {
+    const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    let mut keys = map.get_all(KEY).iter();
+    let key = keys.next();
+    if keys.next().is_some() {
+        return Err(KeyError);
+    }
+    let attribute = |name| map.get(name).map(|value| value.as_bytes()).filter(|value| !value.is_empty());
+    let event = attribute("ce-source").zip(attribute("ce-id"));
+    identity(address, key.map(|key| key.as_bytes()), event)
+}
+
+/// The sender's trace context, if it is valid.
+pub(super) fn trace(map: &HeaderMap) -> Option<TraceContext> {
+    let text = |name| map.get(name).and_then(|value| value.to_str().ok());
+    TraceContext::parse(text("traceparent")?, text("tracestate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn credentials_and_connection_headers_are_not_carried() {
+        let map = map(&[
+            ("Authorization", "secret"),
+            ("Cookie", "secret"),
+            ("Proxy-Authorization", "secret"),
+            ("Host", "localhost"),
+            ("X-Line", "7"),
+            ("Query", "forged"),
+        ]);
+        let seen: Vec<_> = headers(&map, Some("a=b")).to_vec();
+        assert_eq!(seen, [("x-line".to_owned(), Bytes::from("7")), ("query".to_owned(), Bytes::from("a=b"))]);
+    }
+
+    #[test]
+    fn a_header_given_twice_is_carried_twice() {
+        let map = map(&[("x-a", "1"), ("x-b", "2"), ("x-a", "3")]);
+        let values: Vec<_> = headers(&map, None).iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        assert_eq!(values.len(), 3);
+        assert!(values.contains(&("x-a".to_owned(), Bytes::from("1"))));
+        assert!(values.contains(&("x-a".to_owned(), Bytes::from("3"))));
+    }
+
+    #[test]
+    fn the_key_comes_before_the_event_and_both_before_a_fresh_name() {
+        let key = ("idempotency-key", "k1");
+        let event = [("ce-source", "/plant"), ("ce-id", "e1")];
+        let by_key = request_identity("POST /a", &map(&[key, event[0], event[1]])).unwrap();
+        assert_eq!(by_key, Identity::Native(Bytes::from("key\0POST /a\0k1")));
+        let by_event = request_identity("POST /a", &map(&event)).unwrap();
+        assert_eq!(by_event, Identity::Native(Bytes::from("event\0/plant\0e1")));
+        let half = request_identity("POST /a", &map(&event[..1])).unwrap();
+        assert!(matches!(half, Identity::Fresh(_)));
+    }
+
+    #[test]
+    fn the_same_key_at_another_address_is_another_message() {
+        let key = map(&[("idempotency-key", "k1")]);
+        assert_ne!(request_identity("POST /a", &key), request_identity("POST /b", &key));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        let long = "k".repeat(MAX_KEY_BYTES + 1);
+        for key in ["", "two words", "é", "\t", &long] {
+            assert_eq!(identity("POST /a", Some(key.as_bytes()), None), Err(KeyError), "{key:?}");
+        }
+        assert!(identity("POST /a", Some(&long.as_bytes()[1..]), None).is_ok());
+        let twice = map(&[("idempotency-key", "a"), ("idempotency-key", "a")]);
+        assert_eq!(request_identity("POST /a", &twice), Err(KeyError));
+    }
+}

@@ -1,0 +1,104 @@
+//! Offers messages to the ingress stack and gives each exactly one outcome.
+//!
+//! Account and the store count what the stack decided; what never reached them, and what is given back to the peer,
+//! is counted here.
+
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use envelope::{
+    Admission, Batch, Credentials, Disposition, Inbound, Lane, RejectKind, Rejection, Verdict, Verdicts,
+};
+use metrics::{Counter, counter};
+use tower::ServiceExt;
+
+use super::{HttpConfig, draft::Draft};
+use crate::SourceContext;
+
+/// What every connection of the bridge shares.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) cx: SourceContext,
+    pub(super) config: HttpConfig,
+    lanes: AtomicU64,
+    /// Requests refused because too many bytes were in flight.
+    pub(super) full: Counter,
+}
+
+// === impl Offer ===
+
+impl Offer {
+    pub(super) fn new(cx: SourceContext, config: HttpConfig) -> Self {
+        let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
+        Self { cx, config, lanes: AtomicU64::new(0), full }
+    }
+
+    /// A lane of its own: for a request, for a WebSocket.
+    pub(super) fn lane(&self) -> Lane {
+        Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Counts decoded messages; once each.
+    pub(super) fn received(&self, messages: u64) {
+        self.cx.ledger.received(&self.cx.bridge, messages);
+    }
+
+    /// Counts a message that the peer has to keep.
+    pub(super) fn returned(&self, kind: RejectKind) {
+        self.cx.ledger.returned(&self.cx.bridge, kind);
+    }
+
+    /// Counts a refusal that no layer of the stack has seen.
+    pub(super) fn outside(&self, rejection: &Rejection) {
+        match rejection.disposition() {
+            Disposition::Final => self.cx.ledger.refused(&self.cx.bridge, None, rejection.kind),
+            Disposition::Retry => self.returned(rejection.kind),
+        }
+    }
+
+    /// One call of the stack: a verdict a message. A stack that has no verdict to give refuses the whole batch.
+    pub(super) async fn call(&self, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
+        let sent = batch.len();
+        let verdicts = self.cx.ingress.clone().oneshot(batch).await?;
+        if verdicts.len() == sent {
+            return Ok(verdicts);
+        }
+        tracing::error!(bridge = %self.cx.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
+        Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known"))
+    }
+}
+
+/// Offers one message once: whatever is not taken is given back to the peer with the answer.
+pub(super) async fn once(
+    offer: &Offer,
+    peer: IpAddr,
+    credentials: Credentials,
+    draft: Draft,
+) -> Result<Admission, Rejection> {
+    let principal = match offer.cx.authenticator.verify(credentials).await {
+        Ok(principal) => principal,
+        Err(rejection) => {
+            offer.outside(&rejection);
+            return Err(rejection);
+        }
+    };
+    let inbound = draft.into_inbound(offer.cx.bridge.clone(), offer.lane(), principal, Some(peer));
+    match offer.call(Batch::one(inbound)).await {
+        Ok(mut verdicts) => match verdicts.pop() {
+            Some(Verdict { answer: Ok(admission), .. }) => Ok(admission),
+            Some(Verdict { answer: Err(rejection), .. }) => {
+                if rejection.disposition() == Disposition::Retry {
+                    offer.returned(rejection.kind);
+                }
+                Err(rejection)
+            }
+            None => Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known")),
+        },
+        Err(rejection) => {
+            offer.outside(&rejection);
+            Err(rejection)
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A request as a message: read within its bounds, offered to the ingress stack, answered.
+//!
+//! Bytes first, permit second: nothing of the stack is held while a body arrives. What is refused before it is whole
+//! was never a message and is in no ledger; from there on each message has exactly one outcome.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use envelope::{Admission, Credentials, RejectKind, Rejection};
+use http::{HeaderMap, Request, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use super::{
+    Problem,
+    address::{AddressError, address},
+    answer,
+    draft::{self, Draft},
+    finish::Finish,
+    offer::{self, Offer},
+};
+
+/// Answers a request that is a message.
+pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Response {
+    match take(offer, peer, request).await {
+        Ok(admission) => answer::admitted(&admission),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Result<Admission, Problem> {
+    let (parts, body) = request.into_parts();
+    let address = address(parts.method.as_str(), parts.uri.path()).map_err(refused_address)?;
+    let identity = draft::request_identity(&address, &parts.headers).map_err(|error| bad_request(error.to_string()))?;
+    let (payload, in_flight) = read(offer, body).await?;
+    offer.received(1);
+    let draft = Draft {
+        address,
+        headers: draft::headers(&parts.headers, parts.uri.query()),
+        payload,
+        identity,
+        trace: draft::trace(&parts.headers),
+    };
+    let credentials = credentials(&parts);
+    let shared = offer.clone();
+    let verdict = async move {
+        let verdict = offer::once(&shared, peer, credentials, draft).await;
+        drop(in_flight);
+        verdict
+    };
+    Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))
+}
+
+/// The whole body and what it takes of the bytes in flight.
+async fn read(offer: &Offer, body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+    let max = offer.config.max_payload_bytes;
+    let expected = body.size_hint();
+    if expected.lower() > max as u64 {
+        return Err(too_large(offer, max));
+    }
+    // a chunked body does not say how long it will be
+    let reserve = expected.upper().map_or(max, |upper| upper.min(max as u64) as usize);
+    let in_flight = match u32::try_from(reserve) {
+        Ok(0) => None,
+        Ok(bytes) => Some(offer.cx.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| full(offer))?),
+        Err(_) => return Err(full(offer)),
+    };
+    let within = offer.config.body_timeout;
+    match timeout(within, collect(body, reserve)).await {
+        Ok(Ok(Some(payload))) => Ok((payload, in_flight)),
+        Ok(Ok(None)) => Err(too_large(offer, max)),
+        Ok(Err(error)) => Err(bad_request(format!("the body can't be read: {error}"))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {within:?}");
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "body_timeout", detail))
+        }
+    }
+}
+
+/// The whole body, not copied if it came in one piece; `None` if it is longer than `max`.
+async fn collect(mut body: Incoming, max: usize) -> Result<Option<Bytes>, hyper::Error> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // trailers say nothing that a mapping reads
+        let Ok(chunk) = frame?.into_data() else { continue };
+        if first.len() + all.len() + chunk.len() > max {
+            return Ok(None);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if all.is_empty() {
+            let rest = usize::try_from(body.size_hint().lower()).unwrap_or(max);
+            all.reserve(max.min(first.len() + chunk.len() + rest));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+}
+
+fn credentials(parts: &Parts) -> Credentials {
+    authorization(&parts.headers).map_or(Credentials::None, Credentials::Authorization)
+}
+
+/// What a peer proves itself with.
+pub(super) fn authorization(headers: &HeaderMap) -> Option<Bytes> {
+    headers.get(header::AUTHORIZATION).map(|value| Bytes::copy_from_slice(value.as_bytes()))
+}
+
+fn refused_address(error: AddressError) -> Problem {
+    match error {
+        AddressError::Method(_) => {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", error.to_string()).allow(answer::METHODS)
+        }
+        AddressError::Reserved => Problem::new(StatusCode::NOT_FOUND, "not-found", "http", error.to_string()),
+        _ => bad_request(error.to_string()),
+    }
+}
+
+fn bad_request(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad-request", "http", detail)
+}
+
+/// A message all the same, but one that never enters the stack: both its counts are made here.
+fn too_large(offer: &Offer, max: usize) -> Problem {
+    offer.received(1);
+    offer.cx.ledger.refused(&offer.cx.bridge, None, RejectKind::TooLarge);
+    let detail = format!("the payload is over the limit of {max} bytes");
+    Problem::from(&Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail))
+}
+
+fn full(offer: &Offer) -> Problem {
+    offer.full.increment(1);
+    let rejection = Rejection::new(RejectKind::Overloaded, "max_in_flight_bytes", "too many bytes are in flight");
+    Problem::from(&rejection)
+}
