@@ -3,6 +3,8 @@
 //! [`load`] reads a set of files and either proves it or says everything that is wrong with it, each error with its
 //! place. What it makes, [`Mappings`], is the gateway's [`envelope::Mapper`]: pure, no I/O, shared between threads.
 
+mod expr;
+
 use std::{error::Error, fmt};
 
 use envelope::{AckPoint, Inbound, MapResult, Mapper, RejectKind, Rejection, Route};

@@ -1,0 +1,315 @@
+//! The `cel` crate's syntax tree to a plan: names are resolved, what this version has not is refused with its place.
+
+use cel::common::ast::{CallExpr, Expr as Syntax, IdedExpr, LiteralValue, SourceInfo, operators};
+
+use super::{
+    Arithmetic, Expr, Literal, Names, Op, Order, PayloadKind, Term, check, parse,
+    parse::Problem,
+    path::{Path, Step},
+};
+
+/// Deeper nesting of operations is refused: evaluation recurses.
+const MAX_NESTING: usize = 64;
+const SCOPE: &str = "in scope: payload, headers, address, principal, now";
+
+/// Compiles an expression; everything that is wrong with it is in the error.
+pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
+    let (syntax, info) = parse::parse(text).map_err(|problem| vec![problem])?;
+    let mut compiler = Compiler { text, names, info, depth: 0, problems: Vec::new() };
+    match compiler.term(&syntax) {
+        Some(root) if compiler.problems.is_empty() => Ok(Expr { text: text.into(), root }),
+        _ => Err(compiler.problems),
+    }
+}
+
+struct Compiler<'c> {
+    text: &'c str,
+    names: Names<'c>,
+    info: SourceInfo,
+    depth: usize,
+    problems: Vec<Problem>,
+}
+
+/// `None`: what is wrong is among the problems.
+type Compiled<T = Term> = Option<T>;
+
+// === impl Compiler ===
+
+impl Compiler<'_> {
+    fn term(&mut self, syntax: &IdedExpr) -> Compiled {
+        if self.depth == MAX_NESTING {
+            let message = format!("nested deeper than {MAX_NESTING} operations");
+            return self.refuse(self.place(syntax), "expression-too-deep", message);
+        }
+        self.depth += 1;
+        let term = self.unchecked(syntax);
+        self.depth -= 1;
+        let term = term?;
+        match check::checked(term) {
+            Ok(term) => Some(term),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn unchecked(&mut self, syntax: &IdedExpr) -> Compiled {
+        let place = self.place(syntax);
+        match &syntax.expr {
+            Syntax::Literal(literal) => {
+                let literal = self.literal(literal, place)?;
+                Some(Term { op: Op::Literal(literal), span: place })
+            }
+            Syntax::Ident(_) => self.path(syntax),
+            Syntax::Select(select) if select.test => self.has(syntax),
+            Syntax::Select(_) => self.path(syntax),
+            Syntax::Call(call) => self.call(syntax, call),
+            Syntax::List(_) => self.not_yet(place, "a list other than behind \"in\""),
+            Syntax::Map(_) | Syntax::Struct(_) => self.not_yet(place, "a map"),
+            Syntax::Comprehension(_) => self.not_yet(place, "a macro (all, exists, map, filter)"),
+            Syntax::Unspecified => self.refuse(place, "expression-syntax", "not an expression"),
+        }
+    }
+
+    fn literal(&mut self, literal: &LiteralValue, place: (u32, u32)) -> Compiled<Literal> {
+        match literal {
+            LiteralValue::Null => Some(Literal::Null),
+            LiteralValue::Boolean(value) => Some(Literal::Bool(*value.inner())),
+            LiteralValue::Int(value) => Some(Literal::Int(*value.inner())),
+            LiteralValue::Double(value) if value.inner().is_finite() => Some(Literal::Double(*value.inner())),
+            LiteralValue::Double(_) => self.refuse(place, "expression-number", "number out of range"),
+            LiteralValue::String(text) => Some(Literal::Text(text.inner().into())),
+            LiteralValue::UInt(_) => self.not_yet(place, "an unsigned literal"),
+            LiteralValue::Bytes(_) => self.not_yet(place, "a bytes literal"),
+        }
+    }
+
+    fn call(&mut self, syntax: &IdedExpr, call: &CallExpr) -> Compiled {
+        let span = self.place(syntax);
+        let name = call.func_name.as_str();
+        let op = match (name, call.args.as_slice()) {
+            (operators::INDEX, _) => return self.path(syntax),
+            (operators::ADD, _) => Op::Sum(self.sum(syntax)?),
+            (operators::LOGICAL_NOT, [of]) => Op::Not(Box::new(self.term(of)?)),
+            (operators::NEGATE, [of]) => Op::Negate(Box::new(self.term(of)?)),
+            (operators::CONDITIONAL, [condition, yes, no]) => {
+                let (condition, yes, no) = (self.term(condition), self.term(yes), self.term(no));
+                Op::Conditional(Box::new([condition?, yes?, no?]))
+            }
+            (operators::IN, [item, IdedExpr { expr: Syntax::List(list), .. }]) => {
+                let item = self.term(item);
+                let list: Vec<_> = list.elements.iter().map(|element| self.term(element)).collect();
+                Op::InList(Box::new(item?), list.into_iter().collect::<Option<_>>()?)
+            }
+            ("size", [of]) if call.target.is_none() => Op::Size(Box::new(self.term(of)?)),
+            ("size", []) => match &call.target {
+                Some(of) => Op::Size(Box::new(self.term(of)?)),
+                None => return self.refuse(span, "expression-call", "size takes one value"),
+            },
+            (_, [left, right]) => match binary(name) {
+                Some(make) => {
+                    let (left, right) = (self.term(left), self.term(right));
+                    make(Box::new([left?, right?]))
+                }
+                None => return self.function(span, name),
+            },
+            _ => return self.function(span, name),
+        };
+        Some(Term { op, span })
+    }
+
+    fn function<T>(&mut self, span: (u32, u32), name: &str) -> Compiled<T> {
+        match name {
+            "has" => self.refuse(span, "expression-call", "has takes a path, as in has(payload.unit)"),
+            _ => self.not_yet(span, &format!("function {name}")),
+        }
+    }
+
+    /// `a + b + c` leans to the left in the syntax; as one list it is neither deep nor copied at each step.
+    fn sum(&mut self, syntax: &IdedExpr) -> Compiled<Box<[Term]>> {
+        let (mut at, mut right_to_left) = (syntax, Vec::new());
+        while let Syntax::Call(call) = &at.expr
+            && call.func_name == operators::ADD
+            && let [left, right] = call.args.as_slice()
+        {
+            right_to_left.push(right);
+            at = left;
+        }
+        let first = self.term(at);
+        let rest: Vec<_> = right_to_left.iter().rev().map(|syntax| self.term(syntax)).collect();
+        std::iter::once(first).chain(rest).collect()
+    }
+
+    fn has(&mut self, syntax: &IdedExpr) -> Compiled {
+        let span = self.place(syntax);
+        let op = match self.path(syntax)?.op {
+            Op::Payload(path) => Op::HasPayload(path),
+            Op::Header(name) => Op::HasHeader(name),
+            _ => return self.refuse(span, "expression-call", "has takes a path into the payload or a header"),
+        };
+        Some(Term { op, span })
+    }
+
+    /// `root.key["key"][0]`
+    fn path(&mut self, syntax: &IdedExpr) -> Compiled {
+        let span = self.place(syntax);
+        let (mut at, mut steps) = (syntax, Vec::new());
+        let root = loop {
+            match &at.expr {
+                Syntax::Ident(name) => break name.as_str(),
+                Syntax::Select(select) => {
+                    steps.push(Step::Key(select.field.as_str().into()));
+                    at = &select.operand;
+                }
+                Syntax::Call(call) if call.func_name == operators::INDEX => {
+                    let [of, index] = call.args.as_slice() else {
+                        return self.refuse(span, "expression-syntax", "expected one index");
+                    };
+                    steps.push(self.index(index)?);
+                    at = of;
+                }
+                _ => return self.not_yet(self.place(at), "a path into anything but a name"),
+            }
+        };
+        steps.reverse();
+        let op = self.resolve(root, steps, span, self.place(at))?;
+        Some(Term { op, span })
+    }
+
+    fn index(&mut self, index: &IdedExpr) -> Compiled<Step> {
+        let place = self.place(index);
+        match &index.expr {
+            Syntax::Literal(LiteralValue::String(key)) => Some(Step::Key(key.inner().into())),
+            Syntax::Literal(LiteralValue::Int(index)) => match usize::try_from(*index.inner()) {
+                Ok(index) => Some(Step::Index(index)),
+                Err(_) => self.refuse(place, "expression-index", "an index counts from 0"),
+            },
+            _ => self.not_yet(place, "an index that is no literal"),
+        }
+    }
+
+    fn resolve(&mut self, root: &str, steps: Vec<Step>, span: (u32, u32), place: (u32, u32)) -> Compiled<Op> {
+        let field = match steps.as_slice() {
+            [Step::Key(key)] => Some(&**key),
+            _ => None,
+        };
+        match (root, field) {
+            ("payload", _) => self.payload(steps, span),
+            ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
+            ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
+            ("address", name) => match self.names.captures.iter().find(|(capture, _)| Some(&**capture) == name) {
+                Some((_, segment)) => Some(Op::Capture(*segment)),
+                None => {
+                    let captures: Vec<_> = self.names.captures.iter().map(|(name, _)| format!("address.{name}")).collect();
+                    let help = match captures.is_empty() {
+                        true => "the address captures nothing: write {name} for a segment of it".to_owned(),
+                        false => format!("captured: {}", captures.join(", ")),
+                    };
+                    self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
+                }
+            },
+            ("principal", Some("id")) => Some(Op::PrincipalId),
+            ("principal", Some("domain")) => Some(Op::PrincipalDomain),
+            ("principal", _) => self.refuse(span, "unknown-name", "expected principal.id or principal.domain"),
+            ("now", _) if steps.is_empty() => Some(Op::Now),
+            ("now", _) => self.refuse(span, "unknown-name", "now has no members"),
+            ("envelope" | "let", _) => self.not_yet(place, &format!("\"{root}\" in an expression")),
+            _ => {
+                let shown: String = root.chars().take(64).collect();
+                let help = match self.subtracted_key(place.0) {
+                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {SCOPE}"),
+                    None => SCOPE.to_owned(),
+                };
+                self.refuse_with_help(place, "unknown-name", format!("unknown name {shown:?}"), help)
+            }
+        }
+    }
+
+    fn payload(&mut self, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
+        match self.names.payload {
+            PayloadKind::Json => Some(Op::Payload(Path(steps))),
+            PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),
+            PayloadKind::Text => self.refuse(span, "unknown-name", "a payload decoded as text is one string without members"),
+            PayloadKind::Bytes => self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions"),
+        }
+    }
+
+    /// `payload.line-id` subtracts: what its author meant, if a name directly behind a minus is unknown.
+    fn subtracted_key(&self, start: u32) -> Option<String> {
+        let (before, after) = self.text.split_at_checked(start as usize)?;
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        let before = before.strip_suffix('-')?;
+        let from = before.rfind(|c| !word(c)).map_or(0, |at| at + 1);
+        let to = after.find(|c| !word(c)).unwrap_or(after.len());
+        before[..from].ends_with('.').then(|| format!("{}-{}", &before[from..], &after[..to]))
+    }
+
+    /// From the first byte to the last, as far as the parser tells: it knows where each token stands.
+    fn place(&self, syntax: &IdedExpr) -> (u32, u32) {
+        let (mut start, mut end) = (u32::MAX, 0);
+        let mut left = vec![syntax];
+        while let Some(at) = left.pop() {
+            let (mut from, mut to) = self.info.offset_for(at.id).map_or((u32::MAX, 0), |(from, stop)| (from, stop + 1));
+            match &at.expr {
+                Syntax::Select(select) => {
+                    to += select.field.len() as u32;
+                    left.push(&select.operand);
+                }
+                Syntax::Call(call) => {
+                    let named = call.target.is_none() && call.func_name.starts_with(char::is_alphabetic);
+                    from = if named { from.saturating_sub(call.func_name.len() as u32) } else { from };
+                    left.extend(call.target.as_deref());
+                    left.extend(&call.args);
+                }
+                Syntax::List(list) => left.extend(&list.elements),
+                _ => {}
+            }
+            (start, end) = (start.min(from), end.max(to));
+        }
+        if start > end {
+            return (0, self.text.len() as u32);
+        }
+        (start, end.min(self.text.len() as u32))
+    }
+
+    fn not_yet<T>(&mut self, place: (u32, u32), what: &str) -> Compiled<T> {
+        self.refuse(place, "not-supported", format!("{what} is not supported yet"))
+    }
+
+    fn refuse<T>(&mut self, place: (u32, u32), code: &'static str, message: impl Into<String>) -> Compiled<T> {
+        self.problems.push(Problem::new(place.0 as usize..place.1 as usize, code, message));
+        None
+    }
+
+    fn refuse_with_help<T>(
+        &mut self,
+        place: (u32, u32),
+        code: &'static str,
+        message: impl Into<String>,
+        help: String,
+    ) -> Compiled<T> {
+        self.problems.push(Problem::new(place.0 as usize..place.1 as usize, code, message).with_help(help));
+        None
+    }
+}
+
+/// What an operator with two sides becomes.
+fn binary(operator: &str) -> Option<fn(Box<[Term; 2]>) -> Op> {
+    Some(match operator {
+        operators::SUBSTRACT => |sides| Op::Arithmetic(Arithmetic::Subtract, sides),
+        operators::MULTIPLY => |sides| Op::Arithmetic(Arithmetic::Multiply, sides),
+        operators::DIVIDE => |sides| Op::Arithmetic(Arithmetic::Divide, sides),
+        operators::MODULO => |sides| Op::Arithmetic(Arithmetic::Remainder, sides),
+        operators::EQUALS => |sides| Op::Equal { sides, negated: false },
+        operators::NOT_EQUALS => |sides| Op::Equal { sides, negated: true },
+        operators::LESS => |sides| Op::Order(Order::Less, sides),
+        operators::LESS_EQUALS => |sides| Op::Order(Order::LessOrEqual, sides),
+        operators::GREATER => |sides| Op::Order(Order::Greater, sides),
+        operators::GREATER_EQUALS => |sides| Op::Order(Order::GreaterOrEqual, sides),
+        operators::LOGICAL_AND => Op::And,
+        operators::LOGICAL_OR => Op::Or,
+        operators::IN => Op::InValue,
+        _ => return None,
+    })
+}

@@ -1,0 +1,139 @@
+//! Writes the value of an expression where it is wanted: into JSON or into text, without building it first.
+
+use envelope::json::{MAX_DEPTH, Node, write_escaped, write_string};
+
+use super::{
+    Expr, MAX_OUTPUT, Op, Term,
+    eval::{Evaluated, Fault, Scope, Value},
+};
+
+/// A buffer of UTF-8 that numbers can be formatted into.
+struct Utf8<'o>(&'o mut Vec<u8>);
+
+// === impl Expr ===
+
+impl Expr {
+    /// Appends the value as JSON. What a path leads to is copied as it stands in the payload. `room` is how many
+    /// levels it may nest.
+    pub(crate) fn write_json(&self, scope: &Scope<'_>, room: usize, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        self.root.write_json(scope, room, out)
+    }
+
+    /// Appends the value as it reads in text: strings without quotes, numbers of the payload as they stand there.
+    pub(crate) fn write_text(&self, scope: &Scope<'_>, out: &mut String) -> Result<(), Box<Fault>> {
+        self.root.write_text(scope, out)
+    }
+
+    /// Appends the value as it reads inside a JSON string.
+    pub(crate) fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+        self.root.write_in_string(scope, out)
+    }
+
+    /// True or false.
+    #[cfg(test)]
+    pub(super) fn test(&self, scope: &Scope<'_>) -> Evaluated<bool> {
+        self.root.eval_bool(scope)
+    }
+}
+
+// === impl Term ===
+
+impl Term {
+    fn write_json(&self, scope: &Scope<'_>, room: usize, out: &mut Vec<u8>) -> Evaluated<()> {
+        match &self.op {
+            Op::Payload(path) => {
+                let node = self.find(path, scope)?;
+                if !fits(node, room) {
+                    return Err(self.fault(format!("nested deeper than {MAX_DEPTH} levels where it is put")));
+                }
+                out.extend_from_slice(node.source().as_bytes());
+            }
+            Op::Conditional(parts) => {
+                let chosen = if parts[0].eval_bool(scope)? { &parts[1] } else { &parts[2] };
+                return chosen.write_json(scope, room, out);
+            }
+            Op::Sum(terms) => {
+                let (first, rest) = self.first_of_sum(terms, scope)?;
+                let Value::Text(text) = first else {
+                    self.sum_numbers(&first, rest, scope)?.write(&mut Utf8(out));
+                    return Ok(());
+                };
+                out.push(b'"');
+                write_escaped(out, &text);
+                for term in rest {
+                    write_escaped(out, &term.eval_text(scope)?);
+                    self.bounded(out.len())?;
+                }
+                out.push(b'"');
+            }
+            _ => match self.eval(scope)? {
+                Value::Null => out.extend_from_slice(b"null"),
+                Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+                Value::Number(number) => number.write(&mut Utf8(out)),
+                Value::Source(text) => out.extend_from_slice(text.as_bytes()),
+                Value::Text(text) => write_string(out, &text),
+                Value::Container(node) => out.extend_from_slice(node.source().as_bytes()),
+            },
+        }
+        self.bounded(out.len())
+    }
+
+    fn write_text(&self, scope: &Scope<'_>, out: &mut String) -> Evaluated<()> {
+        match self.eval(scope)? {
+            Value::Text(text) => out.push_str(&text),
+            Value::Source(text) => out.push_str(text),
+            Value::Number(number) => number.write(out),
+            Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
+            other => return Err(self.wrong_type("a string, a number or a boolean inside text", &other)),
+        }
+        self.bounded(out.len())
+    }
+
+    fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Evaluated<()> {
+        match self.eval(scope)? {
+            Value::Text(text) => write_escaped(out, &text),
+            Value::Source(text) => out.extend_from_slice(text.as_bytes()),
+            Value::Number(number) => number.write(&mut Utf8(out)),
+            Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            other => return Err(self.wrong_type("a string, a number or a boolean inside text", &other)),
+        }
+        self.bounded(out.len())
+    }
+
+    fn bounded(&self, length: usize) -> Evaluated<()> {
+        if length <= MAX_OUTPUT { Ok(()) } else { Err(Fault::too_large(self.span)) }
+    }
+}
+
+/// What is written must be JSON that our own parser reads back: no deeper than it allows. A value of n bytes has at
+/// most n / 2 levels, so only a long one is counted.
+fn fits(node: Node<'_>, room: usize) -> bool {
+    let source = node.source();
+    if source.len() / 2 <= room || !matches!(source.as_bytes().first(), Some(b'{' | b'[')) {
+        return true;
+    }
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in source.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest <= room
+}
+
+// === impl Utf8 ===
+
+impl std::fmt::Write for Utf8<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Expressions in the syntax of CEL (<https://cel.dev>), as plans of our own that borrow from the parsed payload.
+//!
+//! The `cel` crate parses; [`compile`] turns its syntax tree into a [`Term`], and `eval` runs that without building
+//! values in between. In this version: paths, literals, `+ - * / %`, comparison, `&& || !`, `?:`, `in`, `has` and
+//! `size`. Macros and other functions are refused at load.
+
+mod check;
+mod compile;
+mod emit;
+mod eval;
+mod number;
+mod parse;
+mod path;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use compile::compile;
+pub(crate) use eval::{Fault, Scope, ScopePayload};
+pub(crate) use parse::Problem;
+
+use path::Path;
+
+/// The longest expression, in bytes.
+pub(crate) const MAX_EXPRESSION: usize = 2_048;
+/// The most bytes one message may become.
+pub(crate) const MAX_OUTPUT: usize = 8 << 20;
+
+/// A compiled expression.
+#[derive(Debug)]
+pub(crate) struct Expr {
+    text: Box<str>,
+    root: Term,
+}
+
+/// What an expression may name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'n> {
+    /// What `payload` is.
+    pub(crate) payload: PayloadKind,
+    /// The captures of the address: name and segment, from 0.
+    pub(crate) captures: &'n [(Box<str>, usize)],
+}
+
+/// What `payload` is in an expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadKind {
+    /// A JSON value with paths into it.
+    Json,
+    /// One string.
+    Text,
+    /// Nothing an expression can read.
+    Bytes,
+}
+
+/// An operation and where it stands in the expression's text.
+#[derive(Debug)]
+struct Term {
+    op: Op,
+    /// Byte offsets, end exclusive.
+    span: (u32, u32),
+}
+
+#[derive(Debug)]
+enum Op {
+    Literal(Literal),
+    Payload(Path),
+    PayloadText,
+    /// By the number of its segment, from 0.
+    Capture(usize),
+    Header(Box<str>),
+    PrincipalId,
+    PrincipalDomain,
+    Now,
+    HasPayload(Path),
+    HasHeader(Box<str>),
+    Not(Box<Term>),
+    Negate(Box<Term>),
+    /// `a + b + c`, numbers or text; at least two terms.
+    Sum(Box<[Term]>),
+    Arithmetic(Arithmetic, Box<[Term; 2]>),
+    Equal {
+        sides: Box<[Term; 2]>,
+        negated: bool,
+    },
+    Order(Order, Box<[Term; 2]>),
+    And(Box<[Term; 2]>),
+    Or(Box<[Term; 2]>),
+    Conditional(Box<[Term; 3]>),
+    InList(Box<Term>, Box<[Term]>),
+    InValue(Box<[Term; 2]>),
+    Size(Box<Term>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(Box<str>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arithmetic {
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+// === impl Expr ===
+
+impl Expr {
+    /// As the file writes it, without `${` and `}`.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A string that does not depend on the message.
+    pub(crate) fn literal_text(&self) -> Option<&str> {
+        match &self.root.op {
+            Op::Literal(Literal::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+// === impl Literal ===
+
+impl Literal {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Int(_) | Self::Double(_) => "number",
+            Self::Text(_) => "string",
+        }
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
