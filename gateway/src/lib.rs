@@ -1,1 +1,18 @@
-//! gateway
+//! The appliance: configuration, wiring, admin API, drain and command line around the other crates.
+//!
+//! [`config::load`] reads everything and proves that it fits, [`App::start`] makes a [`Running`] gateway of it,
+//! [`Running::drain`] ends it. `wiring` is where policy, backbone, mappings and bridges meet, and the only place.
+
+mod admin;
+mod app;
+pub mod cli;
+pub mod config;
+pub mod drain;
+mod outlet;
+mod readiness;
+pub mod telemetry;
+mod wiring;
+
+pub use app::{Addresses, App, Running, StartError};
+pub use outlet::GatewayOutlet;
+pub use readiness::{NotReady, Readiness};

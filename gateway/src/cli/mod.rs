@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
+mod banner;
 mod check;
+mod example;
 mod run;
 mod tail;
 mod test;
@@ -16,6 +18,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use yaml::Diagnostics;
 
 /// The gateway at the edge of a network: whatever is said to it becomes a mesh envelope, by a mapping file.
 #[derive(Debug, Parser)]
@@ -43,6 +46,11 @@ struct ConfigPath {
     #[arg(long, default_value = "config/gateway.yaml")]
     config: PathBuf,
 }
+
+/// A configuration that does not hold, with everything that is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}\n\n{count} {errors}", count = .0.len(), errors = if .0.len() == 1 { "error" } else { "errors" })]
+struct Invalid(Diagnostics);
 
 /// Why a command failed: what is printed, on stderr.
 type Failure = Box<dyn std::error::Error + Send + Sync>;

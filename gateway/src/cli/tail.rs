@@ -25,7 +25,7 @@ const ACK_TOGETHER: usize = 64;
 
 /// What to show.
 #[derive(Debug, Args)]
-pub struct Tail {
+pub(super) struct Tail {
     /// A topic filter: `+` for one segment, a last `#` for any number
     #[arg(value_parser = filter)]
     filter: Filter,

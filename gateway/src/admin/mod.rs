@@ -1,0 +1,147 @@
+//! The admin API: health, readiness, metrics, the ledger and the routes, read only.
+//!
+//! On a listener of its own, with the bridges' check of Host and Origin: a web page must not read it either. It answers
+//! from before the store is open until after the drain, so that it can say what is going on.
+
+mod ledger;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use backbone::{Backbone, Status};
+use envelope::AckPoint;
+use mapping::Mappings;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use serde_json::json;
+
+pub(crate) use ledger::watch;
+
+use crate::readiness::Readiness;
+
+/// What the API tells of. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) mappings: Arc<Mappings>,
+    /// Empty until the store is open.
+    pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
+}
+
+/// A mapping as `/routes` lists it.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    mapping: &'a str,
+    version: &'a str,
+    bridge: &'a str,
+    address: &'a str,
+    topic: Option<&'a str>,
+    ack: &'static str,
+    file: &'a str,
+}
+
+/// The Prometheus text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The API's pages.
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/ledger", get(serve_ledger))
+        .route("/routes", get(routes))
+        .fallback(absent)
+        .with_state(admin)
+}
+
+/// The process answers; nothing more.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    match admin.not_ready() {
+        None => Json(json!({ "ready": true })).into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "why": why }))).into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    if let Some(backbone) = admin.backbone.get() {
+        ledger::expose(&backbone.report());
+    }
+    ([(header::CONTENT_TYPE, PROMETHEUS)], admin.metrics.render()).into_response()
+}
+
+async fn serve_ledger(State(admin): State<Admin>) -> Response {
+    match admin.backbone.get() {
+        Some(backbone) => Json(ledger::Page::of(backbone.report())).into_response(),
+        None => {
+            let why = json!({ "detail": "the store is being opened" });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(why)).into_response()
+        }
+    }
+}
+
+async fn routes(State(admin): State<Admin>) -> Response {
+    let listed: Vec<_> = admin
+        .mappings
+        .routes()
+        .map(|route| Listed {
+            mapping: route.route.name(),
+            version: route.route.version(),
+            bridge: route.bridge,
+            address: route.address,
+            topic: route.topic,
+            ack: ack_word(route.ack),
+            file: route.file,
+        })
+        .collect();
+    Json(listed).into_response()
+}
+
+async fn absent() -> Response {
+    (StatusCode::NOT_FOUND, "there are: /healthz /readyz /metrics /ledger /routes\n").into_response()
+}
+
+/// As mapping files write it.
+pub(crate) const fn ack_word(ack: AckPoint) -> &'static str {
+    match ack {
+        AckPoint::Received => "received",
+        AckPoint::Durable => "durable",
+        AckPoint::Delivered => "delivered",
+        AckPoint::Consumer => "consumer",
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// Why no message is taken, if none is.
+    fn not_ready(&self) -> Option<String> {
+        if let Err(why) = self.readiness.check() {
+            return Some(why.to_string());
+        }
+        match self.backbone.get()?.status() {
+            Status::Ready => None,
+            Status::Refusing(why) => Some(format!("the store takes nothing: {why}")),
+        }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,206 @@
+//! The gateway as a whole: starts everything in order, and ends it with the drain.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use backbone::{Backbone, Embedded, OpenError};
+use bridges::{BridgeError, Source, SourceContext, http::Listener};
+use tokio::{task::JoinError, time::Instant};
+
+use crate::{
+    admin::{self, Admin},
+    config::Loaded,
+    drain::{self, Drained, Stoppable},
+    readiness::Readiness,
+    telemetry,
+    wiring::Wiring,
+};
+
+/// Starts gateways.
+#[derive(Debug)]
+pub struct App;
+
+/// A gateway that takes messages. End it with [`Running::drain`]; dropped, it stops without waiting for anything.
+pub struct Running {
+    addresses: Addresses,
+    readiness: Readiness,
+    backbone: Arc<dyn Backbone>,
+    bridges: Stoppable,
+    admin: Stoppable,
+    drain_timeout: Duration,
+}
+
+/// Where a gateway listens, known only now where the config says port 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The admin API.
+    pub admin: SocketAddr,
+    /// Each bridge that listens, by name, in the order of the config.
+    pub bridges: Vec<(Arc<str>, SocketAddr)>,
+}
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The admin API's listener.
+    #[error("admin: {}", with_cause(.0))]
+    Admin(BridgeError),
+    /// A bridge's source.
+    #[error("bridge {name:?}: {}", with_cause(.cause))]
+    Bridge {
+        /// The bridge's name.
+        name: Arc<str>,
+        /// What its source says.
+        cause: BridgeError,
+    },
+    /// The backbone.
+    #[error(transparent)]
+    Backbone(#[from] OpenError),
+    /// The thread that opened the backbone panicked or was cancelled.
+    #[error("the store was not opened: {0}")]
+    Interrupted(#[from] JoinError),
+}
+
+/// A source that has bound and waits for its seams.
+struct Bound {
+    name: Arc<str>,
+    source: Box<dyn Source>,
+    at: usize,
+}
+
+/// How long the admin API may take to answer its last requests.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+// === impl App ===
+
+impl App {
+    /// Binds every listener, opens the store, then lets the sources take messages. While the store opens, the admin API
+    /// answers already.
+    pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
+        let (bridges, admin) = (Stoppable::default(), Stoppable::default());
+        // Until the end of a start that succeeds: whatever has been started by then stops with an error.
+        let unfinished = (bridges.stop.clone().drop_guard(), admin.stop.clone().drop_guard());
+        let listener = Listener::bind(loaded.config.admin.clone()).await.map_err(StartError::Admin)?;
+        let mut addresses = Addresses { admin: listener.local_addr(), bridges: Vec::new() };
+        let bound = bind(&loaded, &mut addresses).await?;
+        let readiness = Readiness::default();
+        let opened = Arc::new(OnceLock::new());
+        serve_admin(listener, &loaded, &readiness, &opened, &admin);
+
+        let with = loaded.config.backbone.open_with(&loaded.config.domain);
+        let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
+        let backbone = opened.get_or_init(|| backbone).clone();
+        admin.tasks.spawn(admin::watch(backbone.clone(), admin.stop.clone()));
+
+        let wiring = Wiring::new(&loaded, backbone.clone());
+        for Bound { name, source, at } in bound {
+            let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
+            bridges.tasks.spawn(run(source, cx, readiness.clone()));
+        }
+        readiness.serving();
+        let drain_timeout = loaded.config.limits.drain_timeout;
+        drop((unfinished.0.disarm(), unfinished.1.disarm()));
+        Ok(Running { addresses, readiness, backbone, bridges, admin, drain_timeout })
+    }
+}
+
+async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Vec<Bound>, StartError> {
+    let mut bound = Vec::new();
+    for (at, (name, config)) in loaded.config.bridges.iter().enumerate() {
+        let Some(mut source) = config.build(name).source else { continue };
+        let listening = source.bind().await.map_err(|cause| StartError::Bridge { name: name.clone(), cause })?;
+        addresses.bridges.extend(listening.into_iter().map(|address| (name.clone(), address)));
+        bound.push(Bound { name: name.clone(), source, at });
+    }
+    Ok(bound)
+}
+
+fn serve_admin(
+    listener: Listener,
+    loaded: &Loaded,
+    readiness: &Readiness,
+    backbone: &Arc<OnceLock<Arc<dyn Backbone>>>,
+    until: &Stoppable,
+) {
+    let metrics = telemetry::metrics();
+    until.tasks.spawn(telemetry::upkeep(metrics.clone(), until.stop.clone()));
+    let state =
+        Admin { readiness: readiness.clone(), metrics, mappings: loaded.mappings.clone(), backbone: backbone.clone() };
+    let router = admin::router(state);
+    let (stop, tasks) = (until.stop.clone(), until.tasks.clone());
+    until.tasks.spawn(async move { listener.serve("admin", |_| router.clone(), stop, tasks).await });
+}
+
+/// A source that ends before it was told to is a failure that `/readyz` shows.
+async fn run(source: Box<dyn Source>, cx: SourceContext, readiness: Readiness) {
+    let (name, told) = (cx.bridge.clone(), cx.drain.clone());
+    let ended = source.run(cx).await;
+    let why = match ended {
+        Err(error) => with_cause(&error),
+        Ok(()) if told.is_cancelled() => return,
+        Ok(()) => "it ended by itself".to_owned(),
+    };
+    tracing::error!(bridge = %name, %why, "a bridge stopped");
+    readiness.failed(format!("bridge {name:?}: {why}"));
+}
+
+/// An error and what it came from, in a line.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether it takes messages.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Ends it: see [`crate::drain`]. The admin API goes last.
+    pub async fn drain(self) -> Drained {
+        let close = self.backbone.close();
+        let drained =
+            drain::drain(&self.readiness, &self.bridges, close, || self.in_flight(), self.drain_timeout).await;
+        if !self.admin.end(Instant::now() + ADMIN_GRACE).await {
+            tracing::debug!("an admin request was cut");
+        }
+        drained
+    }
+
+    /// What has no verdict yet, a line a bridge.
+    fn in_flight(&self) -> Vec<String> {
+        let report = self.backbone.report();
+        let waiting = report.bridges.iter().filter(|(_, counts)| counts.in_flight > 0);
+        waiting.map(|(bridge, counts)| format!("bridge {bridge:?}: {} messages", counts.in_flight)).collect()
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.bridges.stop.cancel();
+        self.admin.stop.cancel();
+    }
+}

@@ -1,0 +1,108 @@
+//! What `openmesh run` says when it has started: what listens where, what is loaded, and two lines to try.
+
+use std::{
+    env,
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use super::example::{Example, quoted};
+use crate::{
+    app::Addresses,
+    config::{BackboneConfig, Loaded},
+};
+
+/// What there is to say but for the addresses, which are known only after the start.
+#[derive(Debug)]
+pub(super) struct Banner {
+    domain: String,
+    config: PathBuf,
+    store: PathBuf,
+    anonymous: bool,
+    routes: Vec<[String; 3]>,
+    example: Option<Example>,
+}
+
+/// Where `openmesh tail` looks if it is not told.
+const USUAL_PORT: u16 = 8080;
+
+// === impl Banner ===
+
+impl Banner {
+    pub(super) fn of(loaded: &Loaded, config: &Path) -> Self {
+        let BackboneConfig::Embedded { path, .. } = &loaded.config.backbone;
+        let routes = loaded.mappings.routes().map(|route| {
+            let becomes = route.topic.unwrap_or("(dropped)");
+            [route.route.name().to_owned(), format!("{} {}", route.bridge, route.address), becomes.to_owned()]
+        });
+        Self {
+            domain: loaded.config.domain.to_string(),
+            config: config.to_owned(),
+            store: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+            anonymous: loaded.policy.anonymous,
+            routes: routes.collect(),
+            example: loaded.mappings.routes().find_map(|route| Example::of(&route)),
+        }
+    }
+
+    pub(super) fn write(&self, addresses: &Addresses, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "openmesh {}, domain {}", env!("CARGO_PKG_VERSION"), self.domain)?;
+        let width = addresses.bridges.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("backbone".len());
+        let mut line = |name: &str, what: &str| writeln!(out, "  {name:width$}  {what}");
+        line("config", &self.config.display().to_string())?;
+        line("backbone", &format!("embedded, in {}", self.store.display()))?;
+        line("admin", &format!("http://{}  /healthz /readyz /metrics /ledger /routes", addresses.admin))?;
+        for (name, address) in &addresses.bridges {
+            line(name, &format!("http://{address}  WebSocket at /mesh/v1/ws"))?;
+        }
+        if !self.anonymous {
+            line("policy", "nobody gets in: the policy does not say anonymous: true")?;
+        }
+        self.write_mappings(out)?;
+        self.write_example(addresses, out)?;
+        out.flush()
+    }
+
+    fn write_mappings(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "mappings: {}", self.routes.len())?;
+        let width = |column: usize| self.routes.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (name_width, from_width) = (width(0), width(1));
+        for [name, from, to] in &self.routes {
+            writeln!(out, "  {name:name_width$}  {from:from_width$}  ->  {to}")?;
+        }
+        Ok(())
+    }
+
+    fn write_example(&self, addresses: &Addresses, out: &mut impl Write) -> io::Result<()> {
+        let Some(example) = &self.example else { return Ok(()) };
+        let listens = addresses.bridges.iter().find(|(name, _)| **name == *example.bridge);
+        match listens {
+            Some((_, address)) => writeln!(out, "try\n  {}\n  {}", example.curl(*address), tail(*address)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The command that shows what passes, as this program was called.
+fn tail(address: SocketAddr) -> String {
+    let program = program();
+    let url = match (address.port(), address.ip().to_string().as_str()) {
+        (USUAL_PORT, "127.0.0.1") => String::new(),
+        _ => format!(" --url ws://{address}/mesh/v1/ws"),
+    };
+    format!("{program} tail 'telemetry/#' --from earliest{url}")
+}
+
+/// This program as a shell finds it: by its name alone where it is on the path.
+fn program() -> String {
+    let Ok(this) = env::current_exe() else { return "openmesh".to_owned() };
+    let on_path =
+        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("openmesh") == this));
+    if on_path {
+        return "openmesh".to_owned();
+    }
+    let here = env::current_dir().ok();
+    let shown = here.and_then(|here| Some(this.strip_prefix(here).ok()?.to_owned())).unwrap_or(this);
+    quoted(&shown.display().to_string())
+}

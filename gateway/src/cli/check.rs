@@ -1,0 +1,52 @@
+//! `openmesh check`: everything that is wrong with a configuration, or a summary of what it says.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use super::{Failure, Invalid};
+use crate::{
+    admin::ack_word,
+    config::{self, BackboneConfig, Loaded},
+};
+
+/// Validates the configuration at `path`; opens and binds nothing.
+pub(super) fn check(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let loaded = config::load(path).map_err(Invalid)?;
+    Ok(summary(&loaded, path, out)?)
+}
+
+fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()> {
+    let config = &loaded.config;
+    let BackboneConfig::Embedded { path: store, .. } = &config.backbone;
+    let mut line = |what: String| writeln!(out, "{what}");
+    line(format!("{}: ok, domain {}, store in {}", path.display(), config.domain, store.display()))?;
+    for (name, bridge) in &config.bridges {
+        let claims: Vec<_> = bridge.resources().iter().map(ToString::to_string).collect();
+        let guarantees = bridge.delivery();
+        line(format!("bridge {name}: {}, at most {} bytes a message", claims.join(", "), bridge.max_message_bytes()))?;
+        line(format!("  in order: {}; yes is said by: {}", guarantees.ordered_within, guarantees.ack))?;
+    }
+    let mut routes = 0;
+    for route in loaded.mappings.routes() {
+        routes += 1;
+        let becomes = route.topic.unwrap_or("(dropped)");
+        let ack = ack_word(route.ack);
+        line(format!("mapping {}: {} {}  ->  {becomes}, ack {ack}", route.route.name(), route.bridge, route.address))?;
+        if let Some(identity) = identity_of(loaded, route.bridge) {
+            line(format!("  a sender's retry is a duplicate by: {identity}"))?;
+        }
+    }
+    let schemas = loaded.schemas.names().count();
+    line(format!("{routes} mappings, {schemas} schemas, policy: {}", policy(loaded)))
+}
+
+fn identity_of(loaded: &Loaded, bridge: &str) -> Option<&'static str> {
+    let (_, config) = loaded.config.bridges.iter().find(|(name, _)| **name == *bridge)?;
+    Some(config.delivery().identity)
+}
+
+fn policy(loaded: &Loaded) -> &'static str {
+    if loaded.policy.anonymous { "anonymous peers are let in" } else { "nobody gets in, because anonymous is not true" }
+}

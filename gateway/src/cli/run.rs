@@ -1,0 +1,57 @@
+//! `openmesh run`: the gateway in the foreground, until a signal drains it.
+
+use std::{future::Future, io::Write, path::Path};
+
+use super::{Failure, Invalid, banner};
+use crate::{
+    app::App,
+    config::{self, Loaded},
+    drain::{Drained, Signals},
+    telemetry,
+};
+
+/// Something was left behind at the end; what it was is in the log.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the drain was cut short by its deadline: {0}")]
+    Late(String),
+    #[error("a second signal ended the gateway before it was drained")]
+    Forced,
+}
+
+/// Loads, starts, says what listens where, and waits for the end.
+pub(super) fn run(path: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+    let loaded = config::load(path).map_err(Invalid)?;
+    telemetry::init(&loaded.config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(loaded, path, out))
+}
+
+async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let what = banner::Banner::of(&loaded, path);
+    let running = tokio::select! {
+        started = App::start(loaded) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "ended before the start was complete");
+            return Ok(());
+        }
+    };
+    what.write(running.addresses(), out)?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "told to end");
+    end(running.drain(), &mut signals).await.map_err(Failure::from)
+}
+
+async fn end(drain: impl Future<Output = Drained>, signals: &mut Signals) -> Result<(), Ended> {
+    tokio::select! {
+        drained = drain => match drained {
+            Drained::Clean => Ok(()),
+            Drained::Late(left) => Err(Ended::Late(left.join(", "))),
+        },
+        signal = signals.next() => {
+            tracing::error!(signal, "told to end at once");
+            Err(Ended::Forced)
+        }
+    }
+}

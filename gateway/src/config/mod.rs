@@ -1,0 +1,183 @@
+//! What `gateway.yaml` says, typed and checked.
+//!
+//! Strict: an unknown key is an error, and all errors are found at once. This file is the document as a whole, `sections`
+//! its smaller parts, `load` everything that it names: mappings, schemas and policy.
+
+mod files;
+mod load;
+mod sections;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bridges::{BridgeConfig, Resource, http::ServerConfig, registry};
+use yaml::{Fields, File, Key, Node, Problems, Resolve, Span};
+
+pub use load::{Loaded, load};
+pub use sections::{BackboneConfig, Limits};
+
+use crate::telemetry::LogConfig;
+
+/// `gateway.yaml`. Paths are resolved: relative ones begin at the file's folder, the backbone's at the working directory.
+#[derive(Debug)]
+pub struct Config {
+    /// The gateway's name in the mesh: 1 to 63 of `a-z`, `0-9`, `.` and `-`.
+    pub domain: Arc<str>,
+    /// The jurisdictions whose data may be here, as labels.
+    pub jurisdictions: Vec<Arc<str>>,
+    /// Where envelopes live.
+    pub backbone: BackboneConfig,
+    /// The admin API's listener.
+    pub admin: ServerConfig,
+    /// The bridges by name, in the order of the file.
+    pub bridges: Vec<NamedBridge>,
+    /// Bounds over all bridges.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: LogConfig,
+    /// The folder of the mapping files.
+    pub mappings: PathBuf,
+    /// The folder of the schemas.
+    pub schemas: PathBuf,
+    /// The policy file.
+    pub policy: PathBuf,
+}
+
+/// A bridge and its name in the config.
+pub type NamedBridge = (Arc<str>, Box<dyn BridgeConfig>);
+
+/// A resource that the file claims, and where it does.
+struct Claim {
+    resource: Resource,
+    by: String,
+    span: Span,
+}
+
+/// The most characters of a domain, of a bridge's name and of a jurisdiction: a DNS label's.
+const MAX_NAME: usize = 63;
+/// The longest secret that `${file:PATH}` takes, in bytes.
+const MAX_SECRET: u64 = 65_536;
+
+// === impl Config ===
+
+impl Config {
+    /// Reads a parsed file; `folder` is what its paths are relative to. What is wrong goes to `problems`.
+    fn read(file: &File, folder: &Path, problems: &Problems) -> Option<Self> {
+        let read_file = |path: &str| files::read(&folder.join(path), MAX_SECRET);
+        let resolve = Resolve { env: &|name| std::env::var(name).ok(), file: &read_file };
+        let mut fields = Fields::of(file.root(), problems)?;
+        let mut claims = Vec::new();
+        let domain = fields.required("domain").and_then(|node| domain(node, problems));
+        let jurisdictions = jurisdictions(&mut fields, problems);
+        let backbone = fields.required("backbone").and_then(|node| BackboneConfig::read(node, &resolve, problems));
+        let admin = fields.required("admin").and_then(|node| admin(node, &mut claims, problems));
+        let bridges = fields.required("bridges").and_then(|node| bridges(node, &mut claims, problems));
+        let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
+        let log = sections::log(&mut fields, problems);
+        let mappings = path(&mut fields, "mappings", "mappings/", folder, &resolve, problems);
+        let schemas = path(&mut fields, "schemas", "schemas/", folder, &resolve, problems);
+        let policy = path(&mut fields, "policy", "policy.yaml", folder, &resolve, problems);
+        fields.finish();
+        report_conflicts(&claims, problems);
+        Some(Self {
+            domain: domain?,
+            jurisdictions: jurisdictions?,
+            backbone: backbone?,
+            admin: admin?,
+            bridges: bridges?,
+            limits: limits?,
+            log: log?,
+            mappings: mappings?,
+            schemas: schemas?,
+            policy: policy?,
+        })
+    }
+
+    /// The names of the bridges, in the order of the file.
+    pub fn bridge_names(&self) -> Vec<&str> {
+        self.bridges.iter().map(|(name, _)| &**name).collect()
+    }
+}
+
+/// 1 to 63 of `a-z`, `0-9` and `also`; a letter or digit at both ends.
+fn name(text: &str, span: Span, what: &str, also: &[char], problems: &Problems) -> Option<Arc<str>> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let ends = text.starts_with(plain) && text.ends_with(plain);
+    if text.len() <= MAX_NAME && ends && text.chars().all(|c| plain(c) || also.contains(&c)) {
+        return Some(text.into());
+    }
+    let shown: String = text.chars().take(MAX_NAME).collect();
+    let also: String = also.iter().flat_map(|c| [' ', *c]).collect();
+    let law = format!("1 to {MAX_NAME} of a-z 0-9{also}, a letter or digit first and last");
+    problems.report(span, "bad-name", format!("{shown:?} is not {what}: {law}"));
+    None
+}
+
+fn domain(node: &Node, problems: &Problems) -> Option<Arc<str>> {
+    name(node.string(problems)?, node.span, "a domain", &['.', '-'], problems)
+}
+
+fn jurisdictions(fields: &mut Fields<'_, '_>, problems: &Problems) -> Option<Vec<Arc<str>>> {
+    let Some(node) = fields.optional("jurisdictions") else { return Some(Vec::new()) };
+    let read: Vec<_> = node
+        .list(problems)?
+        .iter()
+        .map(|item| name(item.string(problems)?, item.span, "a jurisdiction", &['-'], problems))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn admin(node: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<ServerConfig> {
+    let mut fields = Fields::of(node, problems)?;
+    let server = ServerConfig::read(&mut fields, problems);
+    fields.finish();
+    let server = server?;
+    claims.push(Claim { resource: Resource::Tcp(server.listen), by: "admin".to_owned(), span: node.span });
+    Some(server)
+}
+
+/// `name: { kind: { ... } }`, at least one.
+fn bridges(node: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<Vec<NamedBridge>> {
+    let entries = node.map(problems)?;
+    if entries.is_empty() {
+        problems.report(node.span, "empty", "no bridge: nothing could reach the gateway");
+        return None;
+    }
+    let read: Vec<_> = entries.iter().map(|(key, section)| bridge(key, section, claims, problems)).collect();
+    read.into_iter().collect()
+}
+
+fn bridge(key: &Key, section: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<NamedBridge> {
+    let name = name(&key.name, key.span, "a bridge's name", &['-', '_'], problems);
+    let config = registry::read(section, problems)?;
+    for resource in config.resources() {
+        claims.push(Claim { resource, by: format!("bridge {:?}", key.name), span: section.span });
+    }
+    Some((name?, config))
+}
+
+/// Each claim that another one before it is in the way of.
+fn report_conflicts(claims: &[Claim], problems: &Problems) {
+    for (at, claim) in claims.iter().enumerate() {
+        if let Some(other) = claims[..at].iter().find(|other| other.resource.conflicts(&claim.resource)) {
+            let message = format!("{} is claimed by {} already", claim.resource, other.by);
+            problems.report(claim.span, "conflict", message);
+        }
+    }
+}
+
+fn path(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: &str,
+    folder: &Path,
+    resolve: &Resolve<'_>,
+    problems: &Problems,
+) -> Option<PathBuf> {
+    match fields.optional(key) {
+        Some(node) => Some(folder.join(node.substituted(resolve, problems)?)),
+        None => Some(folder.join(default)),
+    }
+}

@@ -1,0 +1,151 @@
+//! The end of the gateway, as a written sequence with a deadline.
+//!
+//! Not ready, sources stop taking, what is in flight settles, the backbone is flushed and closed, the admin API goes
+//! last: it says what is still open for as long as there is something to say.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::readiness::Readiness;
+
+/// SIGTERM and ctrl-c.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// A set of tasks that end when they are told to.
+#[derive(Debug, Clone, Default)]
+pub struct Stoppable {
+    /// Tells them.
+    pub stop: CancellationToken,
+    /// Knows which of them still run.
+    pub tasks: TaskTracker,
+}
+
+/// How the drain ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Drained {
+    /// Everything in flight is settled, everything stored is on disk.
+    Clean,
+    /// The deadline came first; what was left, a line each, is logged.
+    Late(Vec<String>),
+}
+
+/// The least time that the backbone gets to flush.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+// === impl Signals ===
+
+impl Signals {
+    /// From here on the signals no longer end the process by themselves.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for either, and says which it was.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+// === impl Stoppable ===
+
+impl Stoppable {
+    /// Tells the tasks to end and waits until they did; `false` if some still run at `deadline`.
+    pub(crate) async fn end(&self, deadline: Instant) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Runs the sequence. `close` flushes and closes the backbone; `in_flight` says, a line each, what has no verdict yet.
+pub(crate) async fn drain<E: std::fmt::Display>(
+    readiness: &Readiness,
+    bridges: &Stoppable,
+    close: impl Future<Output = Result<(), E>>,
+    in_flight: impl Fn() -> Vec<String>,
+    within: Duration,
+) -> Drained {
+    let deadline = Instant::now() + within;
+    readiness.draining();
+    tracing::info!(deadline_s = within.as_secs_f64(), "draining: no further message is taken");
+    let mut left = Vec::new();
+    // Sources stop taking, answer what they have taken, and end. Sinks will finish behind them.
+    if !bridges.end(deadline).await {
+        left.push(format!("{} tasks of the bridges", bridges.tasks.len()));
+        left.extend(in_flight());
+    }
+    // However long the rest took: what is stored must get its chance to reach the disk.
+    let deadline = deadline.max(Instant::now() + CLOSE_GRACE);
+    match tokio::time::timeout_at(deadline, close).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => left.push(format!("the backbone: {error}")),
+        Err(_) => left.push("the backbone: not closed in time".to_owned()),
+    }
+    if left.is_empty() {
+        tracing::info!("drained");
+        return Drained::Clean;
+    }
+    for what in &left {
+        tracing::error!(%what, "left behind by the drain");
+    }
+    Drained::Late(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const CLOSED: Result<(), Infallible> = Ok(());
+
+    #[tokio::test]
+    async fn tasks_are_told_and_awaited_before_the_backbone_closes() {
+        let (readiness, bridges) = (Readiness::default(), Stoppable::default());
+        let stop = bridges.stop.clone();
+        let task = bridges.tasks.spawn(async move { stop.cancelled().await });
+        let close = async {
+            assert!(task.is_finished());
+            CLOSED
+        };
+        let drained = drain(&readiness, &bridges, close, Vec::new, Duration::from_secs(10)).await;
+        assert_eq!(drained, Drained::Clean);
+        assert!(readiness.check().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn past_the_deadline_it_says_what_was_left_and_still_closes() {
+        let (readiness, bridges) = (Readiness::default(), Stoppable::default());
+        let _stuck = bridges.tasks.spawn(std::future::pending::<()>());
+        let closed = std::cell::Cell::new(false);
+        let close = async {
+            closed.set(true);
+            CLOSED
+        };
+        let in_flight = || vec!["web: 3 messages".to_owned()];
+        let drained = drain(&readiness, &bridges, close, in_flight, Duration::from_secs(1)).await;
+        assert_eq!(drained, Drained::Late(vec!["1 tasks of the bridges".to_owned(), "web: 3 messages".to_owned()]));
+        assert!(closed.get());
+    }
+
+    #[tokio::test]
+    async fn a_backbone_that_fails_to_close_is_no_clean_end() {
+        let close = async { Err("disk full") };
+        let (readiness, bridges) = (Readiness::default(), Stoppable::default());
+        let drained = drain(&readiness, &bridges, close, Vec::new, Duration::from_secs(10)).await;
+        assert_eq!(drained, Drained::Late(vec!["the backbone: disk full".to_owned()]));
+    }
+}

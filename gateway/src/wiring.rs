@@ -1,0 +1,77 @@
+//! Which part is handed to which: the only place that sees policy, backbone, mappings and bridges together.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use backbone::Backbone;
+use bridges::{BridgeConfig, SourceContext};
+use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
+use policy::{Current, Epoch, Flow, Gate, IngressConfig};
+use tokio::sync::Semaphore;
+use tower::service_fn;
+
+use crate::{config::Loaded, drain::Stoppable, outlet::GatewayOutlet};
+
+/// The seams of every bridge.
+#[derive(Clone)]
+pub(crate) struct Wiring {
+    /// Where envelopes live.
+    pub(crate) backbone: Arc<dyn Backbone>,
+    /// What decides now.
+    pub(crate) current: Current,
+    authenticator: Arc<dyn Authenticator>,
+    bytes: Arc<Semaphore>,
+    max_in_flight: NonZeroU32,
+}
+
+/// The number of the first epoch; a reload raises it.
+const FIRST_EPOCH: u64 = 1;
+
+// === impl Wiring ===
+
+impl Wiring {
+    /// Around a backbone that is open.
+    pub(crate) fn new(loaded: &Loaded, backbone: Arc<dyn Backbone>) -> Self {
+        let domain = loaded.config.domain.clone();
+        let epoch = Epoch::new(FIRST_EPOCH, domain, loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy);
+        let current = epoch.into_current();
+        let limits = &loaded.config.limits;
+        Self {
+            backbone,
+            authenticator: Arc::new(Gate::new(current.clone())),
+            current,
+            bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
+            max_in_flight: limits.max_in_flight,
+        }
+    }
+
+    /// What the source of bridge `name` works with.
+    pub(crate) fn source(&self, name: &Arc<str>, config: &dyn BridgeConfig, until: &Stoppable) -> SourceContext {
+        SourceContext {
+            bridge: name.clone(),
+            ingress: self.ingress(name, config),
+            outlet: Arc::new(GatewayOutlet::new(self.backbone.clone(), self.current.clone(), name.clone())),
+            authenticator: self.authenticator.clone(),
+            ledger: self.backbone.ledger(),
+            bytes: self.bytes.clone(),
+            drain: until.stop.clone(),
+            tasks: until.tasks.clone(),
+        }
+    }
+
+    fn ingress(&self, name: &Arc<str>, config: &dyn BridgeConfig) -> Ingress {
+        let ingress = IngressConfig {
+            bridge: name.clone(),
+            // HTTP pushes, and there is no other kind yet.
+            flow: Flow::Push,
+            max_payload_bytes: config.max_message_bytes(),
+            max_in_flight: self.max_in_flight,
+        };
+        policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger())
+    }
+}
+
+/// The backbone as the end of the ingress stack. It is always ready: what bounds it is the permits above.
+fn store(backbone: &Arc<dyn Backbone>) -> Store {
+    let backbone = backbone.clone();
+    Store::new(service_fn(move |batch: Batch<Admitted>| backbone.publish(batch)))
+}
