@@ -1,13 +1,35 @@
-//! JSON Schema 2020-12, checked over the one tree of `envelope::json`.
+//! JSON Schema 2020-12, checked over the one tree of [`envelope::json`].
+//!
+//! Used twice: a mapping file's `from.schema` holds what comes in, and an envelope's `type` names what its data must be.
+//! The validator is `jsonschema`; `tree.rs` lets it read our tree, so that what is checked is what is mapped and stored.
+//!
+//! Where the standard leaves a choice:
+//! - `format` is asserted, not only noted, and a format nobody here can check is an error of the schema: whoever writes
+//!   `format: date-time` at a border expects it to be held.
+//! - Regular expressions run in linear time; look-around and backreferences, which can't, are errors of the schema.
+//! - A `$ref` leads into the same document or to a meta-schema; nothing is fetched.
+//! - Numbers are compared by value. `uniqueItems` and `type: integer` go by the digits as they are written; elsewhere
+//!   integers of up to 64 bits are exact, and what is beyond them, or no integer, is an IEEE 754 double. `multipleOf`
+//!   reads a double as the shortest decimal that names it, so 12.1 is a multiple of 0.1.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod compile;
+mod detail;
+mod equality;
+mod number;
+mod tree;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use envelope::Json;
+use jsonschema::Validator;
 
-/// A compiled schema.
-#[derive(Debug, Clone)]
+use crate::tree::{Tree, Value};
+
+/// A compiled schema. Cheap to clone.
+#[derive(Clone)]
 pub struct Schema {
     name: Arc<str>,
+    validator: Arc<Validator<Tree>>,
 }
 
 /// A schema that can't be used: `{name}: {detail}`.
@@ -25,7 +47,7 @@ pub struct SchemaError {
 pub struct Violation {
     /// JSON Pointer (RFC 6901) into the value.
     pub pointer: String,
-    /// For people.
+    /// For people; at most 200 characters, and a value is quoted only if it is short.
     pub detail: String,
 }
 
@@ -36,9 +58,10 @@ pub struct Schemas(BTreeMap<Arc<str>, Schema>);
 // === impl Schema ===
 
 impl Schema {
-    /// Compiles a schema.
-    pub fn compile(name: &str, _text: &[u8]) -> Result<Self, SchemaError> {
-        Ok(Self { name: name.into() })
+    /// Compiles a schema. Not for the hot path: it takes milliseconds.
+    pub fn compile(name: &str, text: &[u8]) -> Result<Self, SchemaError> {
+        let validator = compile::compile(text).map_err(|detail| SchemaError { name: name.to_owned(), detail })?;
+        Ok(Self { name: name.into(), validator: Arc::new(validator) })
     }
 
     /// Its name.
@@ -47,15 +70,30 @@ impl Schema {
     }
 
     /// The first violation, if there is one.
-    pub fn check(&self, _json: &Json) -> Result<(), Violation> {
-        Ok(())
+    pub fn check(&self, json: &Json) -> Result<(), Violation> {
+        let root = Value::Node(json.root());
+        // Twice for what does not conform, but at once for what does: only the second walk notes where it is.
+        if self.validator.is_valid(root) {
+            return Ok(());
+        }
+        match self.validator.validate(root) {
+            // Not both can be right, and what is not known to conform is refused.
+            Ok(()) => Err(Violation { pointer: String::new(), detail: "does not conform".to_owned() }),
+            Err(error) => Err(detail::violation(&error, json)),
+        }
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 // === impl Schemas ===
 
 impl Schemas {
-    /// Adds a schema under its name.
+    /// Adds a schema under its name, in place of one that had it.
     pub fn insert(&mut self, schema: Schema) {
         self.0.insert(schema.name.clone(), schema);
     }
@@ -70,3 +108,6 @@ impl Schemas {
         self.0.keys().map(|name| &**name)
     }
 }
+
+#[cfg(test)]
+mod tests;
