@@ -5,11 +5,18 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
+use super::Problem;
+
 /// Paths below it are the gateway's own endpoints and never a mapping's.
 pub(super) const RESERVED: &str = "/mesh/v1";
 
 /// Methods that name no message: they ask about a resource, or about the connection.
 const NOT_PUBLISHED: [&str; 4] = ["CONNECT", "HEAD", "OPTIONS", "TRACE"];
+
+/// The methods that publish.
+const METHODS: &str = "DELETE, GET, PATCH, POST, PUT";
 
 /// Why a method and path are no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +39,21 @@ pub(super) enum AddressError {
     DotSegment(&'static str),
     #[error("no endpoint has this path; paths under /mesh/v1 are never mapped")]
     Reserved,
+}
+
+// === impl AddressError ===
+
+impl From<AddressError> for Problem {
+    fn from(error: AddressError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AddressError::Method(_) => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(METHODS)
+            }
+            AddressError::Reserved => Self::new(StatusCode::NOT_FOUND, "not-found", "http", detail),
+            _ => Self::new(StatusCode::BAD_REQUEST, "bad-request", "http", detail),
+        }
+    }
 }
 
 /// Whether a decoded path is the gateway's own.

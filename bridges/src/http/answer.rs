@@ -9,9 +9,6 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::Problem;
 
-/// The methods that publish.
-pub(super) const METHODS: &str = "DELETE, GET, PATCH, POST, PUT";
-
 /// 202 with the receipt; a message that its mapping drops is 202 as well, with `{"filtered":true}`: it was taken, and
 /// a sender need not know more.
 pub(super) fn admitted(admission: &Admission) -> Response {

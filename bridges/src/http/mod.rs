@@ -15,6 +15,7 @@ mod publish;
 mod server;
 mod socket;
 mod source;
+mod websocket;
 
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig, check_loopback};
 pub use problem::Problem;

@@ -15,7 +15,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     Problem,
-    address::{AddressError, address},
+    address::address,
     answer,
     draft::{self, Draft},
     finish::Finish,
@@ -32,7 +32,7 @@ pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<I
 
 async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Result<Admission, Problem> {
     let (parts, body) = request.into_parts();
-    let address = address(parts.method.as_str(), parts.uri.path()).map_err(refused_address)?;
+    let address = address(parts.method.as_str(), parts.uri.path())?;
     let identity = draft::request_identity(&address, &parts.headers).map_err(|error| bad_request(error.to_string()))?;
     let (payload, in_flight) = read(offer, body).await?;
     offer.received(1);
@@ -112,16 +112,6 @@ pub(super) fn authorization(headers: &HeaderMap) -> Option<Bytes> {
     headers.get(header::AUTHORIZATION).map(|value| Bytes::copy_from_slice(value.as_bytes()))
 }
 
-fn refused_address(error: AddressError) -> Problem {
-    match error {
-        AddressError::Method(_) => {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", error.to_string()).allow(answer::METHODS)
-        }
-        AddressError::Reserved => Problem::new(StatusCode::NOT_FOUND, "not-found", "http", error.to_string()),
-        _ => bad_request(error.to_string()),
-    }
-}
-
 fn bad_request(detail: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad-request", "http", detail)
 }
@@ -129,9 +119,10 @@ fn bad_request(detail: String) -> Problem {
 /// A message all the same, but one that never enters the stack: both its counts are made here.
 fn too_large(offer: &Offer, max: usize) -> Problem {
     offer.received(1);
-    offer.cx.ledger.refused(&offer.cx.bridge, None, RejectKind::TooLarge);
     let detail = format!("the payload is over the limit of {max} bytes");
-    Problem::from(&Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail))
+    let rejection = Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail);
+    offer.outside(&rejection);
+    Problem::from(&rejection)
 }
 
 fn full(offer: &Offer) -> Problem {

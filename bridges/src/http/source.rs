@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, response::Response, routing::any};
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::{ServiceExt, service_fn};
 
-use super::{HttpConfig, Listener, Problem, address::is_reserved, offer::Offer, publish::publish};
+use super::{HttpConfig, Listener, Problem, address::is_reserved, offer::Offer, publish::publish, websocket};
 use crate::{BridgeError, Source, SourceContext};
 
 /// Takes what HTTP clients publish, and serves those that subscribe.
@@ -64,8 +64,8 @@ impl Source for HttpSource {
 }
 
 /// The gateway's own endpoints.
-fn endpoints(_: &Arc<Offer>) -> Router {
-    Router::new().fallback(async || {
+fn endpoints(offer: &Arc<Offer>) -> Router {
+    Router::new().route("/mesh/v1/ws", any(websocket::upgrade)).with_state(offer.clone()).fallback(async || {
         let detail = "no endpoint has this path; paths under /mesh/v1 are never mapped";
         Problem::new(StatusCode::NOT_FOUND, "not-found", "http", detail)
     })

@@ -1,0 +1,81 @@
+//! The frames that the gateway sends, as text.
+
+use axum::extract::ws::Message;
+use envelope::{Admission, Delivery, Rejection, cloudevents, json::write_string};
+
+use crate::http::{
+    Problem,
+    answer::{not_settled, write_position, write_receipt},
+};
+
+/// `receipt` or `filtered`.
+pub(super) fn admitted(reference: &str, admission: &Admission) -> Message {
+    match admission {
+        Admission::Filtered => frame(r#"{"op":"filtered","ref":"#, reference, |_| {}),
+        Admission::Stored(receipt) => match not_settled(receipt) {
+            Some(problem) => error(Some(reference), &problem),
+            None => frame(r#"{"op":"receipt","ref":"#, reference, |out| {
+                out.push(b',');
+                write_receipt(out, receipt);
+            }),
+        },
+    }
+}
+
+/// `error`, with the members of the problem.
+pub(super) fn error(reference: Option<&str>, problem: &Problem) -> Message {
+    let Some(reference) = reference else {
+        let mut out = br#"{"op":"error","#.to_vec();
+        problem.write_members(&mut out);
+        return finish(out);
+    };
+    frame(r#"{"op":"error","ref":"#, reference, |out| {
+        out.push(b',');
+        problem.write_members(out);
+    })
+}
+
+/// `subscribed`.
+pub(super) fn subscribed(sub: &str) -> Message {
+    frame(r#"{"op":"subscribed","sub":"#, sub, |_| {})
+}
+
+/// `message`: the envelope as a CloudEvent.
+pub(super) fn message(sub: &str, delivery: &Delivery) -> Message {
+    frame(r#"{"op":"message","sub":"#, sub, |out| {
+        out.extend_from_slice(br#","position":"#);
+        write_position(out, &delivery.position);
+        out.extend_from_slice(if delivery.redelivered { br#","redelivered":true"# } else { br#","redelivered":false"# });
+        out.extend_from_slice(br#","envelope":"#);
+        cloudevents::write_json(&delivery.envelope, out);
+    })
+}
+
+/// `closed`, at the client's wish.
+pub(super) fn unsubscribed(sub: &str) -> Message {
+    frame(r#"{"op":"closed","sub":"#, sub, |out| out.extend_from_slice(br#","reason":"unsubscribed""#))
+}
+
+/// `closed`, with the kind of the rejection as the reason.
+pub(super) fn ended(sub: &str, rejection: &Rejection) -> Message {
+    frame(r#"{"op":"closed","sub":"#, sub, |out| {
+        out.extend_from_slice(br#","reason":"#);
+        write_string(out, rejection.kind.as_str());
+        out.extend_from_slice(br#","detail":"#);
+        write_string(out, &rejection.detail);
+    })
+}
+
+fn frame(head: &str, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Message {
+    let mut out = Vec::with_capacity(192);
+    out.extend_from_slice(head.as_bytes());
+    write_string(&mut out, name);
+    write(&mut out);
+    finish(out)
+}
+
+fn finish(mut out: Vec<u8>) -> Message {
+    out.push(b'}');
+    // everything written is UTF-8; a slip in a writer must not end a connection
+    Message::text(String::from_utf8(out).unwrap_or_else(|slip| String::from_utf8_lossy(slip.as_bytes()).into_owned()))
+}

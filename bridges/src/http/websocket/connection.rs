@@ -1,0 +1,250 @@
+//! The reading side of a WebSocket: frames in order, publishes in batches, one call in flight.
+
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
+
+use axum::extract::ws::{Message, WebSocket, close_code};
+use bytes::Bytes;
+use envelope::{Lane, Principal, RejectKind, Rejection, Subscribe};
+use futures_util::{FutureExt, StreamExt, stream::SplitStream};
+use http::StatusCode;
+use tokio::{
+    sync::mpsc::{self, Sender},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    End, answers,
+    frames::{self, ClientFrame, Wish},
+    lane::{LaneContext, Waiting},
+    subscription::{Command, Subscription},
+};
+use crate::http::{Problem, offer::Offer};
+
+/// One client.
+pub(super) struct Connection {
+    offer: Arc<Offer>,
+    principal: Arc<Principal>,
+    peer: IpAddr,
+    lane: Lane,
+    out: Sender<Message>,
+    gone: CancellationToken,
+    subscriptions: HashMap<String, Open>,
+    bad_frames: u32,
+}
+
+/// A subscription as the reader sees it.
+struct Open {
+    commands: Sender<Command>,
+    credit: u32,
+    task: JoinHandle<()>,
+}
+
+/// The most messages of a batch, and about how many bytes.
+const MAX_BATCH: usize = 64;
+const BATCH_BYTES: usize = 262_144;
+/// Commands that may wait for a subscription.
+const COMMANDS: usize = 64;
+/// A client that sends more frames that are none is cut.
+const MAX_BAD_FRAMES: u32 = 16;
+
+type Next = Option<Result<Message, axum::Error>>;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(
+        offer: Arc<Offer>,
+        principal: Arc<Principal>,
+        peer: IpAddr,
+        out: Sender<Message>,
+        gone: CancellationToken,
+    ) -> Self {
+        let lane = offer.lane();
+        Self { offer, principal, peer, lane, out, gone, subscriptions: HashMap::new(), bad_frames: 0 }
+    }
+
+    /// Serves until the client leaves, breaks the protocol, or the gateway drains.
+    pub(super) async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> End {
+        // twice, so that the answer to one ping may be late
+        let silence = self.offer.config.websocket.ping_interval.saturating_mul(2);
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = self.offer.cx.drain.cancelled() => return End::GoingAway,
+                () = self.gone.cancelled() => return End::Gone,
+                next = timeout(silence, stream.next()) => match next {
+                    Ok(next) => next,
+                    Err(_) => return broke(close_code::POLICY, "the client is silent"),
+                },
+            };
+            let (frames, end) = gather(first, stream);
+            if let Err(end) = self.obey(frames).await {
+                return end;
+            }
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Ends the subscriptions, which settle what is acked already.
+    pub(super) async fn finish(mut self) {
+        let open: Vec<_> = self.subscriptions.drain().map(|(_, open)| open.task).collect();
+        for task in open {
+            // one that waits to send ends with the writer
+            tokio::select! {
+                biased;
+                _ = task => {}
+                () = self.gone.cancelled() => {}
+            }
+        }
+    }
+
+    /// Obeys the frames of one read in order; publishes that follow each other are one batch.
+    async fn obey(&mut self, frames: Vec<Bytes>) -> Result<(), End> {
+        let mut waiting = Vec::new();
+        for text in frames {
+            match frames::parse(&text) {
+                Ok(ClientFrame::Publish { reference, draft }) => {
+                    let (bridge, principal) = (self.offer.cx.bridge.clone(), self.principal.clone());
+                    let inbound = draft.into_inbound(bridge, self.lane, principal, Some(self.peer));
+                    waiting.push(Waiting { reference, inbound });
+                }
+                Ok(other) => {
+                    self.publish(&mut waiting).await?;
+                    self.control(other).await;
+                }
+                Err(bad) => {
+                    self.publish(&mut waiting).await?;
+                    self.send(answers::error(bad.reference.as_deref(), &bad.problem)).await;
+                    self.bad_frames += 1;
+                    if self.bad_frames > MAX_BAD_FRAMES {
+                        return Err(broke(close_code::POLICY, "too many bad frames"));
+                    }
+                }
+            }
+        }
+        self.publish(&mut waiting).await
+    }
+
+    async fn publish(&self, waiting: &mut Vec<Waiting>) -> Result<(), End> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let lane = LaneContext { offer: &self.offer, out: &self.out, gone: &self.gone };
+        lane.publish(std::mem::take(waiting)).await
+    }
+
+    async fn control(&mut self, frame: ClientFrame) {
+        let (sub, command) = match frame {
+            // `obey` keeps it
+            ClientFrame::Publish { .. } => return,
+            ClientFrame::Subscribe(wish) => return self.subscribe(wish).await,
+            ClientFrame::Settle { sub, settled } => (sub, Command::Settle(settled)),
+            ClientFrame::Credit { sub, more } => {
+                let limit = self.offer.config.websocket.max_credit;
+                if let Some(open) = self.subscriptions.get_mut(&sub) {
+                    let raised = open.credit.saturating_add(more);
+                    if raised > limit {
+                        let detail = format!("credit would be {raised}, limit is {limit}");
+                        return self.refuse(&sub, RejectKind::TooLarge, "max_credit", detail).await;
+                    }
+                    open.credit = raised;
+                }
+                (sub, Command::Grant(more))
+            }
+            ClientFrame::Unsubscribe { sub } => (sub, Command::Unsubscribe),
+        };
+        let sent = match self.subscriptions.get(&sub) {
+            Some(open) => open.commands.send(command).await.is_ok(),
+            None => false,
+        };
+        if !sent {
+            let problem =
+                Problem::new(StatusCode::NOT_FOUND, "no-subscription", "websocket", "no such subscription is open");
+            self.send(answers::error(Some(&sub), &problem)).await;
+        }
+    }
+
+    async fn subscribe(&mut self, wish: Wish) {
+        self.subscriptions.retain(|_, open| !open.commands.is_closed());
+        let limits = &self.offer.config.websocket;
+        let name = wish.reference.as_str();
+        if self.subscriptions.contains_key(name) {
+            return self.refuse(name, RejectKind::Conflict, "websocket", "a subscription of this ref is open").await;
+        }
+        if self.subscriptions.len() >= limits.max_subscriptions {
+            let detail = format!("{} subscriptions are open, which is the limit", limits.max_subscriptions);
+            return self.refuse(name, RejectKind::TooLarge, "max_subscriptions", detail).await;
+        }
+        if wish.credit > limits.max_credit {
+            let detail = format!("credit is {}, limit is {}", wish.credit, limits.max_credit);
+            return self.refuse(name, RejectKind::TooLarge, "max_credit", detail).await;
+        }
+        let durable = wish.durable_of(&self.principal.id);
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let subscription = Subscription {
+            name: wish.reference.clone(),
+            what: Subscribe { filters: wish.filters, start: wish.start, durable, credit: wish.credit },
+            principal: self.principal.clone(),
+            outlet: self.offer.cx.outlet.clone(),
+            commands: queue,
+            out: self.out.clone(),
+        };
+        let task = self.offer.cx.tasks.spawn(subscription.run());
+        self.subscriptions.insert(wish.reference, Open { commands, credit: wish.credit, task });
+    }
+
+    async fn refuse(&self, name: &str, kind: RejectKind, rule: &'static str, detail: impl Into<String>) {
+        let rejection = Rejection::new(kind, rule, detail);
+        self.send(answers::error(Some(name), &Problem::from(&rejection))).await;
+    }
+
+    /// Nobody is left to hear it if this fails; the reader sees it at its next turn.
+    async fn send(&self, message: Message) {
+        let _ = self.out.send(message).await;
+    }
+}
+
+/// The text frames that are there already, within the bounds of a batch, and the end if it is among them.
+fn gather(first: Next, stream: &mut SplitStream<WebSocket>) -> (Vec<Bytes>, Option<End>) {
+    let mut frames = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                bytes += text.len();
+                frames.push(Bytes::from(text));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => {
+                return (frames, Some(broke(close_code::UNSUPPORTED, "frames are JSON text")));
+            }
+            Some(Ok(Message::Close(_))) | None => return (frames, Some(End::Gone)),
+            Some(Err(error)) => return (frames, Some(broken(error))),
+        }
+        if frames.len() >= MAX_BATCH || bytes >= BATCH_BYTES {
+            break;
+        }
+        next = stream.next().now_or_never();
+    }
+    (frames, None)
+}
+
+fn broke(code: u16, reason: impl Into<Cow<'static, str>>) -> End {
+    End::Broke { code, reason: reason.into() }
+}
+
+fn broken(error: axum::Error) -> End {
+    match error.into_inner().downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => broke(close_code::SIZE, "the frame is over max_frame_bytes"),
+        Some(tungstenite::Error::Utf8(_)) => broke(close_code::INVALID, "the frame is not UTF-8"),
+        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
+        Some(tungstenite::Error::Protocol(_)) => broke(close_code::PROTOCOL, "not the WebSocket protocol"),
+        _ => End::Gone,
+    }
+}

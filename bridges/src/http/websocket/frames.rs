@@ -1,0 +1,263 @@
+//! The JSON frames of `/mesh/v1/ws`: client frames to what they ask, answers to text. No I/O.
+//!
+//! A payload is the exact source text of its member, shared with the frame's bytes: 12.10 stays 12.10.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use envelope::{Filter, Headers, Json, Position, Settlement, Start, TraceContext, json::Node};
+use http::{HeaderName, StatusCode};
+
+use crate::http::{
+    Problem,
+    address::{AddressError, address},
+    draft::{Draft, QUERY, identity, is_carried},
+};
+
+/// What a client asks.
+#[derive(Debug)]
+pub(super) enum ClientFrame {
+    Publish { reference: String, draft: Draft },
+    Subscribe(Wish),
+    Settle { sub: String, settled: Vec<(Position, Settlement)> },
+    Credit { sub: String, more: u32 },
+    Unsubscribe { sub: String },
+}
+
+/// A subscription as a client asks for it.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) reference: String,
+    pub(super) filters: Vec<Filter>,
+    pub(super) start: Start,
+    pub(super) durable: Option<String>,
+    pub(super) credit: u32,
+}
+
+/// A frame that is none, and the client's word for it if it could be read.
+#[derive(Debug)]
+pub(super) struct BadFrame {
+    pub(super) reference: Option<String>,
+    pub(super) problem: Problem,
+}
+
+/// The most bytes of a `ref`, and of a durable name.
+const MAX_NAME_BYTES: usize = 128;
+/// The most filters of a subscription, and the most positions of a frame.
+const MAX_FILTERS: usize = 64;
+const MAX_POSITIONS: usize = 4_096;
+/// The longest a nack may ask for.
+const MAX_AGAIN: Duration = Duration::from_secs(3_600);
+const OPS: &str = "ack, credit, nack, publish, subscribe, unsubscribe";
+
+/// The members of a frame that were asked for; the others are unknown.
+struct Members<'j> {
+    root: Node<'j>,
+    known: &'static [&'static str],
+}
+
+type Read<T> = Result<T, BadFrame>;
+
+/// Reads a frame.
+pub(super) fn parse(text: &Bytes) -> Read<ClientFrame> {
+    let json = Json::parse(text.clone()).map_err(|error| bad(error.to_string()))?;
+    let root = json.root();
+    read(text, root).map_err(|frame| {
+        let name = root.get("ref").or_else(|| root.get("sub")).and_then(Node::as_str);
+        BadFrame { reference: name.map(|name| shortened(name).to_owned()), ..frame }
+    })
+}
+
+fn read(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+    if root.as_object().is_none() {
+        return Err(bad(format!("a frame is a JSON object, not {}", root.type_name())));
+    }
+    match root.get("op").and_then(Node::as_str) {
+        Some("publish") => publish(text, root),
+        Some("subscribe") => subscribe(root),
+        Some("ack") => {
+            let members = Members::of(root, &["op", "sub", "positions"])?;
+            settle(&members, Settlement::Delivered)
+        }
+        Some("nack") => {
+            let members = Members::of(root, &["op", "sub", "positions", "after_ms"])?;
+            let after = Duration::from_millis(members.number("after_ms")?.unwrap_or(0).into());
+            if after > MAX_AGAIN {
+                return Err(bad(format!("after_ms is over the limit of {}", MAX_AGAIN.as_millis())));
+            }
+            settle(&members, Settlement::Again { after })
+        }
+        Some("credit") => {
+            let members = Members::of(root, &["op", "sub", "more"])?;
+            let more = members.number("more")?.ok_or_else(|| bad("member \"more\" is missing"))?;
+            Ok(ClientFrame::Credit { sub: members.name("sub")?, more })
+        }
+        Some("unsubscribe") => Ok(ClientFrame::Unsubscribe { sub: Members::of(root, &["op", "sub"])?.name("sub")? }),
+        Some(op) => Err(bad(format!("unknown op {:?}; ops: {OPS}", shortened(op)))),
+        None => Err(bad(format!("member \"op\" is missing or no string; ops: {OPS}"))),
+    }
+}
+
+fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+    let members = Members::of(root, &["op", "ref", "address", "headers", "payload", "text", "key"])?;
+    let reference = members.name("ref")?;
+    let target = members.string("address")?.ok_or_else(|| bad("member \"address\" is missing"))?;
+    let (method, target) = target
+        .split_once(' ')
+        .filter(|(method, _)| http::Method::from_bytes(method.as_bytes()).is_ok())
+        .ok_or_else(|| bad(format!("address {:?} is no \"METHOD /path\"", shortened(target))))?;
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let address = address(method, path)?;
+    let payload = match (root.get("payload"), root.get("text")) {
+        (Some(payload), None) => text.slice(payload.span()),
+        (None, Some(text)) => {
+            let text = text.as_str().ok_or_else(|| bad("member \"text\" is no string"))?;
+            Bytes::copy_from_slice(text.as_bytes())
+        }
+        _ => return Err(bad("a publish frame has either \"payload\" or \"text\"")),
+    };
+    let headers = headers(&members, query)?;
+    let header = |name| headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
+    let event = header("ce-source").zip(header("ce-id"));
+    let identity = identity(&address, members.string("key")?.map(str::as_bytes), event)
+        .map_err(|error| bad(error.to_string()))?;
+    let ascii = |name| header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let trace = ascii("traceparent").and_then(|parent| TraceContext::parse(parent, ascii("tracestate")));
+    Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace } })
+}
+
+fn headers(members: &Members<'_>, query: Option<&str>) -> Read<Headers> {
+    let mut headers = Vec::new();
+    if let Some(node) = members.root.get("headers") {
+        for (name, value) in node.as_object().ok_or_else(|| bad("member \"headers\" is no object"))? {
+            let wrong = || bad(format!("header {:?} is no header name with a string", shortened(name)));
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+            let value = value.as_str().filter(|value| !value.chars().any(char::is_control)).ok_or_else(wrong)?;
+            if is_carried(name.as_str()) {
+                headers.push((name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+            }
+        }
+    }
+    headers.extend(query.map(|query| (QUERY.to_owned(), Bytes::copy_from_slice(query.as_bytes()))));
+    Ok(headers.into())
+}
+
+fn subscribe(root: Node<'_>) -> Read<ClientFrame> {
+    let members = Members::of(root, &["op", "ref", "filters", "start", "durable", "credit"])?;
+    let filters = members.list("filters", MAX_FILTERS)?;
+    let filters: Result<Vec<_>, _> = filters.iter().map(|text| Filter::new(*text)).collect();
+    let start = match root.get("start") {
+        None => Start::New,
+        Some(start) => match (start.as_str(), start.get("after").and_then(Node::as_str)) {
+            (Some("new"), _) => Start::New,
+            (Some("earliest"), _) => Start::Earliest,
+            (None, Some(after)) => Start::After(position(after)?),
+            _ => return Err(bad("start is \"new\", \"earliest\" or {\"after\": position}")),
+        },
+    };
+    let durable = match members.string("durable")? {
+        None => None,
+        Some(name) if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name) => Some(name.to_owned()),
+        Some(_) => {
+            return Err(bad(format!("a durable name is 1 to {MAX_NAME_BYTES} of A-Z, a-z, 0-9, '.', '_' and '-'")));
+        }
+    };
+    let credit = members.number("credit")?.filter(|credit| *credit > 0);
+    Ok(ClientFrame::Subscribe(Wish {
+        reference: members.name("ref")?,
+        filters: filters.map_err(|error| bad(format!("filters: {error}")))?,
+        start,
+        durable,
+        credit: credit.ok_or_else(|| bad("member \"credit\" is missing or 0"))?,
+    }))
+}
+
+fn settle(members: &Members<'_>, settlement: Settlement) -> Read<ClientFrame> {
+    let positions = members.list("positions", MAX_POSITIONS)?;
+    let settled: Read<Vec<_>> = positions.iter().map(|text| Ok((position(text)?, settlement.clone()))).collect();
+    Ok(ClientFrame::Settle { sub: members.name("sub")?, settled: settled? })
+}
+
+/// Reads what [`crate::http::answer::write_position`] writes.
+fn position(text: &str) -> Read<Position> {
+    let digits = text.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+    let valid = digits.len() % 2 == 0 && (2..=MAX_NAME_BYTES).contains(&digits.len());
+    let bytes: Option<Vec<u8>> = if valid { digits.chunks_exact(2).map(byte).collect() } else { None };
+    let bytes = bytes.ok_or_else(|| bad(format!("{:?} is no position of this gateway", shortened(text))))?;
+    Ok(Position(bytes.into()))
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+fn shortened(text: &str) -> &str {
+    let end = (0..=MAX_NAME_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
+fn bad(detail: impl Into<std::borrow::Cow<'static, str>>) -> BadFrame {
+    BadFrame { reference: None, problem: Problem::new(StatusCode::BAD_REQUEST, "bad-frame", "websocket", detail) }
+}
+
+// === impl BadFrame ===
+
+impl From<AddressError> for BadFrame {
+    fn from(error: AddressError) -> Self {
+        Self { reference: None, problem: error.into() }
+    }
+}
+
+// === impl Wish ===
+
+impl Wish {
+    /// The durable name within the gateway: a client's names are its own.
+    pub(super) fn durable_of(&self, principal: &str) -> Option<Arc<str>> {
+        self.durable.as_deref().map(|name| format!("ws:{principal}:{name}").into())
+    }
+}
+
+// === impl Members ===
+
+impl<'j> Members<'j> {
+    fn of(root: Node<'j>, known: &'static [&'static str]) -> Read<Self> {
+        match root.as_object().and_then(|mut members| members.find(|(name, _)| !known.contains(name))) {
+            None => Ok(Self { root, known }),
+            Some((name, _)) => {
+                Err(bad(format!("unknown member {:?}; members: {}", shortened(name), known.join(", "))))
+            }
+        }
+    }
+
+    fn string(&self, name: &'static str) -> Read<Option<&'j str>> {
+        debug_assert!(self.known.contains(&name));
+        match self.root.get(name) {
+            None => Ok(None),
+            Some(node) => node.as_str().map(Some).ok_or_else(|| bad(format!("member {name:?} is no string"))),
+        }
+    }
+
+    fn name(&self, name: &'static str) -> Read<String> {
+        match self.string(name)? {
+            Some(text) if (1..=MAX_NAME_BYTES).contains(&text.len()) => Ok(text.to_owned()),
+            _ => Err(bad(format!("member {name:?} is to be a string of 1 to {MAX_NAME_BYTES} bytes"))),
+        }
+    }
+
+    fn number(&self, name: &'static str) -> Read<Option<u32>> {
+        let Some(node) = self.root.get(name) else { return Ok(None) };
+        let number = node.as_number().and_then(|text| text.parse().ok());
+        number.map(Some).ok_or_else(|| bad(format!("member {name:?} is no whole number from 0 to {}", u32::MAX)))
+    }
+
+    fn list(&self, name: &'static str, most: usize) -> Read<Vec<&'j str>> {
+        let wrong = || bad(format!("member {name:?} is to be a list of 1 to {most} strings"));
+        let items = self.root.get(name).and_then(Node::as_array).ok_or_else(wrong)?;
+        if !(1..=most).contains(&items.len()) {
+            return Err(wrong());
+        }
+        items.map(|item| item.as_str().ok_or_else(wrong)).collect()
+    }
+}

@@ -1,0 +1,146 @@
+//! Publishing over a WebSocket: a lane with one call in flight.
+//!
+//! While a message can't be taken, the lane keeps it and everything behind it, reads nothing, and offers again with
+//! jittered backoff. It gives back only at the drain, when the client is gone, or after `retry_for`.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::Message;
+use envelope::{Batch, Disposition, Inbound, RejectKind, Rejection, Verdict};
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+use super::{End, answers};
+use crate::http::{Problem, offer::Offer};
+
+/// A message that the client waits to hear of.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) reference: String,
+    pub(super) inbound: Inbound,
+}
+
+/// What a lane works with.
+#[derive(Debug)]
+pub(super) struct LaneContext<'c> {
+    pub(super) offer: &'c Offer,
+    pub(super) out: &'c Sender<Message>,
+    /// Cancelled when nothing can be sent to the client any more.
+    pub(super) gone: &'c CancellationToken,
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(25);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+// === impl LaneContext ===
+
+impl LaneContext<'_> {
+    /// Publishes in order and answers each; ends the connection if it gives something back.
+    pub(super) async fn publish(&self, mut waiting: Vec<Waiting>) -> Result<(), End> {
+        self.offer.received(waiting.len() as u64);
+        let limit = self.offer.config.max_payload_bytes;
+        for oversized in waiting.extract_if(.., |message| message.inbound.payload.len() > limit) {
+            let detail = format!("the payload is {} bytes, limit is {limit}", oversized.inbound.payload.len());
+            let rejection = Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail);
+            self.offer.outside(&rejection);
+            self.send(answers::error(Some(&oversized.reference), &Problem::from(&rejection))).await;
+        }
+        let bytes: usize = waiting.iter().map(|message| message.inbound.payload.len()).sum();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let in_flight = tokio::select! {
+            reserved = self.offer.cx.bytes.acquire_many(bytes) => reserved.ok(),
+            () = self.stopped() => None,
+        };
+        if in_flight.is_none() {
+            return self.give_back(waiting.iter().map(|_| RejectKind::Overloaded), End::GoingAway);
+        }
+        self.offer_all(waiting).await
+    }
+
+    async fn offer_all(&self, mut waiting: Vec<Waiting>) -> Result<(), End> {
+        let began = Instant::now();
+        let mut attempt = 0;
+        while let Some(batch) = Batch::new(waiting.iter().map(|message| message.inbound.clone()).collect()) {
+            let verdicts = self.verdicts(batch).await;
+            let mut refused = Vec::new();
+            let mut again = Vec::new();
+            for (message, verdict) in waiting.into_iter().zip(verdicts) {
+                match verdict.answer {
+                    Ok(admission) => self.send(answers::admitted(&message.reference, &admission)).await,
+                    Err(rejection) => match rejection.disposition() {
+                        Disposition::Final => {
+                            self.send(answers::error(Some(&message.reference), &Problem::from(&rejection))).await;
+                        }
+                        Disposition::Retry => {
+                            again.push(message);
+                            refused.push(rejection);
+                        }
+                    },
+                }
+            }
+            waiting = again;
+            let Some(first) = refused.first() else { return Ok(()) };
+            let wait = first.retry_after.unwrap_or_default().max(backoff(attempt));
+            let kinds = || refused.iter().map(|rejection| rejection.kind);
+            if began.elapsed() + wait > self.offer.config.websocket.retry_for {
+                return self.give_back(kinds(), End::RetriedTooLong(first.kind));
+            }
+            tokio::select! {
+                biased;
+                () = self.stopped() => return self.give_back(kinds(), End::GoingAway),
+                () = tokio::time::sleep(wait) => attempt += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// A verdict a message, also where the stack as a whole refuses.
+    async fn verdicts(&self, batch: Batch<Inbound>) -> Vec<Verdict<envelope::Admission>> {
+        let sent = batch.len();
+        self.offer.call(batch).await.unwrap_or_else(|rejection| {
+            if rejection.disposition() == Disposition::Final {
+                (0..sent).for_each(|_| self.offer.outside(&rejection));
+            }
+            (0..sent).map(|_| Verdict::no(rejection.clone())).collect()
+        })
+    }
+
+    fn give_back(&self, kinds: impl Iterator<Item = RejectKind>, end: End) -> Result<(), End> {
+        kinds.for_each(|kind| self.offer.returned(kind));
+        Err(end)
+    }
+
+    async fn stopped(&self) {
+        tokio::select! {
+            () = self.offer.cx.drain.cancelled() => {}
+            () = self.gone.cancelled() => {}
+        }
+    }
+
+    /// Nobody is left to hear it if this fails; the ledger has the outcome all the same.
+    async fn send(&self, message: Message) {
+        let _ = self.out.send(message).await;
+    }
+}
+
+/// Doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`]; between half of it and all of it.
+fn backoff(attempt: u32) -> Duration {
+    let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_grows_is_bounded_and_jittered() {
+        for attempt in [0, 3, 8, 20, u32::MAX] {
+            let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+            for _ in 0..100 {
+                let wait = backoff(attempt);
+                assert!(wait >= full / 2 && wait <= full, "{attempt}: {wait:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One subscription of a WebSocket: a task that sends deliveries and settles what the client acks.
+
+use std::sync::Arc;
+
+use axum::extract::ws::Message;
+use envelope::{Batch, Deliveries, Delivery, Outlet, Position, Principal, Rejection, Settlement, Subscribe};
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use super::answers;
+use crate::http::Problem;
+
+/// What the client wants of an open subscription. Once the sender is dropped, what is queued is still settled.
+#[derive(Debug)]
+pub(super) enum Command {
+    Settle(Vec<(Position, Settlement)>),
+    Grant(u32),
+    Unsubscribe,
+}
+
+/// A subscription that is to be opened.
+pub(super) struct Subscription {
+    pub(super) name: String,
+    pub(super) what: Subscribe,
+    pub(super) principal: Arc<Principal>,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) out: Sender<Message>,
+}
+
+/// Why a subscription is over.
+enum Over {
+    /// The connection is, or the client wishes so; unsettled deliveries go back.
+    Left { say: bool },
+    Refused(Rejection),
+}
+
+// === impl Subscription ===
+
+impl Subscription {
+    /// Runs to the end of the subscription. Unsettled deliveries go back with `Deliveries`.
+    pub(super) async fn run(mut self) {
+        let mut deliveries = match self.outlet.open(self.principal.clone(), self.what.clone()).await {
+            Ok(deliveries) => deliveries,
+            Err(rejection) => {
+                let problem = Problem::from(&rejection);
+                // from here on the name is free again: say so only then
+                self.commands.close();
+                let _ = self.out.send(answers::error(Some(&self.name), &problem)).await;
+                return;
+            }
+        };
+        let over = match self.send(answers::subscribed(&self.name)).await {
+            Ok(()) => self.pump(deliveries.as_mut()).await,
+            Err(over) => over,
+        };
+        drop(deliveries);
+        self.commands.close();
+        // nobody is left to hear it if sending fails
+        let _ = match over {
+            Over::Left { say: false } => return,
+            Over::Left { say: true } => self.out.send(answers::unsubscribed(&self.name)).await,
+            Over::Refused(rejection) => self.out.send(answers::ended(&self.name, &rejection)).await,
+        };
+    }
+
+    async fn pump(&mut self, deliveries: &mut dyn Deliveries) -> Over {
+        loop {
+            let step = tokio::select! {
+                biased;
+                command = self.commands.recv() => self.obey(command, deliveries).await,
+                batch = deliveries.next() => match batch {
+                    Ok(batch) => self.deliver(batch).await,
+                    Err(rejection) => Err(Over::Refused(rejection)),
+                },
+            };
+            if let Err(over) = step {
+                return over;
+            }
+        }
+    }
+
+    async fn deliver(&self, batch: Batch<Delivery>) -> Result<(), Over> {
+        for delivery in batch.as_slice() {
+            self.send(answers::message(&self.name, delivery)).await?;
+        }
+        Ok(())
+    }
+
+    /// Obeys a command and those queued behind it; acks that wait together are settled together.
+    async fn obey(&mut self, first: Option<Command>, deliveries: &mut dyn Deliveries) -> Result<(), Over> {
+        let mut settled = Vec::new();
+        let mut next = first;
+        let over = loop {
+            match next {
+                Some(Command::Settle(more)) => settled.extend(more),
+                Some(Command::Grant(more)) => deliveries.grant(more),
+                Some(Command::Unsubscribe) => break Some(Over::Left { say: true }),
+                None => break Some(Over::Left { say: false }),
+            }
+            match self.commands.try_recv() {
+                Ok(command) => next = Some(command),
+                Err(_) => break None,
+            }
+        };
+        if !settled.is_empty() {
+            deliveries.settle(settled).await.map_err(Over::Refused)?;
+        }
+        over.map_or(Ok(()), Err)
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Over> {
+        self.out.send(message).await.map_err(|_| Over::Left { say: false })
+    }
+}
