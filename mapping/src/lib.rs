@@ -3,12 +3,27 @@
 //! [`load`] reads a set of files and either proves it or says everything that is wrong with it, each error with its
 //! place. What it makes, [`Mappings`], is the gateway's [`envelope::Mapper`]: pure, no I/O, shared between threads.
 
+mod address;
+mod body;
+mod codec;
+mod compare;
 mod expr;
+mod file;
+mod file_tests;
+mod load;
+mod map;
+mod plan;
+mod template;
+#[cfg(test)]
+mod tests;
+mod uri;
 
-use std::{error::Error, fmt};
+use std::collections::BTreeMap;
 
-use envelope::{AckPoint, Inbound, MapResult, Mapper, RejectKind, Rejection, Route};
+use envelope::{AckPoint, Route};
 use schema::Schemas;
+
+pub use load::load;
 
 /// The text of one mapping file.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +47,12 @@ pub struct Context<'a> {
 
 /// A set of mapping files as compiled plans. Immutable; cheap to share behind an `Arc`.
 #[derive(Debug)]
-pub struct Mappings {}
+pub struct Mappings {
+    domain: Box<str>,
+    all: Vec<file::Mapping>,
+    /// Numbers in `all`, by bridge and address.
+    bridges: BTreeMap<Box<str>, address::Index>,
+}
 
 /// One mapping file, as lists and logs show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,44 +94,3 @@ pub enum Outcome {
     /// Each difference in a line of its own: the path, what was expected and what came out.
     Failed(String),
 }
-
-/// Everything that is wrong with a set of files. `Display` shows each error with file, line, column and a caret.
-#[derive(Debug)]
-pub struct LoadError {}
-
-/// Compiles a set of mapping files. Either all of them load or none does, and the error then lists what is wrong in
-/// any of them.
-pub fn load(_files: &[Source<'_>], _context: &Context<'_>) -> Result<Mappings, LoadError> {
-    Ok(Mappings {})
-}
-
-// === impl Mappings ===
-
-impl Mappings {
-    /// The mappings, in the order of the files.
-    pub fn routes(&self) -> impl ExactSizeIterator<Item = RouteInfo<'_>> {
-        std::iter::empty()
-    }
-
-    /// Runs the tests in the files, in their order, through the same path as live messages.
-    pub fn run_tests(&self) -> Vec<TestResult> {
-        Vec::new()
-    }
-}
-
-impl Mapper for Mappings {
-    fn map(&self, inbound: Inbound) -> MapResult {
-        let detail = format!("no mapping takes {:?} of bridge {:?}", inbound.address, inbound.bridge);
-        MapResult::Refused(None, Rejection::new(RejectKind::Unmapped, "mapping", detail))
-    }
-}
-
-// === impl LoadError ===
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-
-impl Error for LoadError {}

@@ -77,7 +77,9 @@ fn type_of(term: &Term) -> Type {
         Op::Literal(Literal::Bool(_)) => Type::Bool,
         Op::Literal(Literal::Int(_) | Literal::Double(_)) => Type::Number,
         Op::Literal(Literal::Text(_)) => Type::Text,
-        Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain | Op::Now => Type::Text,
+        Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain | Op::Now => {
+            Type::Text
+        }
         Op::Negate(_) | Op::Arithmetic(..) | Op::Size(_) => Type::Number,
         Op::HasPayload(_) | Op::HasHeader(_) | Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
         Op::Equal { .. } | Op::Order(..) | Op::InList(..) | Op::InValue(_) => Type::Bool,
@@ -116,7 +118,9 @@ fn constant(op: &Op) -> bool {
         Op::Equal { sides, .. } | Op::InValue(sides) => sides.iter().all(literal),
         Op::Conditional(parts) => parts.iter().all(literal),
         Op::InList(item, list) => literal(item) && list.iter().all(literal),
-        Op::Payload(_) | Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => false,
+        Op::Payload(_) | Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => {
+            false
+        }
         Op::Now | Op::HasPayload(_) | Op::HasHeader(_) => false,
     }
 }

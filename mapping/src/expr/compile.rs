@@ -198,17 +198,7 @@ impl Compiler<'_> {
             ("payload", _) => self.payload(steps, span),
             ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
             ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
-            ("address", name) => match self.names.captures.iter().find(|(capture, _)| Some(&**capture) == name) {
-                Some((_, segment)) => Some(Op::Capture(*segment)),
-                None => {
-                    let captures: Vec<_> = self.names.captures.iter().map(|(name, _)| format!("address.{name}")).collect();
-                    let help = match captures.is_empty() {
-                        true => "the address captures nothing: write {name} for a segment of it".to_owned(),
-                        false => format!("captured: {}", captures.join(", ")),
-                    };
-                    self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
-                }
-            },
+            ("address", name) => self.capture(name, span),
             ("principal", Some("id")) => Some(Op::PrincipalId),
             ("principal", Some("domain")) => Some(Op::PrincipalDomain),
             ("principal", _) => self.refuse(span, "unknown-name", "expected principal.id or principal.domain"),
@@ -226,12 +216,29 @@ impl Compiler<'_> {
         }
     }
 
+    fn capture(&mut self, name: Option<&str>, span: (u32, u32)) -> Compiled<Op> {
+        let Some(captures) = self.names.captures else { return Some(Op::Capture(0)) };
+        if let Some((_, segment)) = captures.iter().find(|(capture, _)| Some(&**capture) == name) {
+            return Some(Op::Capture(*segment));
+        }
+        let known: Vec<_> = captures.iter().map(|(name, _)| format!("address.{name}")).collect();
+        let help = match known.is_empty() {
+            true => "the address captures nothing: write {name} for a segment of it".to_owned(),
+            false => format!("captured: {}", known.join(", ")),
+        };
+        self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
+    }
+
     fn payload(&mut self, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
         match self.names.payload {
             PayloadKind::Json => Some(Op::Payload(Path(steps))),
             PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),
-            PayloadKind::Text => self.refuse(span, "unknown-name", "a payload decoded as text is one string without members"),
-            PayloadKind::Bytes => self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions"),
+            PayloadKind::Text => {
+                self.refuse(span, "unknown-name", "a payload decoded as text is one string without members")
+            }
+            PayloadKind::Bytes => {
+                self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions")
+            }
         }
     }
 

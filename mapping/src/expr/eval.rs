@@ -296,11 +296,7 @@ impl Term {
     }
 
     /// The value of the first term, which is a number or text, and the other terms.
-    pub(super) fn first_of_sum<'a>(
-        &self,
-        terms: &'a [Term],
-        scope: &Scope<'a>,
-    ) -> Evaluated<(Value<'a>, &'a [Term])> {
+    pub(super) fn first_of_sum<'a>(&self, terms: &'a [Term], scope: &Scope<'a>) -> Evaluated<(Value<'a>, &'a [Term])> {
         let Some((first, rest)) = terms.split_first() else {
             return Err(self.fault("a sum of nothing"));
         };

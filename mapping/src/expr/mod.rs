@@ -37,8 +37,9 @@ pub(crate) struct Expr {
 pub(crate) struct Names<'n> {
     /// What `payload` is.
     pub(crate) payload: PayloadKind,
-    /// The captures of the address: name and segment, from 0.
-    pub(crate) captures: &'n [(Box<str>, usize)],
+    /// The captures of the address: name and segment, from 0. `None` if the address itself is wrong: any name passes
+    /// then, so that one error does not hide in others.
+    pub(crate) captures: Option<&'n [(Box<str>, usize)]>,
 }
 
 /// What `payload` is in an expression.
@@ -124,24 +125,16 @@ impl Expr {
         &self.text
     }
 
+    /// A fault of the expression as a whole.
+    pub(crate) fn fault(&self, problem: String) -> Box<Fault> {
+        self.root.fault(problem)
+    }
+
     /// A string that does not depend on the message.
     pub(crate) fn literal_text(&self) -> Option<&str> {
         match &self.root.op {
             Op::Literal(Literal::Text(text)) => Some(text),
             _ => None,
-        }
-    }
-}
-
-// === impl Literal ===
-
-impl Literal {
-    fn type_name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "boolean",
-            Self::Int(_) | Self::Double(_) => "number",
-            Self::Text(_) => "string",
         }
     }
 }

@@ -29,7 +29,11 @@ pub(super) fn parse(text: &str) -> Result<(IdedExpr, SourceInfo), Problem> {
         return Err(Problem::new(0..text.len(), "expression-too-long", message));
     }
     if text.trim().is_empty() {
-        return Err(Problem::new(0..text.len(), "expression-syntax", "expected an expression between \"${\" and \"}\""));
+        return Err(Problem::new(
+            0..text.len(),
+            "expression-syntax",
+            "expected an expression between \"${\" and \"}\"",
+        ));
     }
     Parser::new().parse_with_source_info(text).map_err(|errors| match errors.errors.first() {
         Some(first) => Problem::new(place(text, first), "expression-syntax", sentence(&first.msg)),

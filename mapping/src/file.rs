@@ -1,0 +1,242 @@
+//! A mapping file's keys: what it must say, what it may say, and what this version does not know yet.
+
+use envelope::{AckPoint, Route};
+use schema::Schema;
+use sha2::{Digest, Sha256};
+use yaml::{Fields, Node, Problems, Span};
+
+use crate::{Context, address::Pattern, codec::Codec, expr::Names, file_tests::FileTest, plan::Plan};
+
+/// The longest name of a mapping, in bytes.
+const MAX_NAME: usize = 64;
+/// Keys that later versions have: refused by name, so that nobody thinks they work.
+const LATER: [&str; 10] = ["when", "let", "each", "keep", "identity", "store", "ack_within", "reply", "unproven", "to"];
+
+/// One mapping file, compiled.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    pub(crate) route: Route,
+    pub(crate) path: Box<str>,
+    pub(crate) from: From,
+    pub(crate) order: i64,
+    pub(crate) action: Action,
+    pub(crate) ack: AckPoint,
+    pub(crate) tests: Vec<FileTest>,
+    /// Where its name stands.
+    pub(crate) name_at: Span,
+}
+
+/// What a mapping takes.
+#[derive(Debug)]
+pub(crate) struct From {
+    pub(crate) bridge: Box<str>,
+    pub(crate) pattern: Pattern,
+    pub(crate) decode: Codec,
+    pub(crate) schema: Option<Schema>,
+    /// Where its address stands.
+    pub(crate) address_at: Span,
+}
+
+/// What a mapping does with what it takes.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per file")]
+pub(crate) enum Action {
+    /// Acked, not stored.
+    Drop,
+    /// Made into an envelope.
+    Envelope(Plan),
+}
+
+/// What every part of a file is read with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'r> {
+    pub(crate) context: &'r Context<'r>,
+    pub(crate) problems: &'r Problems,
+}
+
+// === impl Mapping ===
+
+impl Mapping {
+    /// Reports everything that is wrong with the file.
+    pub(crate) fn read(root: &Node, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
+        let mut fields = Fields::of(root, problems)?;
+        not_available(root, &mut fields, &LATER, problems);
+        let name = fields.required("mapping");
+        let name_at = name.map(|node| node.span);
+        let name = name.and_then(|node| name_of(node, problems));
+        let from = fields.required("from").map(|node| FromParts::read(node, reader));
+        let parts = from.unwrap_or_default();
+        let drop = match fields.optional("drop") {
+            Some(node) => node.bool(problems),
+            None => Some(false),
+        };
+        let ack = match fields.entry("ack") {
+            Some((key, _)) if drop == Some(true) => {
+                problems.report(key.span, "contradiction", "\"ack\" says nothing where \"drop\" is true");
+                None
+            }
+            Some((_, node)) => ack(node, problems),
+            None => Some(AckPoint::Durable),
+        };
+        let order = match fields.optional("order") {
+            Some(node) => node.integer(-1_000_000..=1_000_000, problems),
+            None => Some(0),
+        };
+        let action = action(&mut fields, drop, &parts, reader);
+        let tests = match fields.optional("tests") {
+            Some(node) => FileTest::read_all(node, parts.decode.unwrap_or(Codec::Json), problems),
+            None => Some(Vec::new()),
+        };
+        fields.finish();
+        let version = version(problems.source().text());
+        Some(Self {
+            route: Route::new(name?, &version),
+            path: problems.source().path().into(),
+            from: parts.finish()?,
+            order: order?,
+            action: action?,
+            ack: ack?,
+            tests: tests?,
+            name_at: name_at?,
+        })
+    }
+}
+
+/// The first 8 hexadecimal digits of the SHA-256 of the text.
+fn version(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn name_of<'n>(node: &'n Node, problems: &Problems) -> Option<&'n str> {
+    let name = node.non_empty(problems)?;
+    let valid = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if valid && name.len() <= MAX_NAME {
+        return Some(name);
+    }
+    let message = format!("a mapping's name has 1 to {MAX_NAME} characters of a-z, 0-9 and -");
+    problems.report(node.span, "name", message);
+    None
+}
+
+fn ack(node: &Node, problems: &Problems) -> Option<AckPoint> {
+    match node.as_str() {
+        Some(later @ ("delivered" | "consumer")) => {
+            let message = format!("{later:?} is not available in this version");
+            problems.report_with_help(node.span, "not-available", message, "available: \"received\", \"durable\"");
+            None
+        }
+        _ => node.one_of(&[("received", AckPoint::Received), ("durable", AckPoint::Durable)], problems),
+    }
+}
+
+fn action(fields: &mut Fields<'_, '_>, drop: Option<bool>, from: &FromParts, reader: Reader<'_>) -> Option<Action> {
+    let problems = reader.problems;
+    match (drop?, fields.entry("envelope")) {
+        (true, None) => Some(Action::Drop),
+        (true, Some((key, _))) => {
+            problems.report(key.span, "contradiction", "\"envelope\" says nothing where \"drop\" is true");
+            None
+        }
+        (false, Some((_, node))) => {
+            let decode = from.decode.unwrap_or(Codec::Json);
+            Plan::read(node, from.names(), decode, reader).map(Action::Envelope)
+        }
+        (false, None) => {
+            let message = "key \"envelope\" is missing";
+            let help = "a mapping makes an \"envelope\" or says \"drop: true\"";
+            problems.report_with_help(fields.span().first(), "missing-key", message, help);
+            None
+        }
+    }
+}
+
+/// Refuses keys that a later version has.
+pub(crate) fn not_available(node: &Node, fields: &mut Fields<'_, '_>, keys: &[&'static str], problems: &Problems) {
+    for key in keys.iter().filter(|key| node.get(key).is_some()) {
+        if let Some((found, _)) = fields.entry(key) {
+            let message = format!("key \"{key}\" is not available in this version");
+            problems.report(found.span, "not-available", message);
+        }
+    }
+}
+
+// === from ===
+
+/// What could be read of `from`; the rest is reported.
+#[derive(Debug, Default)]
+struct FromParts {
+    bridge: Option<Box<str>>,
+    pattern: Option<(Pattern, Span)>,
+    decode: Option<Codec>,
+    schema: Option<Option<Schema>>,
+}
+
+// === impl FromParts ===
+
+impl FromParts {
+    fn read(node: &Node, reader: Reader<'_>) -> Self {
+        let problems = reader.problems;
+        let Some(mut fields) = Fields::of(node, problems) else {
+            return Self::default();
+        };
+        if let Some((key, _)) = node.get("topic").and_then(|_| fields.entry("topic")) {
+            let message = "key \"topic\" is not available in this version: a mapping takes messages from a bridge";
+            problems.report(key.span, "not-available", message);
+        }
+        let bridge = fields.required("bridge").and_then(|node| reader.bridge(node));
+        let address = fields.required("address");
+        let pattern = address.and_then(|node| Pattern::read(node, problems).map(|pattern| (pattern, node.span)));
+        let decode = match fields.optional("decode") {
+            Some(node) => node.one_of(&Codec::WORDS, problems),
+            None => Some(Codec::Json),
+        };
+        let schema = match fields.entry("schema") {
+            Some((key, _)) if decode.is_some_and(|decode| decode != Codec::Json) => {
+                problems.report(key.span, "contradiction", "a schema needs a payload decoded as json");
+                None
+            }
+            Some((_, node)) => reader.schema(node, |name| format!("schemas/{name}.json")).map(Some),
+            None => Some(None),
+        };
+        fields.finish();
+        Self { bridge, pattern, decode, schema }
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names {
+            payload: self.decode.unwrap_or(Codec::Json).payload_kind(),
+            captures: self.pattern.as_ref().map(|(pattern, _)| pattern.captures()),
+        }
+    }
+
+    fn finish(self) -> Option<From> {
+        let (pattern, address_at) = self.pattern?;
+        Some(From { bridge: self.bridge?, pattern, decode: self.decode?, schema: self.schema?, address_at })
+    }
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    /// A loaded schema, by its name as `spelling` writes it.
+    pub(crate) fn schema(self, node: &Node, spelling: impl Fn(&str) -> String) -> Option<Schema> {
+        let names: Vec<(String, &str)> = self.context.schemas.names().map(|name| (spelling(name), name)).collect();
+        if names.is_empty() {
+            self.problems.report(node.span, "unknown-schema", "no schemas are loaded");
+            return None;
+        }
+        let words: Vec<(&str, &str)> = names.iter().map(|(word, name)| (word.as_str(), *name)).collect();
+        let name = node.one_of(&words, self.problems)?;
+        self.context.schemas.get(name).cloned()
+    }
+
+    fn bridge(self, node: &Node) -> Option<Box<str>> {
+        if self.context.bridges.is_empty() {
+            self.problems.report(node.span, "unknown-bridge", "no bridges are configured");
+            return None;
+        }
+        let words: Vec<(&str, &str)> = self.context.bridges.iter().map(|name| (*name, *name)).collect();
+        node.one_of(&words, self.problems).map(Into::into)
+    }
+}

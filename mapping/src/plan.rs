@@ -1,0 +1,272 @@
+//! The `envelope:` part of a mapping file, compiled: what an envelope is made of.
+
+use std::{sync::Arc, time::Duration};
+
+use envelope::{RejectKind, Rejection, Topic};
+use schema::Schema;
+use yaml::{Fields, Kind, Node, Problems};
+
+use crate::{
+    body::{Body, BodyFault},
+    codec::Codec,
+    expr::{Expr, Fault, Names, Scope},
+    file::{Reader, not_available},
+    template::Template,
+};
+
+/// FIPA's words and the mesh's own; `x-...` needs a protocol, which this version can't load.
+const PERFORMATIVES: [&str; 15] = [
+    "inform",
+    "query",
+    "request",
+    "propose",
+    "counter-propose",
+    "accept",
+    "reject",
+    "agree",
+    "refuse",
+    "confirm",
+    "cancel",
+    "failure",
+    "not-understood",
+    "subscribe",
+    "advertise",
+];
+/// The longest attribute, in bytes.
+const MAX_ATTRIBUTE: usize = 1_024;
+/// The most jurisdictions of one envelope.
+const MAX_RESIDENCY: usize = 64;
+/// The type of data without a schema.
+const OPAQUE: &str = "mesh/opaque@v1.0.0";
+const LATER: [&str; 11] = [
+    "protocol",
+    "conversation",
+    "inreplyto",
+    "replyto",
+    "replyby",
+    "recipients",
+    "qos",
+    "priority",
+    "sequence",
+    "each",
+    "let",
+];
+
+/// The compiled `envelope:`.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) topic: TopicPlan,
+    pub(crate) performative: Option<Attribute>,
+    pub(crate) key: Option<Attribute>,
+    pub(crate) residency: Vec<Attribute>,
+    pub(crate) classification: Option<Attribute>,
+    pub(crate) expires: Option<Duration>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) dataschema: Option<Arc<str>>,
+    pub(crate) datacontenttype: Arc<str>,
+    /// What the data must conform to. Policy checks it; tests in the file do here.
+    pub(crate) schema: Option<Schema>,
+    pub(crate) body: Option<Body>,
+}
+
+/// The topic.
+#[derive(Debug)]
+pub(crate) struct TopicPlan {
+    /// As the file writes it.
+    pub(crate) text: Box<str>,
+    template: Template,
+    fixed: Option<Topic>,
+}
+
+/// An attribute that is a string.
+#[derive(Debug)]
+pub(crate) struct Attribute {
+    field: &'static str,
+    template: Template,
+    fixed: Option<Arc<str>>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Reports everything that is wrong with it.
+    pub(crate) fn read(node: &Node, names: Names<'_>, decode: Codec, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
+        let mut fields = Fields::of(node, problems)?;
+        not_available(node, &mut fields, &LATER, problems);
+        let topic = fields.required("topic").and_then(|node| TopicPlan::read(node, names, problems));
+        let mut attribute = |key: &'static str, field: &'static str| match fields.optional(key) {
+            Some(node) => Attribute::read(node, field, names, problems).map(Some),
+            None => Some(None),
+        };
+        let performative = attribute("performative", "envelope.performative");
+        let key = attribute("key", "envelope.key");
+        let classification = attribute("classification", "envelope.classification");
+        let residency = match fields.optional("residency") {
+            Some(node) => residency(node, names, problems),
+            None => Some(Vec::new()),
+        };
+        let range = Duration::from_millis(1)..=Duration::from_secs(10 * 365 * 86_400);
+        let expires = match fields.optional("expires") {
+            Some(node) => node.duration(range, problems).map(Some),
+            None => Some(None),
+        };
+        let schema = match fields.optional("schema") {
+            Some(node) => reader.schema(node, |name| name.to_owned()).map(Some),
+            None => Some(None),
+        };
+        let body = match fields.optional("data") {
+            Some(node) => Body::read(node, names, problems).map(Some),
+            None => Some(None),
+        };
+        fields.finish();
+        let (schema, body) = (schema?, body?);
+        let format = if body.is_some() { Codec::Json } else { decode };
+        let name = schema.as_ref().map(Schema::name);
+        Some(Self {
+            topic: topic?,
+            performative: performative?,
+            key: key?,
+            residency: residency?,
+            classification: classification?,
+            expires: expires?,
+            kind: name.map_or_else(|| OPAQUE.into(), |name| name.as_ref().into()),
+            dataschema: name.map(|name| format!("mesh://{}/schemas/{name}", reader.context.domain).into()),
+            datacontenttype: format.content_type().into(),
+            schema,
+            body,
+        })
+    }
+}
+
+/// One jurisdiction or a list of them.
+fn residency(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Vec<Attribute>> {
+    const FIELD: &str = "envelope.residency";
+    let Kind::List(items) = &node.kind else {
+        return Attribute::read(node, FIELD, names, problems).map(|one| vec![one]);
+    };
+    if items.is_empty() || items.len() > MAX_RESIDENCY {
+        let message = format!("expected 1 to {MAX_RESIDENCY} jurisdictions, found {}", items.len());
+        problems.report(node.span, "out-of-range", message);
+        return None;
+    }
+    let read: Vec<_> = items.iter().map(|item| Attribute::read(item, FIELD, names, problems)).collect();
+    read.into_iter().collect()
+}
+
+// === impl TopicPlan ===
+
+impl TopicPlan {
+    const FIELD: &str = "envelope.topic";
+
+    fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
+        let text = node.non_empty(problems)?;
+        let template = Template::read(node, names, problems)?;
+        let fixed = match template.literal().map(Topic::new).transpose() {
+            Ok(fixed) => fixed,
+            Err(error) => {
+                problems.report(node.span, "topic", error.to_string());
+                return None;
+            }
+        };
+        if fixed.as_ref().is_some_and(Topic::is_reserved) || text.starts_with('$') && !text.starts_with("${") {
+            problems.report(node.span, "topic", "a topic that begins with '$' is reserved");
+            return None;
+        }
+        Some(Self { text: text.into(), template, fixed })
+    }
+
+    /// The topic of one message. What a message puts into it is one segment or a part of one: a sender chooses a value,
+    /// never the shape of the topic.
+    pub(crate) fn of(&self, scope: &Scope<'_>, scratch: &mut String) -> Result<Topic, Rejection> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(fixed.clone());
+        }
+        scratch.clear();
+        self.template.write(scope, scratch, segment).map_err(|(expr, fault)| refusal(Self::FIELD, expr, *fault))?;
+        let topic = Topic::new(scratch.as_str()).map_err(|error| {
+            Rejection::new(RejectKind::Malformed, "mapping", format!("{}: {error}", Self::FIELD)).because(error)
+        })?;
+        if topic.is_reserved() {
+            let detail = format!("{}: a topic that begins with '$' is reserved", Self::FIELD);
+            return Err(Rejection::new(RejectKind::Denied, "mapping", detail));
+        }
+        Ok(topic)
+    }
+}
+
+/// What may be put into a topic.
+fn segment(value: &str) -> Result<(), String> {
+    match value.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
+        Some(c) => Err(format!("{c:?} is not allowed in what is put into a topic")),
+        None if value.is_empty() => Err("nothing at all is not allowed in a topic".to_owned()),
+        None => Ok(()),
+    }
+}
+
+// === impl Attribute ===
+
+impl Attribute {
+    fn read(node: &Node, field: &'static str, names: Names<'_>, problems: &Problems) -> Option<Self> {
+        let template = Template::read(node, names, problems)?;
+        let fixed = template.literal().map(Arc::<str>::from);
+        if let Some(problem) = fixed.as_deref().and_then(|text| check(field, text).err()) {
+            problems.report(node.span, "attribute", problem);
+            return None;
+        }
+        Some(Self { field, template, fixed })
+    }
+
+    /// Its value for one message.
+    pub(crate) fn of(&self, scope: &Scope<'_>, scratch: &mut String) -> Result<Arc<str>, Rejection> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(fixed.clone());
+        }
+        scratch.clear();
+        let written = self.template.write(scope, scratch, |_| Ok(()));
+        written.map_err(|(expr, fault)| refusal(self.field, expr, *fault))?;
+        check(self.field, scratch).map_err(|problem| {
+            Rejection::new(RejectKind::Malformed, "mapping", format!("{}: {problem}", self.field))
+        })?;
+        Ok(scratch.as_str().into())
+    }
+}
+
+/// CloudEvents 1.0, section 3.1: a String attribute has no control characters; an empty one is none.
+fn check(field: &str, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("an attribute is not empty".to_owned());
+    }
+    if text.len() > MAX_ATTRIBUTE {
+        return Err(format!("an attribute has at most {MAX_ATTRIBUTE} bytes, this has {}", text.len()));
+    }
+    if let Some(c) = text.chars().find(|c| c.is_control()) {
+        return Err(format!("{c:?} is not allowed in an attribute"));
+    }
+    if field == "envelope.performative" && !PERFORMATIVES.contains(&text) {
+        let shown: String = text.chars().take(64).collect();
+        return Err(format!("{shown:?} is no performative: {}", PERFORMATIVES.join(", ")));
+    }
+    Ok(())
+}
+
+// === refusals ===
+
+/// Names the field, the expression, the part of it and the place in the payload.
+pub(crate) fn refusal(field: &str, expr: &Expr, fault: Fault) -> Rejection {
+    let text = expr.text();
+    let part = text.get(fault.span.0 as usize..fault.span.1 as usize).unwrap_or(text);
+    let within = if part == text { String::new() } else { format!(" in ${{{text}}}") };
+    let kind = if fault.too_large { RejectKind::TooLarge } else { RejectKind::Malformed };
+    let rejection = Rejection::new(kind, "mapping", format!("{field}: {part}: {}{within}", fault.problem));
+    match fault.pointer {
+        Some(pointer) => rejection.at(pointer),
+        None => rejection,
+    }
+}
+
+impl From<BodyFault<'_>> for Rejection {
+    fn from(of: BodyFault<'_>) -> Self {
+        refusal(of.field, of.expr, *of.fault)
+    }
+}
