@@ -59,7 +59,7 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     /// What it guarantees its peers.
     fn delivery(&self) -> Guarantees;
 
-    /// The largest message it takes, in bytes.
+    /// The most of [`SourceContext::bytes`] that one message or batch takes.
     fn max_message_bytes(&self) -> usize;
 }
 
@@ -71,7 +71,7 @@ pub enum Resource {
     Tcp(SocketAddr),
 }
 
-/// What a bridge guarantees its peers: shown by `openmesh check` and tested by [`crate::conformance`].
+/// What a bridge guarantees its peers: shown by `openmesh check` and tested by the suite in `conformance`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guarantees {
     /// What the protocol keeps in order: the lane.

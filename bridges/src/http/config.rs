@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use yaml::{Fields, Node, Problems};
 
-use super::source::HttpSource;
+use super::{source::HttpSource, websocket::BATCH_BYTES};
 use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource};
 
 /// The HTTP bridge: a listener for publishing by request and by WebSocket.
@@ -122,7 +122,7 @@ impl BridgeConfig for HttpConfig {
     }
 
     fn max_message_bytes(&self) -> usize {
-        self.max_payload_bytes.max(self.websocket.max_frame_bytes)
+        self.max_payload_bytes.max(BATCH_BYTES + self.websocket.max_frame_bytes)
     }
 }
 

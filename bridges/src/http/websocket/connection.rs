@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    End, answers,
+    BATCH_BYTES, End, answers,
     frames::{self, ClientFrame, Wish},
     lane::{LaneContext, Waiting},
     subscription::{Command, Subscription},
@@ -42,9 +42,8 @@ struct Open {
     task: JoinHandle<()>,
 }
 
-/// The most messages of a batch, and about how many bytes.
+/// The most messages of a batch.
 const MAX_BATCH: usize = 64;
-const BATCH_BYTES: usize = 262_144;
 /// Commands that may wait for a subscription.
 const COMMANDS: usize = 64;
 /// A client that sends more frames that are none is cut.

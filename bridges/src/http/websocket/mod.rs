@@ -41,6 +41,8 @@ enum End {
     Broke { code: u16, reason: Cow<'static, str> },
 }
 
+/// A batch with this many bytes takes no further frame.
+pub(super) const BATCH_BYTES: usize = 262_144;
 /// Read ahead of the frame parser; grows with a frame.
 const READ_BUFFER_BYTES: usize = 8_192;
 

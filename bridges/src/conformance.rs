@@ -1,1 +1,0 @@
-//! What every bridge has to pass.

@@ -1,0 +1,166 @@
+//! A mesh to subscribe to: hands out what the test gives it, within the credit, and remembers what was settled.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use envelope::{
+    Batch, Data, Deliveries, Delivery, Envelope, Identity, IdentityParts, Lane, Outlet, Position, Principal, RejectKind, Rejection,
+    Settlement, Subscribe, Timestamp, Topic,
+};
+use futures_util::future::BoxFuture;
+use tokio::{sync::watch, time::timeout};
+
+use super::HARD_TIMEOUT;
+
+/// Every subscription gets all deliveries that its filters match.
+#[derive(Debug, Default)]
+pub struct FakeOutlet {
+    log: Mutex<Vec<Delivery>>,
+    /// Filters that no one may read.
+    forbidden: Mutex<Option<&'static str>>,
+    state: watch::Sender<State>,
+}
+
+/// What happened at the outlet.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// What was asked for.
+    pub opened: Vec<(Arc<str>, Subscribe)>,
+    /// What was settled, in order.
+    pub settled: Vec<(Position, Settlement)>,
+    /// Deliveries that went back unsettled when their subscription ended.
+    pub gone_back: usize,
+    /// Subscriptions that ended.
+    pub ended: usize,
+}
+
+struct Subscribed {
+    queue: VecDeque<Delivery>,
+    unsettled: BTreeMap<Position, Delivery>,
+    credit: u32,
+    state: watch::Sender<State>,
+}
+
+/// A delivery at `position` on `topic`, with JSON data.
+///
+/// # Panics
+/// If `topic` is none.
+pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
+    let Ok(subject) = Topic::new(topic) else { panic!("{topic:?} is no topic") };
+    let native = Bytes::copy_from_slice(&position.to_be_bytes());
+    let parts = IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
+    let envelope = Envelope {
+        id: Identity::Native(native.clone()).envelope_id(parts),
+        source: "mesh://test/web/anonymous".into(),
+        kind: "mesh/opaque@v1.0.0".into(),
+        subject,
+        time: Timestamp::from_micros(position),
+        expirytime: None,
+        datacontenttype: Some("application/json".into()),
+        dataschema: None,
+        data: Data::Opaque(data),
+        performative: None,
+        partitionkey: None,
+        residency: Vec::new(),
+        classification: None,
+        hops: Vec::new(),
+        trace: None,
+        conversation: None,
+        origin: None,
+    };
+    Delivery { position: Position(native), redelivered: false, envelope, lane: Lane(0) }
+}
+
+// === impl FakeOutlet ===
+
+impl FakeOutlet {
+    /// What subscriptions opened from now on get.
+    pub fn give(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).extend(deliveries);
+    }
+
+    /// Refuses a filter.
+    pub fn forbid(&self, filter: &'static str) {
+        *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter);
+    }
+
+    /// What happened so far.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until it is so.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub async fn until(&self, so: impl FnMut(&State) -> bool) {
+        let mut state = self.state.subscribe();
+        let waited = timeout(HARD_TIMEOUT, state.wait_for(so)).await.is_ok();
+        assert!(waited, "the outlet stays {:?}", self.state());
+    }
+}
+
+impl Outlet for FakeOutlet {
+    fn open(
+        &self,
+        principal: Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        let forbidden = *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = if what.filters.iter().any(|filter| Some(filter.as_str()) == forbidden) {
+            Err(Rejection::new(RejectKind::Denied, "access", "the filter is not for you"))
+        } else {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = |delivery: &&Delivery| what.filters.iter().any(|f| f.matches(&delivery.envelope.subject));
+            let subscribed = Subscribed {
+                queue: log.iter().filter(wanted).cloned().collect(),
+                unsettled: BTreeMap::new(),
+                credit: what.credit,
+                state: self.state.clone(),
+            };
+            self.state.send_modify(|state| state.opened.push((principal.id.clone(), what)));
+            Ok(Box::new(subscribed) as Box<dyn Deliveries>)
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+// === impl Subscribed ===
+
+impl Deliveries for Subscribed {
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch<Delivery>, Rejection>> {
+        let room = (self.credit as usize).saturating_sub(self.unsettled.len());
+        let batch: Vec<_> = self.queue.drain(..room.min(self.queue.len())).collect();
+        self.unsettled.extend(batch.iter().map(|delivery| (delivery.position.clone(), delivery.clone())));
+        match Batch::new(batch) {
+            Some(batch) => Box::pin(std::future::ready(Ok(batch))),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>> {
+        for (position, settlement) in &settled {
+            if let (Some(delivery), Settlement::Again { .. }) = (self.unsettled.remove(position), settlement) {
+                self.queue.push_front(Delivery { redelivered: true, ..delivery });
+            }
+        }
+        self.state.send_modify(|state| state.settled.extend(settled));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn grant(&mut self, more: u32) {
+        self.credit += more;
+    }
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| {
+            state.gone_back += self.unsettled.len();
+            state.ended += 1;
+        });
+    }
+}

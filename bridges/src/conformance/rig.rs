@@ -1,0 +1,247 @@
+//! A gateway without a pipeline: the stack answers what the test says, the ledger can be read and waited for.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use envelope::{
+    Admission, Authenticator, Batch, Credentials, EnvelopeId, Inbound, Ingress, Ledger, Position, Principal, Receipt,
+    RejectKind, Rejection, Route, Settled, Verdict, Verdicts,
+};
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::service_fn;
+
+use super::{FakeOutlet, HARD_TIMEOUT};
+use crate::{BridgeConfig, SourceContext};
+
+/// What the bridge has counted, and what the stack has seen of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages, counted at decode.
+    pub received: u64,
+    /// Given back to the peer.
+    pub returned: Vec<RejectKind>,
+    /// Refused by the bridge itself.
+    pub refused: Vec<RejectKind>,
+    /// Messages that were offered to the stack, each offer counted.
+    pub offered: u64,
+}
+
+type Script = Box<dyn FnMut(&Inbound) -> Result<Admission, Rejection> + Send>;
+
+/// A running bridge and the fakes around it.
+#[derive(Debug)]
+pub struct Rig {
+    address: SocketAddr,
+    fakes: Arc<Fakes>,
+    /// What subscribers get.
+    pub outlet: Arc<FakeOutlet>,
+    bytes: Arc<Semaphore>,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct Fakes {
+    counts: watch::Sender<Counts>,
+    /// Batches as they were offered.
+    seen: Mutex<Vec<Vec<Inbound>>>,
+    script: Mutex<Script>,
+    released: watch::Sender<bool>,
+    stored: Mutex<u64>,
+}
+
+const BYTES: u32 = 4 << 20;
+
+// === impl Rig ===
+
+impl Rig {
+    /// Starts a bridge. The stack stores everything until [`Rig::answer`] says otherwise.
+    ///
+    /// # Panics
+    /// If the bridge has no source or can't bind.
+    pub async fn start(config: &dyn BridgeConfig) -> Self {
+        let fakes = Arc::new(Fakes::new());
+        let outlet = Arc::new(FakeOutlet::default());
+        let (bytes, drain, tasks) =
+            (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
+        let cx = SourceContext {
+            bridge: "web".into(),
+            ingress: fakes.clone().ingress(),
+            outlet: outlet.clone(),
+            authenticator: fakes.clone(),
+            ledger: fakes.clone(),
+            bytes: bytes.clone(),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+        };
+        let Some(mut source) = config.build("web").source else { panic!("the bridge has no source") };
+        let address = match source.bind().await.as_deref() {
+            Ok([address, ..]) => *address,
+            other => panic!("the bridge does not listen: {other:?}"),
+        };
+        tasks.spawn(source.run(cx));
+        Self { address, fakes, outlet, bytes, drain, tasks }
+    }
+
+    /// Where the bridge listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The stack answers so from now on.
+    pub fn answer(&self, script: impl FnMut(&Inbound) -> Result<Admission, Rejection> + Send + 'static) {
+        *lock(&self.fakes.script) = Box::new(script);
+    }
+
+    /// The stack answers nothing until [`Rig::release`].
+    pub fn hold(&self) {
+        self.fakes.released.send_replace(false);
+    }
+
+    /// The stack answers again.
+    pub fn release(&self) {
+        self.fakes.released.send_replace(true);
+    }
+
+    /// Takes all bytes in flight; they come back with the permit.
+    pub fn fill(&self) -> Option<OwnedSemaphorePermit> {
+        self.bytes.clone().try_acquire_many_owned(BYTES).ok()
+    }
+
+    /// Whether no byte is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.available_permits() == BYTES as usize
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.fakes.counts.borrow().clone()
+    }
+
+    /// The batches that were offered so far.
+    pub fn seen(&self) -> Vec<Vec<Inbound>> {
+        lock(&self.fakes.seen).clone()
+    }
+
+    /// Waits until the counts are so.
+    ///
+    /// # Panics
+    /// If they never are.
+    pub async fn until(&self, so: impl FnMut(&Counts) -> bool) {
+        let mut counts = self.fakes.counts.subscribe();
+        let waited = timeout(HARD_TIMEOUT, counts.wait_for(so)).await;
+        assert!(waited.is_ok(), "the counts stay {:?}", self.counts());
+    }
+
+    /// Begins the drain.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Drains and waits until every task has ended.
+    ///
+    /// # Panics
+    /// If one never does.
+    pub async fn stop(&self) {
+        self.drain();
+        self.tasks.close();
+        let ended = timeout(HARD_TIMEOUT, self.tasks.wait()).await;
+        assert!(ended.is_ok(), "{} tasks do not end", self.tasks.len());
+        assert!(self.is_empty(), "bytes stay in flight");
+    }
+}
+
+// === impl Fakes ===
+
+impl Fakes {
+    fn new() -> Self {
+        Self {
+            counts: watch::Sender::default(),
+            seen: Mutex::default(),
+            script: Mutex::new(Box::new(|inbound| Ok(stored(inbound)))),
+            released: watch::Sender::new(true),
+            stored: Mutex::default(),
+        }
+    }
+
+    fn ingress(self: Arc<Self>) -> Ingress {
+        Ingress::new(service_fn(move |batch| Self::take(self.clone(), batch)))
+    }
+
+    async fn take(self: Arc<Self>, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
+        lock(&self.seen).push(batch.as_slice().to_vec());
+        self.counts.send_modify(|counts| counts.offered += batch.len() as u64);
+        let _ = self.released.subscribe().wait_for(|released| *released).await;
+        let mut script = lock(&self.script);
+        let answer = |inbound| Verdict { route: None, answer: self.number(script(&inbound)) };
+        Ok(batch.into_vec().into_iter().map(answer).collect())
+    }
+
+    /// Positions count up from 1.
+    fn number(&self, answer: Result<Admission, Rejection>) -> Result<Admission, Rejection> {
+        let Ok(Admission::Stored(mut receipt)) = answer else { return answer };
+        let mut stored = lock(&self.stored);
+        *stored += 1;
+        receipt.position = Some(Position(Bytes::copy_from_slice(&stored.to_be_bytes())));
+        Ok(Admission::Stored(receipt))
+    }
+}
+
+impl std::fmt::Debug for Fakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fakes").field("counts", &*self.counts.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Ledger for Fakes {
+    fn received(&self, _: &str, messages: u64) {
+        self.counts.send_modify(|counts| counts.received += messages);
+    }
+
+    fn refused(&self, _: &str, _: Option<&Route>, kind: RejectKind) {
+        self.counts.send_modify(|counts| counts.refused.push(kind));
+    }
+
+    fn filtered(&self, _: &str, _: &Route) {}
+
+    fn returned(&self, _: &str, kind: RejectKind) {
+        self.counts.send_modify(|counts| counts.returned.push(kind));
+    }
+}
+
+impl Authenticator for Fakes {
+    /// Everybody is anonymous, but for `Bearer <name>`, who is that name, and `Bearer wrong`, who is nobody.
+    fn verify(&self, credentials: Credentials) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>> {
+        let mut principal = Principal::anonymous("test");
+        let known = match &credentials {
+            Credentials::None => true,
+            Credentials::Authorization(value) => match value.strip_prefix(b"Bearer ") {
+                None | Some(b"wrong") => false,
+                Some(name) => {
+                    principal.id = String::from_utf8_lossy(name).into();
+                    true
+                }
+            },
+        };
+        let unknown = || Rejection::new(RejectKind::Unauthenticated, "authenticated", "the credentials are not valid");
+        Box::pin(std::future::ready(if known { Ok(Arc::new(principal)) } else { Err(unknown()) }))
+    }
+}
+
+/// The yes to a message.
+fn stored(inbound: &Inbound) -> Admission {
+    let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
+    let id: EnvelopeId = inbound.identity.envelope_id(parts);
+    Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
