@@ -1,3 +1,164 @@
-//! Placeholder until the writer exists.
+//! Durable publishes against a bare loop that appends and syncs groups of the same bytes, in the same run.
+//!
+//! `cargo bench -p backbone` prints, for 64 callers with batches of 1 and of 64, messages a second of both, their
+//! ratio, and syncs a message.
 
-fn main() {}
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+
+use std::{
+    fs::File,
+    io::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use backbone::{Backbone, Embedded, EmbeddedConfig};
+use bytes::Bytes;
+use envelope::{
+    AckPoint, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, Lane, Mapped, Principal, Route, Timestamp,
+    Topic,
+};
+use tokio::{sync::oneshot, task::JoinSet};
+use uuid::Uuid;
+
+const CALLERS: usize = 64;
+const RUN: Duration = Duration::from_secs(4);
+const RECORD: usize = 560;
+
+struct Figures {
+    messages: u64,
+    syncs: u64,
+    took: Duration,
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for size in [1, 64] {
+        for round in 1..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let bare = runtime.block_on(bare(folder.path(), size));
+            let store = runtime.block_on(embedded(&folder.path().join("store"), size));
+            let ratio = store.rate() / bare.rate() * 100.0;
+            println!(
+                "{CALLERS} callers x {size}, run {round}: embedded {:.0}/s ({:.4} syncs a message), bare {:.0}/s ({:.4}), ratio {ratio:.0} %",
+                store.rate(),
+                store.syncs_a_message(),
+                bare.rate(),
+                bare.syncs_a_message(),
+            );
+        }
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    fn rate(&self) -> f64 {
+        self.messages as f64 / self.took.as_secs_f64()
+    }
+
+    fn syncs_a_message(&self) -> f64 {
+        self.syncs as f64 / self.messages as f64
+    }
+}
+
+async fn embedded(path: &Path, size: usize) -> Figures {
+    let store = Embedded::open(EmbeddedConfig::new(path, "plant-a")).unwrap();
+    let (started, mut callers) = (Instant::now(), JoinSet::new());
+    for _ in 0..CALLERS {
+        let store = store.clone();
+        callers.spawn(async move {
+            while started.elapsed() < RUN {
+                store.publish(batch(size)).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    let took = started.elapsed();
+    let report = store.report().store;
+    store.close().await.unwrap();
+    Figures { messages: report.stored, syncs: report.groups, took }
+}
+
+/// The least that a durable append can be: the same queue, groups and answers, and nothing else.
+async fn bare(folder: &Path, size: usize) -> Figures {
+    let (sender, jobs) = mpsc::sync_channel::<(Vec<u8>, oneshot::Sender<()>)>(1_024);
+    let syncs = Arc::new(AtomicU64::new(0));
+    let (counted, mut file) = (syncs.clone(), File::create(folder.join("bare")).unwrap());
+    let writer = std::thread::spawn(move || {
+        while let Ok((first, reply)) = jobs.recv() {
+            let (mut bytes, mut replies) = (first, vec![reply]);
+            while bytes.len() < 1 << 20 && replies.len() < 1_024 / size {
+                let Ok((more, reply)) = jobs.try_recv() else { break };
+                bytes.extend_from_slice(&more);
+                replies.push(reply);
+            }
+            file.write_all(&bytes).unwrap();
+            file.sync_data().unwrap();
+            counted.fetch_add(1, SeqCst);
+            replies.into_iter().for_each(|reply| reply.send(()).unwrap());
+        }
+    });
+    let (started, mut callers) = (Instant::now(), JoinSet::new());
+    for _ in 0..CALLERS {
+        let sender = sender.clone();
+        callers.spawn(async move {
+            let mut messages = 0;
+            while started.elapsed() < RUN {
+                let (reply, answer) = oneshot::channel();
+                sender.send((vec![7; RECORD * size], reply)).unwrap();
+                answer.await.unwrap();
+                messages += size as u64;
+            }
+            messages
+        });
+    }
+    drop(sender);
+    let messages = callers.join_all().await.into_iter().sum();
+    let took = started.elapsed();
+    writer.join().unwrap();
+    Figures { messages, syncs: syncs.load(SeqCst), took }
+}
+
+fn batch(size: usize) -> Batch<Admitted> {
+    Batch::new((0..size).map(|_| message()).collect()).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no policy in this benchmark")]
+fn message() -> Admitted {
+    let id = Uuid::now_v7();
+    let envelope = Envelope {
+        id: EnvelopeId::new(id),
+        source: "mesh://plant-a/web/anonymous".into(),
+        kind: "telemetry/reading@v1.0.0".into(),
+        subject: Topic::new("telemetry/7/temperature").unwrap(),
+        time: Timestamp::now(),
+        expirytime: None,
+        datacontenttype: Some("application/json".into()),
+        dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
+        data: Data::Opaque(Bytes::from(vec![b'x'; 300])),
+        performative: Some("inform".into()),
+        partitionkey: Some("7".into()),
+        residency: vec!["no".into()],
+        classification: None,
+        hops: Vec::new(),
+        trace: None,
+        conversation: None,
+        origin: None,
+    };
+    let mapped = Mapped {
+        route: Route::new("plant-temperature", "1"),
+        ack: AckPoint::Durable,
+        bridge: "web".into(),
+        lane: Lane(0),
+        principal: Arc::new(Principal::anonymous("plant-a")),
+        identity: Identity::Fresh(id),
+        group: Group::One(envelope),
+    };
+    Admitted::seal(mapped, 1)
+}

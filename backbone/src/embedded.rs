@@ -1,60 +1,122 @@
 //! The backbone in a folder of this gateway.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, RejectKind, Rejection, Route, Subscribe, Verdicts};
+use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, Rejection, Subscribe, Verdicts};
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
-use crate::{Backbone, EmbeddedConfig, LedgerReport, OpenError, Status};
+use crate::{
+    Backbone, EmbeddedConfig, LedgerReport, OpenError, Status,
+    ledger::Books,
+    prepare::prepare,
+    pull::Pull,
+    queue::{Job, Queue, closed, queue},
+    shared::Shared,
+    state::State,
+    store::Store,
+    verify::{Verified, verify},
+    writer::{Hooks, Writer},
+};
 
 /// A backbone in a folder of this gateway. Cheap to clone; all clones are one store.
-#[derive(Debug, Clone)]
-pub struct Embedded;
-
-struct Nothing;
-
-impl Ledger for Nothing {
-    fn received(&self, _: &str, _: u64) {}
-    fn refused(&self, _: &str, _: Option<&Route>, _: RejectKind) {}
-    fn filtered(&self, _: &str, _: &Route) {}
-    fn returned(&self, _: &str, _: RejectKind) {}
-}
-
-fn absent() -> Rejection {
-    Rejection::new(RejectKind::Unavailable, "backbone", "the store is not open")
+///
+/// Without [`Backbone::close`] the store ends as in a crash: what was answered is there, the last counters may not be.
+#[derive(Clone)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    queue: Queue,
 }
 
 // === impl Embedded ===
 
 impl Embedded {
     /// Opens the store, or makes it. Blocks while it reads what it needs: call it from a blocking thread.
-    pub fn open(_: EmbeddedConfig) -> Result<Self, OpenError> {
-        Ok(Self)
+    pub fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
+        Self::open_with(config, Hooks::default())
+    }
+
+    pub(crate) fn open_with(config: EmbeddedConfig, hooks: Hooks) -> Result<Self, OpenError> {
+        let path = config.path.clone();
+        let failed = |source: std::io::Error| OpenError::Storage { path: path.clone(), source: Box::new(source) };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        let store = Arc::new(Store::open(&config.path)?);
+        let shared = Arc::new(Shared::new(config, Arc::new(Books::default())));
+        let state = State::load(&store, &shared)?;
+        shared.books.interrupt();
+        shared.store.send_replace(Some(store.clone()));
+        let (queue, jobs) = queue();
+        let writer = Writer::new(shared.clone(), state, store, jobs, hooks);
+        std::thread::Builder::new().name("backbone".to_owned()).spawn(move || writer.run()).map_err(failed)?;
+        Ok(Self { shared, queue })
+    }
+
+    /// Reads the whole log and checks each record against the hash that the next one keeps of it.
+    pub fn verify(&self) -> BoxFuture<'static, Result<Verified, Rejection>> {
+        let store = self.shared.store.borrow().clone();
+        Box::pin(async move {
+            let store = store.ok_or_else(closed)?;
+            let checked = tokio::task::spawn_blocking(move || verify(&store)).await;
+            let verified = checked.map_err(|error| closed().because(error))?;
+            verified.map_err(|error| closed().because(error))
+        })
     }
 }
 
 impl Backbone for Embedded {
-    fn publish(&self, _: Batch<Admitted>) -> BoxFuture<'static, Result<Verdicts<Admission>, Rejection>> {
-        Box::pin(async { Err(absent()) })
+    fn publish(&self, batch: Batch<Admitted>) -> BoxFuture<'static, Result<Verdicts<Admission>, Rejection>> {
+        let Self { shared, queue } = self.clone();
+        Box::pin(async move {
+            shared.ready()?;
+            let (mut publish, at_once) = prepare(&shared.config.domain, &shared.books, batch)?;
+            if let Some(verdicts) = at_once {
+                queue.send(Job::Publish(publish)).await?;
+                return Ok(verdicts);
+            }
+            let (reply, answer) = oneshot::channel();
+            publish.reply = Some(reply);
+            queue.send(Job::Publish(publish)).await?;
+            answer.await.map_err(|_| closed())?
+        })
     }
 
-    fn subscribe(&self, _: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
-        Box::pin(async { Err(absent()) })
+    fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        let Self { shared, queue } = self.clone();
+        Box::pin(async move {
+            let credit = what.credit;
+            let (reply, answer) = oneshot::channel();
+            queue.send(Job::Attach { what, reply }).await?;
+            let attached = answer.await.map_err(|_| closed())??;
+            let pull: Box<dyn Deliveries> = Box::new(Pull::new(shared, queue, attached, credit));
+            Ok(pull)
+        })
     }
 
     fn ledger(&self) -> Arc<dyn Ledger> {
-        Arc::new(Nothing)
+        self.shared.books.clone()
     }
 
     fn report(&self) -> LedgerReport {
-        LedgerReport::default()
+        self.shared.report()
     }
 
     fn status(&self) -> Status {
-        Status::Ready
+        self.shared.status()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), Rejection>> {
-        Box::pin(async { Ok(()) })
+        let done = self.queue.close();
+        Box::pin(async move {
+            match done {
+                Some(done) => done.await.map_err(|_| closed())?,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("path", &self.shared.config.path).finish_non_exhaustive()
     }
 }

@@ -3,9 +3,29 @@
 //! [`Backbone`] is the seam; [`Embedded`] keeps everything in a folder of this gateway. It stores what policy has
 //! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
 
+mod attach;
+mod codec;
 mod config;
+mod dedup;
 mod embedded;
+mod fetch;
+mod group;
+mod ledger;
+mod position;
+mod prepare;
+mod pull;
+mod queue;
+mod record;
+mod registry;
 mod report;
+mod shared;
+mod space;
+mod state;
+mod store;
+mod subscription;
+mod tail;
+mod verify;
+mod writer;
 
 use std::sync::Arc;
 
@@ -15,6 +35,7 @@ use futures_util::future::BoxFuture;
 pub use config::{DedupWindow, EmbeddedConfig, MinFree, OpenError};
 pub use embedded::Embedded;
 pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
+pub use verify::Verified;
 
 /// A durable log with subscriptions that are pulled with credit, explicit settlements and opaque positions.
 pub trait Backbone: Send + Sync {

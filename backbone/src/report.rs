@@ -85,6 +85,8 @@ pub struct StoreCounts {
     pub stored: u64,
     /// The last sequence of the log; 0 if it is empty.
     pub last_sequence: u64,
+    /// Groups committed since the store was made: one sync each.
+    pub groups: u64,
     /// Ids that are remembered.
     pub dedup_entries: u64,
     /// Ids that were forgotten because the window was full or over.
@@ -98,6 +100,135 @@ pub struct StoreCounts {
 impl LedgerReport {
     /// Every equation that does not hold, as a sentence; empty when the ledger balances.
     pub fn check(&self) -> Vec<String> {
-        Vec::new()
+        let mut wrong = Vec::new();
+        let (mut stored, mut claimed) = (0, 0);
+        for (name, bridge) in &self.bridges {
+            bridge.check(name, &mut wrong);
+            stored += bridge.routes.values().map(|route| route.stored).sum::<u64>();
+            claimed += bridge.routes.values().map(|route| route.claimed).sum::<u64>();
+        }
+        if stored != self.store.stored {
+            wrong.push(format!("store: {} records, but the routes stored {stored}", self.store.stored));
+        }
+        if claimed > stored {
+            wrong.push(format!("store: {claimed} envelopes are claimed, but {stored} stored"));
+        }
+        for (name, subscription) in &self.subscriptions {
+            subscription.check(name, &mut wrong);
+        }
+        wrong
+    }
+}
+
+// === impl BridgeCounts ===
+
+impl BridgeCounts {
+    /// Messages with an outcome.
+    pub(crate) fn outcomes(&self) -> u64 {
+        let refused: u64 = self.rejected.values().chain(self.returned.values()).sum();
+        self.accepted + self.duplicate + self.filtered + refused + self.interrupted
+    }
+
+    fn check(&self, name: &str, wrong: &mut Vec<String>) {
+        let outcomes = self.outcomes();
+        if self.in_flight < 0 {
+            wrong.push(format!("bridge {name}: received {} messages, but {outcomes} have an outcome", self.received));
+        }
+        if i128::from(self.received) != i128::from(outcomes) + i128::from(self.in_flight) {
+            wrong.push(format!(
+                "bridge {name}: received {} messages, but {outcomes} have an outcome and {} are in flight",
+                self.received, self.in_flight
+            ));
+        }
+        for (word, whole, sum) in [
+            ("accepted", self.accepted, self.sum(|route| route.accepted)),
+            ("duplicate", self.duplicate, self.sum(|route| route.duplicate)),
+            ("filtered", self.filtered, self.sum(|route| route.filtered)),
+        ] {
+            if whole != sum {
+                wrong.push(format!("bridge {name}: {whole} messages are {word}, but its routes say {sum}"));
+            }
+        }
+        for (route, counts) in &self.routes {
+            if counts.stored != counts.claimed + counts.unclaimed {
+                wrong.push(format!(
+                    "route {route}: stored {} envelopes, but {} are claimed and {} unclaimed",
+                    counts.stored, counts.claimed, counts.unclaimed
+                ));
+            }
+            if counts.stored < counts.accepted {
+                wrong.push(format!(
+                    "route {route}: accepted {} messages, but stored {} envelopes",
+                    counts.accepted, counts.stored
+                ));
+            }
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&RouteCounts) -> u64) -> u64 {
+        self.routes.values().map(of).sum()
+    }
+}
+
+// === impl SubscriptionCounts ===
+
+impl SubscriptionCounts {
+    /// Envelopes with an outcome.
+    pub(crate) fn settled(&self) -> u64 {
+        self.delivered + self.expired + self.dead_lettered.values().chain(self.refused.values()).sum::<u64>()
+    }
+
+    fn check(&self, name: &str, wrong: &mut Vec<String>) {
+        let settled = self.settled();
+        if self.pending < 0 || i128::from(self.matched) != i128::from(settled) + i128::from(self.pending) {
+            wrong.push(format!(
+                "subscription {name}: matched {} envelopes, but {settled} are settled and {} pending",
+                self.matched, self.pending
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn balanced() -> LedgerReport {
+        let route = RouteCounts { accepted: 2, duplicate: 1, stored: 3, claimed: 1, unclaimed: 2, ..Default::default() };
+        let bridge = BridgeCounts {
+            received: 6,
+            accepted: 2,
+            duplicate: 1,
+            rejected: [("denied", 1)].into(),
+            in_flight: 2,
+            routes: [("r".to_owned(), route)].into(),
+            ..Default::default()
+        };
+        let subscription = SubscriptionCounts { matched: 3, delivered: 1, expired: 1, pending: 1, ..Default::default() };
+        LedgerReport {
+            bridges: [("web".to_owned(), bridge)].into(),
+            subscriptions: [("s".to_owned(), subscription)].into(),
+            store: StoreCounts { stored: 3, ..Default::default() },
+        }
+    }
+
+    #[test]
+    fn a_balanced_ledger_has_nothing_to_say() {
+        assert_eq!(balanced().check(), [""; 0]);
+    }
+
+    #[test]
+    fn every_gap_is_named() {
+        let gap = |change: fn(&mut LedgerReport)| {
+            let mut report = balanced();
+            change(&mut report);
+            report.check().join("; ")
+        };
+        assert!(gap(|r| r.bridges.get_mut("web").unwrap().received += 1).contains("received 7 messages"));
+        assert!(gap(|r| r.bridges.get_mut("web").unwrap().in_flight = -1).contains("web"));
+        assert!(gap(|r| r.bridges.get_mut("web").unwrap().accepted = 1).contains("accepted"));
+        assert!(gap(|r| r.store.stored = 4).contains("4 records, but the routes stored 3"));
+        assert!(gap(|r| r.subscriptions.get_mut("s").unwrap().delivered = 2).contains("matched 3"));
+        assert!(gap(|r| r.subscriptions.get_mut("s").unwrap().pending = -1).contains("-1 pending"));
     }
 }

@@ -1,0 +1,174 @@
+//! Opens subscriptions: on the writer's thread and between groups, so that "from now on" is exact.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use envelope::{Filter, Position, RejectKind, Rejection, Start, Subscribe};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    group::{Group, unavailable},
+    position,
+    shared::{Shared, locked},
+    subscription::{Cursor, Feed},
+    writer::Writer,
+};
+
+/// The most filters of a subscription.
+const MAX_FILTERS: usize = 1_024;
+/// The most bytes of a durable name.
+const MAX_NAME: usize = 256;
+
+/// What a consumer begins with.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) attachment: Attachment,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) filters: Vec<Filter>,
+    /// Was handed out before, and is not settled.
+    pub(crate) redeliver: VecDeque<u64>,
+    /// Everything up to it is settled, handed out or not wanted.
+    pub(crate) read: u64,
+    /// How far a backlog is counted.
+    pub(crate) backlog: Option<u64>,
+}
+
+/// A consumer's hold on its feed, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    shared: Arc<Shared>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) generation: u64,
+}
+
+// === impl Attachment ===
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut state = self.feed.lock();
+        if state.generation == self.generation {
+            state.attached = false;
+            state.ready.clear();
+        }
+        drop(state);
+        if self.feed.name.is_none() {
+            locked(&self.shared.dropped).push(self.feed.id);
+        }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Answers once a durable subscription is on disk.
+    pub(crate) fn attach(&mut self, what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>>) {
+        let attached = self.attached(what);
+        if let Err(Ok(_)) = reply.send(attached) {
+            tracing::debug!("whoever subscribed is gone");
+        }
+    }
+
+    fn attached(&mut self, mut what: Subscribe) -> Result<Attached, Rejection> {
+        check(&what)?;
+        what.filters.sort_unstable();
+        what.filters.dedup();
+        let tip = self.state.next - 1;
+        let Some(name) = what.durable.take() else {
+            let read = begin(&what.start, tip)?;
+            let feed = Arc::new(Feed::new(self.state.registry.reserve()?, None, None));
+            self.state.registry.insert(feed.clone(), what.filters.clone(), None);
+            return Ok(self.take(feed, what.filters, read, None));
+        };
+        let cursor = match self.state.registry.named(&name).and_then(|one| one.cursor.clone()) {
+            Some(cursor) => self.resume(&name, cursor, &what.filters, tip)?,
+            None => self.register(name.clone(), &what, tip)?,
+        };
+        let feed = self.state.registry.named(&name).map(|one| one.feed.clone());
+        let feed = feed.ok_or_else(|| unavailable("the subscription was not registered"))?;
+        let read = feed.lock().high;
+        Ok(self.take(feed, what.filters, read, cursor.backlog))
+    }
+
+    /// A new durable subscription.
+    fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<Cursor, Rejection> {
+        let top = begin(&what.start, tip)?;
+        let backlog = (top < tip).then_some(top);
+        let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, ..Cursor::default() };
+        let feed = Arc::new(Feed::new(self.state.registry.reserve()?, Some(name.clone()), Some(&cursor)));
+        let id = feed.id;
+        self.state.registry.insert(feed.clone(), what.filters.clone(), Some(cursor.clone()));
+        if let Err(rejection) = self.save(id, cursor.clone()) {
+            self.state.registry.remove(id);
+            return Err(rejection);
+        }
+        locked(&self.shared.feeds).insert(name, feed);
+        Ok(cursor)
+    }
+
+    /// A durable subscription that exists.
+    fn resume(&mut self, name: &str, mut cursor: Cursor, filters: &[Filter], tip: u64) -> Result<Cursor, Rejection> {
+        if cursor.filters == filters {
+            return Ok(cursor);
+        }
+        let Some(feed) = self.state.registry.named(name).map(|one| one.feed.clone()) else { return Ok(cursor) };
+        let state = feed.lock();
+        cursor.refilter(filters.to_vec(), &state.handed, state.high);
+        drop(state);
+        cursor.backlog = cursor.backlog.filter(|counted| *counted < tip);
+        self.save(feed.id, cursor.clone())?;
+        Ok(cursor)
+    }
+
+    fn save(&mut self, id: u32, cursor: Cursor) -> Result<(), Rejection> {
+        let store = self.store.clone().ok_or_else(|| unavailable("the store is being opened anew after a failure"))?;
+        let mut group = Group::new(self.state.next, self.state.chain);
+        group.cursors.insert(id, cursor);
+        let stored = self.finish(group, &store);
+        stored.then_some(()).ok_or_else(|| unavailable("the subscription could not be stored"))
+    }
+
+    fn take(&self, feed: Arc<Feed>, filters: Vec<Filter>, read: u64, backlog: Option<u64>) -> Attached {
+        let mut state = feed.lock();
+        let generation = state.attach(self.shared.tip.load(SeqCst));
+        let (wake, redeliver) = (state.wake.clone(), state.handed.iter().copied().collect());
+        drop(state);
+        let attachment = Attachment { shared: self.shared.clone(), feed, generation };
+        Attached { attachment, wake, filters, redeliver, read, backlog }
+    }
+}
+
+fn check(what: &Subscribe) -> Result<(), Rejection> {
+    let refuse = |detail: String| Err(Rejection::new(RejectKind::Malformed, "backbone", detail));
+    match what.filters.len() {
+        0 => return refuse("a subscription has at least one filter".to_owned()),
+        1..=MAX_FILTERS => {}
+        over => return refuse(format!("a subscription has at most {MAX_FILTERS} filters, this has {over}")),
+    }
+    match what.durable.as_deref() {
+        Some("") => refuse("a durable name is not empty".to_owned()),
+        Some(name) if name.len() > MAX_NAME => {
+            refuse(format!("a durable name has at most {MAX_NAME} bytes, this has {}", name.len()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The position behind which a new subscription begins.
+fn begin(start: &Start, tip: u64) -> Result<u64, Rejection> {
+    match start {
+        Start::New => Ok(tip),
+        Start::Earliest => Ok(0),
+        Start::After(position) => after(position, tip),
+    }
+}
+
+fn after(position: &Position, tip: u64) -> Result<u64, Rejection> {
+    let refuse = |kind, detail: &str| Err(Rejection::new(kind, "backbone", detail));
+    match position::sequence(position) {
+        Some(sequence) if sequence <= tip => Ok(sequence),
+        Some(_) => refuse(RejectKind::Conflict, "the position is behind the end of this store"),
+        None => refuse(RejectKind::Malformed, "the position is not one of this store"),
+    }
+}

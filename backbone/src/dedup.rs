@@ -1,0 +1,141 @@
+//! Remembers ids, so that a sender's retry is no second message.
+//!
+//! Ids are on disk by sequence; in memory there is a fingerprint and a sequence for each, about 20 bytes. A hit is
+//! confirmed on disk by whoever asks: two ids may share a fingerprint.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+};
+
+use envelope::EnvelopeId;
+
+/// Fingerprints of the ids that are remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprints {
+    /// Keyed by a secret of this process: nobody can aim for a collision.
+    key: RandomState,
+    first: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
+    /// Sequences of ids whose fingerprint another id has.
+    others: HashMap<u64, Vec<u64>>,
+    len: usize,
+}
+
+/// The keys are hashes already.
+#[derive(Debug, Default)]
+pub(crate) struct AsIs(u64);
+
+// === impl Fingerprints ===
+
+impl Fingerprints {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The sequences that may have this id, oldest first.
+    pub(crate) fn candidates(&self, id: EnvelopeId) -> impl Iterator<Item = u64> {
+        let print = self.key.hash_one(id);
+        let first = self.first.get(&print).copied();
+        let others = first.and_then(|_| self.others.get(&print));
+        first.into_iter().chain(others.into_iter().flatten().copied())
+    }
+
+    /// Remembers that the id is stored at `sequence`.
+    pub(crate) fn insert(&mut self, id: EnvelopeId, sequence: u64) {
+        let print = self.key.hash_one(id);
+        self.len += 1;
+        if *self.first.entry(print).or_insert(sequence) != sequence {
+            self.others.entry(print).or_default().push(sequence);
+        }
+    }
+
+    /// Forgets the id stored at `sequence`.
+    pub(crate) fn remove(&mut self, id: EnvelopeId, sequence: u64) {
+        let print = self.key.hash_one(id);
+        let Some(first) = self.first.get_mut(&print) else {
+            return;
+        };
+        let others = self.others.get_mut(&print);
+        if *first != sequence {
+            let Some(at) = others.as_ref().and_then(|others| others.iter().position(|other| *other == sequence)) else {
+                return;
+            };
+            others.map(|others| others.remove(at));
+        } else {
+            match others.filter(|others| !others.is_empty()) {
+                Some(others) => *first = others.remove(0),
+                None => {
+                    self.first.remove(&print);
+                }
+            }
+        }
+        self.len -= 1;
+        if self.others.get(&print).is_some_and(Vec::is_empty) {
+            self.others.remove(&print);
+        }
+    }
+}
+
+// === impl AsIs ===
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id(n: u128) -> EnvelopeId {
+        EnvelopeId::new(Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn what_is_removed_is_forgotten_and_nothing_else() {
+        let mut prints = Fingerprints::default();
+        for n in 1..=1_000 {
+            prints.insert(id(n.into()), n);
+        }
+        for n in (1..=1_000).step_by(2) {
+            prints.remove(id(n.into()), n);
+        }
+        assert_eq!(prints.len(), 500);
+        for n in 1..=1_000 {
+            assert_eq!(prints.candidates(id(n.into())).any(|found| found == n), n % 2 == 0, "{n}");
+        }
+    }
+
+    #[test]
+    fn ids_of_one_fingerprint_stay_apart() {
+        let mut prints = Fingerprints::default();
+        let print = prints.key.hash_one(id(7));
+        prints.insert(id(7), 1);
+        prints.first.insert(print, 9);
+        prints.insert(id(7), 2);
+        assert_eq!(prints.candidates(id(7)).collect::<Vec<_>>(), [9, 2]);
+        prints.remove(id(7), 9);
+        assert_eq!(prints.candidates(id(7)).collect::<Vec<_>>(), [2]);
+        prints.remove(id(7), 3);
+        prints.remove(id(7), 2);
+        assert_eq!(prints.candidates(id(7)).count(), 0);
+        assert_eq!(prints.len(), 0);
+    }
+}

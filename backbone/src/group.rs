@@ -1,0 +1,340 @@
+//! One group: everything that the writer puts into one atomic batch with one sync.
+//!
+//! Jobs are staged in order, then committed, then applied to what is in memory. Nothing in memory changes before the
+//! commit, so a group that fails leaves nothing behind.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use envelope::{Admission, Envelope, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
+use tokio::sync::oneshot;
+
+use crate::{
+    ledger::{Deltas, RouteRow, Row},
+    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
+    record::{self, Chain},
+    registry::Registry,
+    shared::Shared,
+    state::State,
+    store::{Remembered, Store},
+    subscription::{Cursor, Feed, Outcome},
+};
+
+/// A backlog this short is counted by the writer itself, so that a consumer catches up under any load.
+const SHORT_BACKLOG: u64 = 4_096;
+
+/// What a group will change.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The first sequence.
+    pub(crate) first: u64,
+    pub(crate) chain: Chain,
+    pub(crate) records: Vec<Prepared>,
+    /// Ids that were not known.
+    pub(crate) fresh: Vec<Remembered>,
+    /// Ids of messages whose publisher has not been answered yet.
+    asked: Vec<EnvelopeId>,
+    in_group: HashMap<EnvelopeId, u64>,
+    pub(crate) evicted: Vec<Remembered>,
+    /// What the mappings' counters gain.
+    pub(crate) deltas: Deltas,
+    /// The part of it that is messages whose publisher has not been answered yet.
+    pub(crate) unanswered: Deltas,
+    /// Messages whose publisher was answered when they were queued.
+    pub(crate) answered: Vec<Arc<RouteRow>>,
+    pub(crate) cursors: HashMap<u32, Cursor>,
+    settled: Vec<(Arc<Feed>, u64)>,
+    matched: Vec<(u32, u64)>,
+    /// Of the envelope that is being staged.
+    found: Vec<u32>,
+    /// Subscriptions whose backlog ended, at which sequence.
+    caught_up: Vec<(Arc<Feed>, u64)>,
+    /// The ledger's rows that changed.
+    pub(crate) rows: Vec<Row>,
+    /// Once a commit was tried.
+    pub(crate) number: Option<u64>,
+    /// Ids of [`State::doubted`] that were offered again.
+    pub(crate) redeemed: Vec<EnvelopeId>,
+    /// The store could not be read: nothing of the group is stored.
+    pub(crate) broken: Option<fjall::Error>,
+    replies: Vec<Reply>,
+}
+
+/// What is said once the group is on disk, or is not.
+#[derive(Debug)]
+enum Reply {
+    Publish(oneshot::Sender<Answer>, Verdicts<Admission>),
+    Settle(oneshot::Sender<Result<(), Rejection>>),
+    Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
+}
+
+// === impl Group ===
+
+impl Group {
+    pub(crate) fn new(first: u64, chain: Chain) -> Self {
+        Self { first, chain, ..Self::default() }
+    }
+
+    /// The next free sequence.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// Adds a job's changes.
+    pub(crate) fn stage(&mut self, job: Job, state: &State, store: &Store, shared: &Shared) {
+        match job {
+            Job::Publish(publish) => self.publish(publish, state, store),
+            Job::Settle { feed, outcomes, reply } => {
+                self.settle(&feed, outcomes, &state.registry);
+                self.replies.extend(reply.map(Reply::Settle));
+            }
+            Job::Advance(advance) => self.advance(advance, &state.registry, shared),
+            job @ (Job::Attach { .. } | Job::Close(_)) => job.fail(&unavailable("the writer mixed up its jobs")),
+        }
+    }
+
+    fn publish(&mut self, publish: Publish, state: &State, store: &Store) {
+        let mut records = publish.records.into_iter();
+        let mut verdicts = Vec::with_capacity(publish.messages.len());
+        let asked = publish.reply.is_some();
+        for message in publish.messages {
+            let own = records.by_ref().take(message.records);
+            verdicts.push(self.message(&message, own, asked, state, store));
+        }
+        self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts)));
+    }
+
+    /// A message is stored whole or, if its id is known, not at all.
+    fn message(
+        &mut self,
+        message: &Message,
+        records: impl Iterator<Item = Prepared>,
+        asked: bool,
+        state: &State,
+        store: &Store,
+    ) -> Verdict<Admission> {
+        if let Some(rejection) = &message.refused {
+            records.for_each(drop);
+            return Verdict::no(rejection.clone());
+        }
+        if !asked {
+            self.answered.push(message.row.clone());
+        }
+        let known = self.in_group.get(&message.id).copied().or_else(|| self.known(message.id, state, store));
+        if let Some(sequence) = known {
+            records.for_each(drop);
+            let doubted = state.doubted.contains(&message.id) && !self.redeemed.contains(&message.id);
+            self.count(&message.row, asked, doubted);
+            if doubted {
+                self.redeemed.push(message.id);
+            }
+            return message.stored(Some(sequence), !doubted);
+        }
+        let sequence = self.next();
+        self.in_group.insert(message.id, sequence);
+        self.fresh.push(Remembered { sequence, clock: state.clock(), id: message.id });
+        self.asked.extend(asked.then_some(message.id));
+        self.count(&message.row, asked, true);
+        for prepared in records {
+            self.append(prepared, &message.row, state);
+        }
+        message.stored(Some(sequence), false)
+    }
+
+    fn count(&mut self, row: &Arc<RouteRow>, asked: bool, accepted: bool) {
+        for deltas in [Some(&mut self.deltas), asked.then_some(&mut self.unanswered)].into_iter().flatten() {
+            let delta = deltas.entry(row);
+            *if accepted { &mut delta.accepted } else { &mut delta.duplicate } += 1;
+        }
+    }
+
+    /// Where the id is stored. A fingerprint's hit is confirmed on disk.
+    fn known(&mut self, id: EnvelopeId, state: &State, store: &Store) -> Option<u64> {
+        for sequence in state.prints.candidates(id) {
+            match store.is_at(id, sequence) {
+                Ok(true) => return Some(sequence),
+                Ok(false) => {}
+                Err(error) => self.broken = Some(error),
+            }
+        }
+        None
+    }
+
+    fn append(&mut self, mut prepared: Prepared, row: &Arc<RouteRow>, state: &State) {
+        let sequence = self.next();
+        self.chain = record::link(&mut prepared.record, &self.chain);
+        let mut found = std::mem::take(&mut self.found);
+        state.registry.matching(&prepared.envelope.subject, &mut found);
+        let mut claimed = false;
+        for &id in &found {
+            let Some(subscription) = state.registry.get(id) else { continue };
+            if let Some(cursor) = &subscription.cursor {
+                claimed = true;
+                let cursor = self.cursors.entry(id).or_insert_with(|| cursor.clone());
+                if cursor.backlog.is_none() {
+                    cursor.counts.matched += 1;
+                    if subscription.feed.lock().attached {
+                        cursor.mark = sequence;
+                    }
+                }
+            }
+            self.matched.push((id, sequence));
+        }
+        self.found = found;
+        let delta = self.deltas.entry(row);
+        *if claimed { &mut delta.claimed } else { &mut delta.unclaimed } += 1;
+        self.records.push(prepared);
+    }
+
+    fn cursor(&mut self, feed: &Feed, registry: &Registry) -> Option<&mut Cursor> {
+        let known = registry.get(feed.id)?.cursor.as_ref()?;
+        Some(self.cursors.entry(feed.id).or_insert_with(|| known.clone()))
+    }
+
+    fn settle(&mut self, feed: &Arc<Feed>, outcomes: Vec<(u64, Outcome)>, registry: &Registry) {
+        let Some(cursor) = self.cursor(feed, registry) else { return };
+        let state = feed.lock();
+        let mut settled = Vec::with_capacity(outcomes.len());
+        for (sequence, outcome) in outcomes {
+            if cursor.is_open(sequence, &state.handed) {
+                cursor.settle(sequence, outcome, &state.handed);
+                settled.push((feed.clone(), sequence));
+            }
+        }
+        drop(state);
+        self.settled.extend(settled);
+    }
+
+    fn advance(&mut self, advance: Advance, registry: &Registry, shared: &Shared) {
+        let Advance { feed, generation, passed, mark, reply } = advance;
+        let tip = self.next() - 1;
+        let answer = match self.cursor(&feed, registry) {
+            Some(cursor) if feed.lock().generation == generation => {
+                cursor.mark = cursor.mark.max(mark);
+                if let Some(passed) = passed.filter(|passed| cursor.backlog == Some(passed.from)) {
+                    cursor.backlog = Some(passed.to);
+                    cursor.counts.matched += passed.matched;
+                }
+                Ok(())
+            }
+            _ => Err(taken_over()),
+        };
+        let answer = answer.map(|()| self.catch_up(&feed, tip, registry, shared));
+        self.replies.push(Reply::Advance(reply, answer));
+    }
+
+    /// Counts the rest of a short backlog, after which the subscription is counted at append.
+    fn catch_up(&mut self, feed: &Arc<Feed>, tip: u64, registry: &Registry, shared: &Shared) -> Option<u64> {
+        let from = self.cursor(feed, registry)?.backlog?;
+        let passed = self.rest(feed, from, tip, registry, shared);
+        let cursor = self.cursor(feed, registry)?;
+        let Some(passed) = passed else { return cursor.backlog };
+        cursor.counts.matched += passed.matched;
+        cursor.backlog = None;
+        self.caught_up.push((feed.clone(), passed.to));
+        None
+    }
+
+    /// What of the sequences above `from` up to `tip` matches, if they are few and in memory.
+    fn rest(&mut self, feed: &Feed, from: u64, tip: u64, registry: &Registry, shared: &Shared) -> Option<Passed> {
+        if tip - from.min(tip) > SHORT_BACKLOG {
+            return None;
+        }
+        let stored = self.first - 1;
+        let mut envelopes: Vec<Arc<Envelope>> = Vec::new();
+        if from < stored {
+            let few = usize::try_from(stored - from).ok()?;
+            let found = shared.tail.after(from, few).filter(|found| found.len() == few)?;
+            envelopes.extend(found.into_iter().map(|(_, envelope)| envelope));
+        }
+        let skip = usize::try_from(from.saturating_sub(stored)).ok()?;
+        envelopes.extend(self.records.iter().skip(skip).map(|prepared| prepared.envelope.clone()));
+        let filters = &self.cursor(feed, registry)?.filters;
+        let matched = envelopes.iter().filter(|envelope| filters.iter().any(|filter| filter.matches(&envelope.subject)));
+        Some(Passed { from, to: tip, matched: matched.count() as u64 })
+    }
+
+    /// Makes the group's changes visible, once they are on disk.
+    pub(crate) fn apply(&mut self, state: &mut State, shared: &Shared) {
+        let applying = crate::shared::locked(&shared.applying);
+        let next = self.next();
+        for (id, cursor) in self.cursors.drain() {
+            state.registry.update(id, cursor);
+        }
+        std::mem::take(&mut self.deltas).apply();
+        shared.tip.store(next - 1, SeqCst);
+        drop(applying);
+        state.next = next;
+        state.chain = self.chain;
+        self.fresh.iter().for_each(|fresh| state.prints.insert(fresh.id, fresh.sequence));
+        state.forget(&self.evicted);
+        state.saved.extend(std::mem::take(&mut self.rows));
+        self.redeemed.iter().for_each(|id| {
+            state.doubted.remove(id);
+        });
+        let records = std::mem::take(&mut self.records).into_iter();
+        shared.tail.extend(self.first, records.map(|one| (one.envelope, one.size)));
+        self.feed(&state.registry);
+    }
+
+    /// Tells the consumers.
+    fn feed(&mut self, registry: &Registry) {
+        for (feed, sequence) in self.settled.drain(..) {
+            let mut state = feed.lock();
+            state.handed.remove(&sequence);
+            state.high = state.high.max(sequence);
+        }
+        for (feed, tip) in self.caught_up.drain(..) {
+            feed.lock().restart(tip);
+        }
+        for (id, sequence) in self.matched.drain(..) {
+            let Some(subscription) = registry.get(id) else { continue };
+            let backlog = subscription.cursor.as_ref().is_some_and(|cursor| cursor.backlog.is_some());
+            let mut feed = subscription.feed.lock();
+            if backlog {
+                feed.restart(sequence);
+                feed.wake.notify_one();
+            } else if sequence > feed.from {
+                feed.push(sequence);
+            }
+        }
+    }
+
+    /// Answers everybody.
+    pub(crate) fn answer(&mut self, failed: Option<&Rejection>) {
+        for reply in self.replies.drain(..) {
+            let heard = match (reply, failed) {
+                (Reply::Publish(reply, verdicts), None) => reply.send(Ok(verdicts)).is_ok(),
+                (Reply::Publish(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Settle(reply), None) => reply.send(Ok(())).is_ok(),
+                (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),
+                (Reply::Advance(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+            };
+            if !heard {
+                tracing::trace!("whoever asked is gone");
+            }
+        }
+    }
+
+    /// Ids of the group's messages whose publisher was not answered before it.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = EnvelopeId> {
+        self.asked.iter().copied()
+    }
+
+    /// Whether there is nothing to store.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// Another consumer has the durable name.
+pub(crate) fn taken_over() -> Rejection {
+    Rejection::new(RejectKind::Conflict, "backbone", "another consumer took over the subscription")
+}
+
+pub(crate) fn unavailable(detail: &str) -> Rejection {
+    Rejection::new(RejectKind::Unavailable, "backbone", detail)
+}

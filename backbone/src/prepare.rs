@@ -1,0 +1,99 @@
+//! Encodes a batch on its publisher's thread, so that the writer only links and appends.
+
+use std::sync::Arc;
+
+use envelope::{AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Mapped, Receipt, RejectKind, Rejection, Settled,
+    Timestamp, Verdict, Verdicts};
+
+use crate::{
+    ledger::Books,
+    queue::{MAX_BATCH, MAX_BATCH_BYTES, Message, Prepared, Publish, envelopes},
+    record,
+};
+
+/// A batch, and the verdicts that its publisher hears as soon as it is queued, if it is to hear them then.
+pub(crate) fn prepare(
+    domain: &str,
+    books: &Books,
+    batch: Batch<Admitted>,
+) -> Result<(Publish, Option<Verdicts<Admission>>), Rejection> {
+    let count = envelopes(&batch);
+    if count > MAX_BATCH {
+        return Err(too_large(format!("the batch has {count} envelopes, the limit is {MAX_BATCH}")));
+    }
+    let now = Timestamp::now();
+    let mut publish =
+        Publish { messages: Vec::with_capacity(batch.len()), records: Vec::with_capacity(count), bytes: 0, reply: None };
+    let mut at_once = true;
+    for admitted in batch.into_vec() {
+        let (mapped, epoch) = admitted.into_parts();
+        at_once &= mapped.ack == AckPoint::Received;
+        publish.add(domain, books, now, mapped, epoch);
+        if publish.bytes > MAX_BATCH_BYTES {
+            let detail = format!("the batch's records have over {} bytes, the limit is {MAX_BATCH_BYTES}", publish.bytes);
+            return Err(too_large(detail));
+        }
+    }
+    let answers = at_once.then(|| publish.messages.iter().map(Message::answer_at_once).collect());
+    Ok((publish, answers))
+}
+
+fn too_large(detail: String) -> Rejection {
+    Rejection::new(RejectKind::TooLarge, "backbone", detail)
+}
+
+// === impl Publish ===
+
+impl Publish {
+    fn add(&mut self, domain: &str, books: &Books, now: Timestamp, mut mapped: Mapped, epoch: u64) {
+        let row = books.route(&mapped.bridge, mapped.route.name());
+        let group = std::mem::replace(&mut mapped.group, Group::Many(Vec::new()));
+        let envelopes = match group {
+            Group::One(envelope) => vec![envelope],
+            Group::Many(envelopes) => envelopes,
+        };
+        let id = envelopes.first().map_or(EnvelopeId::new(uuid::Uuid::nil()), |first| first.id);
+        let refused = refusal(mapped.ack, envelopes.len());
+        if refused.is_some() {
+            return self.messages.push(Message { id, row, records: 0, refused });
+        }
+        self.messages.push(Message { id, row, records: envelopes.len(), refused: None });
+        for envelope in envelopes {
+            let record = record::encode(domain, now, epoch, &mapped, &envelope);
+            self.bytes += record.len();
+            self.records.push(Prepared { envelope: Arc::new(envelope), size: record.len(), record });
+        }
+    }
+}
+
+/// What can't be promised is refused, rather than acked too early.
+fn refusal(ack: AckPoint, envelopes: usize) -> Option<Rejection> {
+    let detail = match (ack, envelopes) {
+        (_, 0) => "a message without an envelope can't be stored",
+        (AckPoint::Received | AckPoint::Durable, _) => return None,
+        (AckPoint::Delivered, _) => "this backbone can't tell when a message is delivered; use ack: durable",
+        (AckPoint::Consumer, _) => "this backbone can't tell when a consumer acked; use ack: durable",
+    };
+    Some(Rejection::new(RejectKind::Conflict, "backbone", detail))
+}
+
+// === impl Message ===
+
+impl Message {
+    fn answer_at_once(&self) -> Verdict<Admission> {
+        match &self.refused {
+            Some(rejection) => Verdict::no(rejection.clone()),
+            None => self.stored(None, false),
+        }
+    }
+
+    /// The receipt.
+    pub(crate) fn stored(&self, position: Option<u64>, duplicate: bool) -> Verdict<Admission> {
+        Verdict::yes(Admission::Stored(Receipt {
+            id: self.id,
+            position: position.map(crate::position::of),
+            duplicate,
+            settled: Settled::Now,
+        }))
+    }
+}

@@ -1,0 +1,396 @@
+//! The consumer's side of a subscription: at most `credit` deliveries are unsettled.
+//!
+//! Whatever is under way is kept in [`Pull`] and not in the future of `next`, which may be dropped at any await.
+//! Nothing of a durable subscription is handed out above its durable mark, so that after a crash every repeat is marked.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use envelope::{
+    Batch, Deliveries, Delivery, Envelope, Filter, Lane, Position, RejectKind, Rejection, Settlement, Timestamp,
+};
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    attach::{Attached, Attachment},
+    fetch::{Found, Reading, Wanted},
+    group::taken_over,
+    position,
+    queue::{Advance, Job, Passed, Queue, closed},
+    shared::Shared,
+    subscription::{FeedState, MAX_CREDIT, Outcome},
+};
+
+/// The most deliveries of a batch.
+const MAX_DELIVERIES: usize = 1_024;
+
+/// An open subscription.
+#[derive(Debug)]
+pub(crate) struct Pull {
+    shared: Arc<Shared>,
+    queue: Queue,
+    attachment: Attachment,
+    wake: Arc<Notify>,
+    filters: Vec<Filter>,
+    credit: usize,
+    /// Handed out by this consumer, unsettled.
+    outstanding: HashSet<u64>,
+    /// Everything up to it was looked at.
+    read: u64,
+    /// How far a durable subscription's backlog is counted.
+    backlog: Option<u64>,
+    /// To be handed out again once it is time.
+    again: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// To be handed out again now.
+    redeliver: VecDeque<u64>,
+    /// Read and not handed out yet: repeats, and new ones at or below the mark.
+    repeats: VecDeque<(u64, Arc<Envelope>)>,
+    fresh: VecDeque<(u64, Arc<Envelope>)>,
+    /// Read; may be handed out once `step` is answered.
+    coming: Vec<(u64, Arc<Envelope>)>,
+    step: Option<Step>,
+    reading: Option<Reading>,
+    /// Outcomes that the writer has not been told of.
+    outcomes: Vec<(u64, Outcome)>,
+}
+
+/// An advance that has to be durable before `coming` is handed out.
+#[derive(Debug)]
+enum Step {
+    ToSend { passed: Option<Passed>, mark: u64 },
+    Sent(oneshot::Receiver<Result<Option<u64>, Rejection>>),
+}
+
+// === impl Pull ===
+
+impl Pull {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Queue, attached: Attached, credit: u32) -> Self {
+        Self {
+            shared,
+            queue,
+            attachment: attached.attachment,
+            wake: attached.wake,
+            filters: attached.filters,
+            credit: (credit as usize).min(MAX_CREDIT),
+            outstanding: HashSet::new(),
+            read: attached.read,
+            backlog: attached.backlog,
+            again: BinaryHeap::new(),
+            redeliver: attached.redeliver,
+            repeats: VecDeque::new(),
+            fresh: VecDeque::new(),
+            coming: Vec::new(),
+            step: None,
+            reading: None,
+            outcomes: Vec::new(),
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        self.attachment.feed.name.is_some()
+    }
+
+    fn room(&self) -> usize {
+        self.credit.saturating_sub(self.outstanding.len())
+    }
+
+    /// What waits to be repeated holds no credit, so it is bounded by itself.
+    fn takes_new(&self) -> bool {
+        self.again.len() + self.redeliver.len() < self.credit.max(MAX_DELIVERIES)
+    }
+
+    async fn next_batch(&mut self) -> Result<Batch<Delivery>, Rejection> {
+        loop {
+            self.report_outcomes().await?;
+            self.wake_repeats();
+            if let Some(batch) = self.hand_out()? {
+                return Ok(batch);
+            }
+            if self.outcomes.is_empty() && !self.progress().await? {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Tells the writer what expired or can't be read. Nobody waits for that to be durable.
+    async fn report_outcomes(&mut self) -> Result<(), Rejection> {
+        if self.outcomes.is_empty() {
+            return Ok(());
+        }
+        let feed = self.attachment.feed.clone();
+        self.queue.send(Job::Settle { feed, outcomes: self.outcomes.clone(), reply: None }).await?;
+        self.outcomes.clear();
+        Ok(())
+    }
+
+    fn wake_repeats(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((at, sequence))) = self.again.peek().copied()
+            && at <= now
+        {
+            self.again.pop();
+            self.redeliver.push_back(sequence);
+        }
+    }
+
+    /// What is read and has credit: repeats first.
+    fn hand_out(&mut self) -> Result<Option<Batch<Delivery>>, Rejection> {
+        let (room, takes_new, durable) = (self.room().min(MAX_DELIVERIES), self.takes_new(), self.is_durable());
+        let feed = self.attachment.feed.clone();
+        let mut state = feed.lock();
+        if state.generation != self.attachment.generation {
+            return Err(taken_over());
+        }
+        if self.shared.closed.load(SeqCst) {
+            return Err(closed());
+        }
+        let now = Timestamp::now();
+        let mut out = Vec::new();
+        while out.len() < room {
+            let (sequence, envelope, repeat) = match self.repeats.pop_front() {
+                Some((sequence, envelope)) => (sequence, envelope, true),
+                None => match self.fresh.pop_front_if(|_| takes_new) {
+                    Some((sequence, envelope)) => (sequence, envelope, false),
+                    None => break,
+                },
+            };
+            if durable && !hold(&mut state, sequence, repeat) {
+                continue;
+            }
+            if envelope.expirytime.is_some_and(|end| end <= now) {
+                self.outcomes.extend(durable.then_some((sequence, Outcome::Expired)));
+                continue;
+            }
+            self.outstanding.insert(sequence);
+            let redelivered = repeat || (durable && sequence <= feed.doubtful);
+            out.push(delivery(sequence, Arc::unwrap_or_clone(envelope), redelivered));
+        }
+        Ok(Batch::new(out))
+    }
+
+    /// One step towards the next deliveries; `false` if there is nothing to do now.
+    async fn progress(&mut self) -> Result<bool, Rejection> {
+        if self.room() == 0 {
+            return Ok(false);
+        }
+        if let Some(reading) = &mut self.reading {
+            let done = reading.done().await;
+            self.reading = None;
+            let (wanted, found) = done?;
+            self.take(wanted, found);
+            return Ok(true);
+        }
+        if self.step.is_some() {
+            self.advance().await?;
+            return Ok(true);
+        }
+        let Some(wanted) = self.wanted() else { return Ok(false) };
+        match wanted.in_memory(&self.shared) {
+            Some(found) => self.take(wanted, found),
+            None => self.read(wanted).await,
+        }
+        Ok(true)
+    }
+
+    /// What to read next. It is asked for once: what is named here is on its way afterwards.
+    fn wanted(&mut self) -> Option<Wanted> {
+        if !self.redeliver.is_empty() {
+            let few = self.redeliver.len().min(self.room()).min(MAX_DELIVERIES);
+            return Some(Wanted::Again(self.redeliver.iter().take(few).copied().collect()));
+        }
+        if !self.fresh.is_empty() || !self.takes_new() {
+            return None;
+        }
+        let state = self.attachment.feed.lock();
+        if self.read < state.from {
+            return Some(Wanted::After(self.read));
+        }
+        let listed: Vec<_> = state.ready.iter().copied().filter(|sequence| *sequence > self.read).collect();
+        let few = listed.len().min(self.room()).min(MAX_DELIVERIES);
+        (few > 0).then(|| Wanted::Listed(listed[..few].to_vec()))
+    }
+
+    /// Begins to read from disk, once there is a store. Cancel safe: `wanted` changes nothing before `take`.
+    async fn read(&mut self, wanted: Wanted) {
+        let mut stores = self.shared.store.subscribe();
+        let store = tokio::select! {
+            store = stores.wait_for(Option::is_some) => store.ok().and_then(|store| store.clone()),
+            () = self.wake.notified() => None,
+        };
+        if let Some(store) = store {
+            self.reading = Some(wanted.read(store, self.shared.tip.load(SeqCst)));
+        }
+    }
+
+    /// Takes what was read.
+    fn take(&mut self, wanted: Wanted, found: Vec<Found>) {
+        match wanted {
+            Wanted::Again(sequences) => {
+                self.redeliver.drain(..sequences.len().min(self.redeliver.len()));
+                let readable = self.readable(found);
+                self.repeats.extend(readable);
+            }
+            Wanted::Listed(sequences) => {
+                let last = sequences.last().copied().unwrap_or(self.read);
+                self.read = self.read.max(last);
+                let mut state = self.attachment.feed.lock();
+                while state.ready.pop_front_if(|sequence| *sequence <= last).is_some() {}
+                drop(state);
+                self.coming = self.readable(found);
+                self.plan(None);
+            }
+            Wanted::After(after) => self.take_chunk(after, found),
+        }
+    }
+
+    /// Of a part of the log, what matches.
+    fn take_chunk(&mut self, after: u64, found: Vec<Found>) {
+        let to = found.last().map_or(after, |(sequence, _)| *sequence);
+        self.read = to;
+        let counted = self.backlog;
+        let filters = &self.filters;
+        let selects = |envelope: &Envelope| filters.iter().any(|filter| filter.matches(&envelope.subject));
+        let readable = found.into_iter().filter_map(|(sequence, envelope)| Some((sequence, envelope?)));
+        self.coming = readable.filter(|(_, envelope)| selects(envelope)).collect();
+        let passed = counted.filter(|from| *from < to).map(|from| {
+            let matched = self.coming.iter().filter(|(sequence, _)| *sequence > from).count() as u64;
+            Passed { from, to, matched }
+        });
+        self.plan(passed);
+    }
+
+    /// A matching record that can't be read can't be delivered.
+    fn readable(&mut self, found: Vec<Found>) -> Vec<(u64, Arc<Envelope>)> {
+        let mut readable = Vec::with_capacity(found.len());
+        for (sequence, envelope) in found {
+            match envelope {
+                Some(envelope) => readable.push((sequence, envelope)),
+                None if self.is_durable() => {
+                    hold(&mut self.attachment.feed.lock(), sequence, false);
+                    self.outcomes.push((sequence, Outcome::DeadLettered(RejectKind::Malformed)));
+                }
+                None => {}
+            }
+        }
+        readable
+    }
+
+    /// Hands `coming` on, at once or after a step.
+    fn plan(&mut self, passed: Option<Passed>) {
+        let mark = self.coming.last().map_or(0, |(sequence, _)| *sequence);
+        let is_marked = mark <= self.attachment.feed.mark.load(SeqCst);
+        if self.is_durable() && (passed.is_some() || !is_marked) {
+            self.step = Some(Step::ToSend { passed, mark });
+        } else {
+            self.fresh.extend(self.coming.drain(..));
+        }
+    }
+
+    async fn advance(&mut self) -> Result<(), Rejection> {
+        if let Some(Step::ToSend { passed, mark }) = self.step {
+            let (reply, answer) = oneshot::channel();
+            let Attachment { feed, generation, .. } = &self.attachment;
+            let advance = Advance { feed: feed.clone(), generation: *generation, passed, mark, reply };
+            self.queue.send(Job::Advance(advance)).await?;
+            self.step = Some(Step::Sent(answer));
+        }
+        if let Some(Step::Sent(answer)) = &mut self.step {
+            let answer = answer.await;
+            self.step = None;
+            self.backlog = answer.map_err(|_| closed())??;
+            self.fresh.extend(self.coming.drain(..));
+        }
+        Ok(())
+    }
+
+    async fn wait(&self) {
+        match self.again.peek() {
+            Some(Reverse((at, _))) if self.room() > 0 => tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(*at) => {}
+            },
+            Some(_) | None => self.wake.notified().await,
+        }
+    }
+
+    async fn settle_all(&mut self, settled: Vec<(Position, Settlement)>) -> Result<(), Rejection> {
+        let mut outcomes = Vec::with_capacity(settled.len());
+        let mut later = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (position, settlement) in settled {
+            let Some(sequence) = position::sequence(&position) else { continue };
+            if !self.outstanding.contains(&sequence) || !seen.insert(sequence) {
+                continue;
+            }
+            match settlement {
+                Settlement::Delivered => outcomes.push((sequence, Outcome::Delivered)),
+                Settlement::Refused(kind) => outcomes.push((sequence, Outcome::Refused(kind))),
+                Settlement::DeadLettered(kind) => outcomes.push((sequence, Outcome::DeadLettered(kind))),
+                Settlement::Again { after } => later.push((after, sequence)),
+            }
+        }
+        let answer = match self.is_durable() && !outcomes.is_empty() {
+            true => {
+                let (reply, answer) = oneshot::channel();
+                let feed = self.attachment.feed.clone();
+                let outcomes = outcomes.clone();
+                self.queue.send(Job::Settle { feed, outcomes, reply: Some(reply) }).await?;
+                Some(answer)
+            }
+            false => None,
+        };
+        for (sequence, _) in outcomes {
+            self.outstanding.remove(&sequence);
+        }
+        let now = Instant::now();
+        for (after, sequence) in later {
+            self.outstanding.remove(&sequence);
+            self.again.push(Reverse((now + after.min(MAX_DELAY), sequence)));
+        }
+        match answer {
+            Some(answer) => answer.await.map_err(|_| closed())?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The longest delay of a redelivery.
+const MAX_DELAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+impl Deliveries for Pull {
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch<Delivery>, Rejection>> {
+        Box::pin(self.next_batch())
+    }
+
+    fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>> {
+        Box::pin(self.settle_all(settled))
+    }
+
+    fn grant(&mut self, more: u32) {
+        self.credit = self.credit.saturating_add(more as usize).min(MAX_CREDIT);
+    }
+}
+
+/// Notes that a sequence is handed out; `false` if it is a repeat that was settled meanwhile.
+fn hold(state: &mut FeedState, sequence: u64, repeat: bool) -> bool {
+    if repeat {
+        return state.handed.contains(&sequence);
+    }
+    state.high = state.high.max(sequence);
+    state.handed.insert(sequence);
+    true
+}
+
+fn delivery(sequence: u64, envelope: Envelope, redelivered: bool) -> Delivery {
+    let mut hasher = DefaultHasher::new();
+    envelope.partitionkey.as_deref().unwrap_or(envelope.subject.as_str()).hash(&mut hasher);
+    Delivery { position: position::of(sequence), redelivered, lane: Lane(hasher.finish()), envelope }
+}

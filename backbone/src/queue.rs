@@ -1,0 +1,207 @@
+//! What waits for the writer: a queue that is bounded in jobs and in bytes.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    time::Duration,
+};
+
+use envelope::{Admission, Admitted, Batch, Envelope, EnvelopeId, RejectKind, Rejection, Subscribe, Verdicts};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    ledger::RouteRow,
+    attach::Attached,
+    subscription::{Feed, Outcome},
+};
+
+/// The unit in which bytes take room in the queue.
+const UNIT: usize = 8 << 10;
+/// The most units in the queue: 32 MiB, or as many jobs.
+const MAX_UNITS: usize = 4_096;
+/// The most envelopes of a batch.
+pub(crate) const MAX_BATCH: usize = 4_096;
+/// The most bytes of a batch's records.
+pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
+
+/// What a publisher hears.
+pub(crate) type Answer = Result<Verdicts<Admission>, Rejection>;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Publish(Publish),
+    Settle { feed: Arc<Feed>, outcomes: Vec<(u64, Outcome)>, reply: Option<oneshot::Sender<Result<(), Rejection>>> },
+    Advance(Advance),
+    Attach { what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
+    Close(oneshot::Sender<Result<(), Rejection>>),
+}
+
+/// A batch, encoded.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) messages: Vec<Message>,
+    /// Of all messages, in order.
+    pub(crate) records: Vec<Prepared>,
+    /// Of all records.
+    pub(crate) bytes: usize,
+    /// `None` if the publisher was answered when this was queued: all its messages have `ack: received`.
+    pub(crate) reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// A message of a batch.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) id: EnvelopeId,
+    pub(crate) row: Arc<RouteRow>,
+    /// How many of the batch's records it has; none if it is refused.
+    pub(crate) records: usize,
+    pub(crate) refused: Option<Rejection>,
+}
+
+/// An envelope and its record, whose hole for the hash is not filled yet.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) envelope: Arc<Envelope>,
+    /// Empty once the storage engine has it.
+    pub(crate) record: Vec<u8>,
+    /// The record's bytes.
+    pub(crate) size: usize,
+}
+
+/// A consumer moves on: what it passed in a backlog, and how far it is about to hand out.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) generation: u64,
+    pub(crate) passed: Option<Passed>,
+    pub(crate) mark: u64,
+    /// Hears how far the backlog is counted; `None` if there is no backlog any more.
+    pub(crate) reply: oneshot::Sender<Result<Option<u64>, Rejection>>,
+}
+
+/// A part of a backlog: sequences above `from` up to `to`, of which `matched` match.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passed {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) matched: u64,
+}
+
+/// A job and the room it takes, until it is done.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) job: Job,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+/// The senders' end. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    room: Arc<Semaphore>,
+    jobs: SyncSender<Queued>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    jobs: Receiver<Queued>,
+    /// Was taken, and did not fit the group.
+    held: Option<Queued>,
+}
+
+pub(crate) fn queue() -> (Queue, Jobs) {
+    // Every job but `Close` has a permit, so the channel has room for whoever holds one.
+    let (sender, jobs) = mpsc::sync_channel(MAX_UNITS + 1);
+    (Queue { room: Arc::new(Semaphore::new(MAX_UNITS)), jobs: sender }, Jobs { jobs, held: None })
+}
+
+/// The store was closed, or its writer is gone.
+pub(crate) fn closed() -> Rejection {
+    Rejection::new(RejectKind::Unavailable, "backbone", "the store is closed")
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Waits for room, which a job holds until it is done.
+    pub(crate) async fn send(&self, job: Job) -> Result<(), Rejection> {
+        let units = job.bytes().div_ceil(UNIT).max(1);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| closed())?;
+        self.jobs.try_send(Queued { job, room: Some(room) }).map_err(|_| closed())
+    }
+
+    /// Nothing is taken any more, and what waits for room is refused. `None` if it was closed before.
+    pub(crate) fn close(&self) -> Option<oneshot::Receiver<Result<(), Rejection>>> {
+        if self.room.is_closed() {
+            return None;
+        }
+        self.room.close();
+        let (reply, done) = oneshot::channel();
+        // A writer that is gone drops the reply, and that says so.
+        self.jobs.try_send(Queued { job: Job::Close(reply), room: None }).ok();
+        Some(done)
+    }
+}
+
+// === impl Jobs ===
+
+impl Jobs {
+    /// The next job; waits at most `timeout`.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<Queued, RecvTimeoutError> {
+        self.held.take().map_or_else(|| self.jobs.recv_timeout(timeout), Ok)
+    }
+
+    /// The next job, if one waits.
+    pub(crate) fn waiting(&mut self) -> Option<Queued> {
+        self.jobs.try_recv().ok()
+    }
+
+    /// Keeps a job for [`Self::next`].
+    pub(crate) fn hold(&mut self, job: Queued) {
+        self.held = Some(job);
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    /// What it adds to a group.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.bytes,
+            Self::Settle { outcomes, .. } => outcomes.len() * size_of::<(u64, Outcome)>(),
+            Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 0,
+        }
+    }
+
+    /// What it adds to a group.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.records.len().max(1),
+            Self::Settle { .. } | Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 1,
+        }
+    }
+
+    /// Answers that it was not done.
+    pub(crate) fn fail(self, rejection: &Rejection) {
+        let answered = match self {
+            Self::Publish(publish) => publish.reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
+            Self::Settle { reply, .. } => reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
+            Self::Advance(advance) => Some(advance.reply.send(Err(rejection.clone())).is_ok()),
+            Self::Attach { reply, .. } => Some(reply.send(Err(rejection.clone())).is_ok()),
+            Self::Close(reply) => Some(reply.send(Err(rejection.clone())).is_ok()),
+        };
+        if answered == Some(false) {
+            tracing::trace!("whoever asked is gone");
+        }
+    }
+}
+
+/// The number of envelopes of a batch.
+pub(crate) fn envelopes(batch: &Batch<Admitted>) -> usize {
+    batch.as_slice().iter().map(|admitted| admitted.mapped().group.as_slice().len()).sum()
+}

@@ -1,0 +1,234 @@
+//! One record of the log: a header that says how the envelope came here, and the envelope.
+//!
+//! A record is encoded on its publisher's thread with a hole for the hash of the record before it, which only the
+//! writer knows. The data stand last and unescaped, so that reading a record copies none of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envelope::{
+    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Timestamp, Topic, TraceContext,
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::codec::{DecodeError, Reader, put_bytes, put_list, put_option, put_str, put_u64};
+
+/// The newest format of a record that is read, and the one that is written.
+pub(crate) const FORMAT: u8 = 1;
+
+/// SHA-256 of a record's bytes; zero before the first.
+pub(crate) type Chain = [u8; 32];
+
+const CHAIN: std::ops::Range<usize> = 1..33;
+
+/// How an envelope came into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// SHA-256 of the record before it.
+    pub(crate) previous: Chain,
+    /// The domain whose gateway admitted it.
+    pub(crate) domain: Arc<str>,
+    /// When, by that gateway's clock.
+    pub(crate) admitted_at: Timestamp,
+    /// Who sent it.
+    pub(crate) principal: Arc<str>,
+    /// The domain that vouches for the sender.
+    pub(crate) principal_domain: Arc<str>,
+    /// The bridge it came through.
+    pub(crate) bridge: Arc<str>,
+    /// The mapping's name.
+    pub(crate) mapping: Arc<str>,
+    /// The mapping's version.
+    pub(crate) mapping_version: Arc<str>,
+    /// The number of the policy epoch that decided.
+    pub(crate) epoch: u64,
+    /// The protocol's name for the message.
+    pub(crate) identity: Identity,
+}
+
+/// Encodes one envelope of `mapped`; the hole for the hash is zero.
+pub(crate) fn encode(
+    domain: &str,
+    admitted_at: Timestamp,
+    epoch: u64,
+    mapped: &Mapped,
+    envelope: &Envelope,
+) -> Vec<u8> {
+    let data = envelope.data.as_slice();
+    let mut out = Vec::with_capacity(320 + envelope.subject.as_str().len() + data.len());
+    out.push(FORMAT);
+    out.extend_from_slice(&[0; 32]);
+    put_str(&mut out, domain);
+    put_u64(&mut out, admitted_at.as_micros());
+    put_str(&mut out, &mapped.principal.id);
+    put_str(&mut out, &mapped.principal.domain);
+    put_str(&mut out, &mapped.bridge);
+    put_str(&mut out, mapped.route.name());
+    put_str(&mut out, mapped.route.version());
+    put_u64(&mut out, epoch);
+    match &mapped.identity {
+        Identity::Native(native) => {
+            out.push(0);
+            put_bytes(&mut out, native);
+        }
+        Identity::Fresh(uuid) => {
+            out.push(1);
+            out.extend_from_slice(uuid.as_bytes());
+        }
+    }
+    put_envelope(&mut out, envelope);
+    out.extend_from_slice(data);
+    out
+}
+
+/// Fills the hole of an encoded record and gives the hash for the next one.
+pub(crate) fn link(record: &mut [u8], previous: &Chain) -> Chain {
+    if let Some(hole) = record.get_mut(CHAIN) {
+        hole.copy_from_slice(previous);
+    }
+    hash(record)
+}
+
+/// SHA-256 of a record.
+pub(crate) fn hash(record: &[u8]) -> Chain {
+    Sha256::digest(record).into()
+}
+
+/// Reads a record; the envelope's data are a slice of it.
+pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> {
+    let mut reader = Reader::new(record);
+    let header = header(&mut reader)?;
+    let mut envelope = envelope(&mut reader)?;
+    envelope.data = Data::Opaque(record.slice_ref(reader.rest()));
+    Ok((header, envelope))
+}
+
+fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
+    match reader.u8("format version")? {
+        FORMAT => {}
+        0 => return Err(DecodeError::Invalid("format version")),
+        found => return Err(DecodeError::NewerFormat { found, supported: FORMAT }),
+    }
+    Ok(Header {
+        previous: reader.array("hash")?,
+        domain: reader.text("domain")?,
+        admitted_at: time(reader, "admission time")?,
+        principal: reader.text("principal")?,
+        principal_domain: reader.text("principal's domain")?,
+        bridge: reader.text("bridge")?,
+        mapping: reader.text("mapping")?,
+        mapping_version: reader.text("mapping version")?,
+        epoch: reader.u64("policy epoch")?,
+        identity: match reader.u8("identity")? {
+            0 => Identity::Native(Bytes::copy_from_slice(reader.bytes("identity")?)),
+            1 => Identity::Fresh(Uuid::from_bytes(reader.array("identity")?)),
+            _ => return Err(DecodeError::Invalid("identity")),
+        },
+    })
+}
+
+fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
+    put_id(out, envelope.id);
+    put_str(out, &envelope.source);
+    put_str(out, &envelope.kind);
+    put_str(out, envelope.subject.as_str());
+    put_u64(out, envelope.time.as_micros());
+    put_option(out, envelope.expirytime, |out, time| put_u64(out, time.as_micros()));
+    for text in [
+        &envelope.datacontenttype,
+        &envelope.dataschema,
+        &envelope.performative,
+        &envelope.partitionkey,
+        &envelope.classification,
+    ] {
+        put_option(out, text.as_deref(), put_str);
+    }
+    put_list(out, &envelope.residency);
+    put_list(out, &envelope.hops);
+    put_option(out, envelope.trace.as_ref(), |out, trace| {
+        put_str(out, &trace.traceparent());
+        put_option(out, trace.tracestate().map(|state| &**state), put_str);
+    });
+    put_option(out, envelope.conversation.as_deref(), put_conversation);
+    put_option(out, envelope.origin.as_deref(), |out, origin| {
+        put_option(out, origin.id.as_deref(), put_str);
+        put_option(out, origin.source.as_deref(), put_str);
+    });
+}
+
+fn put_conversation(out: &mut Vec<u8>, conversation: &Conversation) {
+    for text in [&conversation.protocol, &conversation.id, &conversation.inreplyto, &conversation.replyto] {
+        put_option(out, text.as_deref(), put_str);
+    }
+    put_option(out, conversation.replyby, |out, time| put_u64(out, time.as_micros()));
+    put_list(out, &conversation.recipients);
+}
+
+/// Everything but the data, which stay empty.
+fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
+    Ok(Envelope {
+        id: id(reader)?,
+        source: reader.text("source")?,
+        kind: reader.text("type")?,
+        subject: Topic::new(reader.str("subject")?).map_err(|_| DecodeError::Invalid("subject"))?,
+        time: time(reader, "time")?,
+        expirytime: reader.option("expirytime", |reader| time(reader, "expirytime"))?,
+        datacontenttype: reader.option_text("datacontenttype")?,
+        dataschema: reader.option_text("dataschema")?,
+        performative: reader.option_text("performative")?,
+        partitionkey: reader.option_text("partitionkey")?,
+        classification: reader.option_text("classification")?,
+        residency: reader.list("residency", |reader| reader.text("residency"))?,
+        hops: reader.list("hops", |reader| reader.text("hops"))?,
+        trace: reader.option("trace", trace)?,
+        conversation: reader.option("conversation", conversation)?.map(Box::new),
+        origin: reader.option("origin", origin)?.map(Box::new),
+        data: Data::Opaque(Bytes::new()),
+    })
+}
+
+fn conversation(reader: &mut Reader<'_>) -> Result<Conversation, DecodeError> {
+    Ok(Conversation {
+        protocol: reader.option_text("protocol")?,
+        id: reader.option_text("conversation")?,
+        inreplyto: reader.option_text("inreplyto")?,
+        replyto: reader.option_text("replyto")?,
+        replyby: reader.option("replyby", |reader| time(reader, "replyby"))?,
+        recipients: reader.list("recipients", |reader| reader.text("recipients"))?,
+    })
+}
+
+fn origin(reader: &mut Reader<'_>) -> Result<Origin, DecodeError> {
+    Ok(Origin { id: reader.option_text("originid")?, source: reader.option_text("originsource")? })
+}
+
+fn trace(reader: &mut Reader<'_>) -> Result<TraceContext, DecodeError> {
+    let parent = reader.str("traceparent")?;
+    let state = reader.option("tracestate", |reader| reader.str("tracestate"))?;
+    TraceContext::parse(parent, state).ok_or(DecodeError::Invalid("traceparent"))
+}
+
+fn time(reader: &mut Reader<'_>, what: &'static str) -> Result<Timestamp, DecodeError> {
+    reader.u64(what).map(Timestamp::from_micros)
+}
+
+/// An id as it is kept in records and in the dedup keyspace: the UUID, then the item's number if it has one.
+pub(crate) fn put_id(out: &mut Vec<u8>, id: EnvelopeId) {
+    out.extend_from_slice(id.uuid().as_bytes());
+    put_option(out, id.item_number(), |out, item| put_u64(out, u64::from(item)));
+}
+
+/// Reads what [`put_id`] writes.
+pub(crate) fn id(reader: &mut Reader<'_>) -> Result<EnvelopeId, DecodeError> {
+    let id = EnvelopeId::new(Uuid::from_bytes(reader.array("id")?));
+    let item = reader.option("id", |reader| reader.u64("id"))?;
+    match item.map(u32::try_from) {
+        None => Ok(id),
+        Some(Ok(item)) => Ok(id.item(item)),
+        Some(Err(_)) => Err(DecodeError::Invalid("id")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

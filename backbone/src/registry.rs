@@ -1,0 +1,102 @@
+//! All subscriptions, as the writer knows them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use envelope::{Filter, FilterTrie, RejectKind, Rejection, Topic};
+
+use crate::subscription::{Cursor, Feed};
+
+/// The most subscriptions, durable and not.
+const MAX_SUBSCRIPTIONS: usize = 65_536;
+
+/// Subscriptions by filter and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    subscriptions: HashMap<u32, Subscription>,
+    names: HashMap<Arc<str>, u32>,
+    trie: FilterTrie<u32>,
+    next: u32,
+}
+
+/// A subscription. One without a name has no cursor.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) feed: Arc<Feed>,
+    filters: Vec<Filter>,
+    pub(crate) cursor: Option<Cursor>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub(crate) fn get(&self, id: u32) -> Option<&Subscription> {
+        self.subscriptions.get(&id)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Subscription> {
+        self.names.get(name).and_then(|id| self.subscriptions.get(id))
+    }
+
+    pub(crate) fn feeds(&self) -> impl Iterator<Item = &Arc<Feed>> {
+        self.subscriptions.values().map(|one| &one.feed)
+    }
+
+    /// The durable ones.
+    pub(crate) fn cursors(&self) -> impl Iterator<Item = (&Arc<Feed>, &Cursor)> {
+        self.subscriptions.values().filter_map(|one| Some((&one.feed, one.cursor.as_ref()?)))
+    }
+
+    /// A number for a new subscription.
+    pub(crate) fn reserve(&mut self) -> Result<u32, Rejection> {
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let detail = format!("there are {MAX_SUBSCRIPTIONS} subscriptions, which is the limit");
+            return Err(Rejection::new(RejectKind::Overloaded, "backbone", detail));
+        }
+        self.next += 1;
+        Ok(self.next)
+    }
+
+    pub(crate) fn insert(&mut self, feed: Arc<Feed>, filters: Vec<Filter>, cursor: Option<Cursor>) {
+        for filter in &filters {
+            self.trie.insert(filter, feed.id);
+        }
+        if let Some(name) = &feed.name {
+            self.names.insert(name.clone(), feed.id);
+        }
+        self.subscriptions.insert(feed.id, Subscription { feed, filters, cursor });
+    }
+
+    /// Replaces a cursor, and its filters with it.
+    pub(crate) fn update(&mut self, id: u32, cursor: Cursor) {
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        if subscription.filters != cursor.filters {
+            for filter in &subscription.filters {
+                self.trie.remove(filter, &id);
+            }
+            for filter in &cursor.filters {
+                self.trie.insert(filter, id);
+            }
+            subscription.filters.clone_from(&cursor.filters);
+        }
+        subscription.feed.show(&cursor);
+        subscription.cursor = Some(cursor);
+    }
+
+    /// Takes away one without a name.
+    pub(crate) fn remove(&mut self, id: u32) {
+        let Some(subscription) = self.subscriptions.remove(&id) else { return };
+        for filter in &subscription.filters {
+            self.trie.remove(filter, &id);
+        }
+    }
+
+    /// Each subscription that selects `topic`, once.
+    pub(crate) fn matching(&self, topic: &Topic, found: &mut Vec<u32>) {
+        found.clear();
+        self.trie.matches(topic, |id| found.push(*id));
+        if found.len() > 1 {
+            found.sort_unstable();
+            found.dedup();
+        }
+    }
+}

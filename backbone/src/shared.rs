@@ -1,0 +1,111 @@
+//! What the writer shares with publishers and consumers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use envelope::{RejectKind, Rejection};
+use tokio::sync::watch;
+
+use crate::{
+    EmbeddedConfig, LedgerReport, Status, StoreCounts, ledger::Books, store::Store, subscription::Feed, tail::Tail,
+};
+
+/// Shared by the writer, publishers and consumers.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: EmbeddedConfig,
+    pub(crate) books: Arc<Books>,
+    pub(crate) tail: Tail,
+    /// The last sequence on disk.
+    pub(crate) tip: AtomicU64,
+    /// The number of the last group.
+    pub(crate) groups: AtomicU64,
+    pub(crate) remembered: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    /// `None` while it is opened anew.
+    pub(crate) store: watch::Sender<Option<Arc<Store>>>,
+    /// Durable subscriptions by name.
+    pub(crate) feeds: Mutex<BTreeMap<Arc<str>, Arc<Feed>>>,
+    /// Subscriptions without a name whose consumer is gone.
+    pub(crate) dropped: Mutex<Vec<u32>>,
+    /// Consumers hear no more.
+    pub(crate) closed: AtomicBool,
+    /// Held while a group's counters are added: a report sees all of a group or none.
+    pub(crate) applying: Mutex<()>,
+    refusal: Mutex<Option<String>>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(config: EmbeddedConfig, books: Arc<Books>) -> Self {
+        Self {
+            config,
+            books,
+            tail: Tail::default(),
+            tip: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            remembered: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            store: watch::Sender::new(None),
+            feeds: Mutex::default(),
+            dropped: Mutex::default(),
+            closed: AtomicBool::new(false),
+            applying: Mutex::default(),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// Why publishes are refused, or that they are taken again.
+    pub(crate) fn refuse(&self, why: Option<&str>) {
+        let mut refusal = locked(&self.refusal);
+        if refusal.as_deref() == why {
+            return;
+        }
+        match why {
+            Some(why) => tracing::warn!(why, "the store refuses publishes"),
+            None => tracing::info!("the store takes publishes"),
+        }
+        *refusal = why.map(str::to_owned);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        locked(&self.refusal).clone().map_or(Status::Ready, Status::Refusing)
+    }
+
+    /// Refuses with the status's reason, if it is not ready.
+    pub(crate) fn ready(&self) -> Result<(), Rejection> {
+        match &*locked(&self.refusal) {
+            None => Ok(()),
+            Some(why) => Err(Rejection::new(RejectKind::Unavailable, "backbone", why.clone())),
+        }
+    }
+
+    pub(crate) fn report(&self) -> LedgerReport {
+        let _between_groups = locked(&self.applying);
+        let tip = self.tip.load(SeqCst);
+        let feeds = locked(&self.feeds);
+        LedgerReport {
+            bridges: self.books.counts().collect(),
+            subscriptions: feeds.iter().map(|(name, feed)| (name.to_string(), feed.report())).collect(),
+            store: StoreCounts {
+                stored: tip,
+                last_sequence: tip,
+                groups: self.groups.load(SeqCst),
+                dedup_entries: self.remembered.load(SeqCst),
+                dedup_evicted: self.evicted.load(SeqCst),
+                lost: self.books.lost.load(SeqCst),
+            },
+        }
+    }
+}
+
+/// A panic elsewhere leaves plain counters and lists behind: they are as good as before.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,143 @@
+//! What the writer keeps in memory between groups, and how it is read at start.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Instant,
+};
+
+use envelope::EnvelopeId;
+
+use crate::{
+    DedupWindow, OpenError,
+    codec::DecodeError,
+    dedup::Fingerprints,
+    group::Group,
+    record::Chain,
+    registry::Registry,
+    shared::{Shared, locked},
+    store::{Remembered, Store, storage},
+    subscription::{Cursor, Feed},
+};
+
+/// How many of the oldest ids are read ahead, to see whether they are over their age.
+const OLDEST: usize = 512;
+/// Doubted ids that are kept; more come only of a disk that fails all the time.
+const MAX_DOUBTED: usize = 65_536;
+
+/// The writer's memory.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The next free sequence.
+    pub(crate) next: u64,
+    /// The hash of the last record.
+    pub(crate) chain: Chain,
+    /// The number of the last group.
+    pub(crate) group: u64,
+    pub(crate) prints: Fingerprints,
+    pub(crate) registry: Registry,
+    /// Ids that are stored though their sender was told to retry: the retry is the message's first outcome.
+    pub(crate) doubted: HashSet<EnvelopeId>,
+    /// The ledger's rows as they are on disk.
+    pub(crate) saved: HashMap<Vec<u8>, Vec<u8>>,
+    /// The oldest ids that are remembered.
+    oldest: VecDeque<Remembered>,
+    /// No id below it is remembered.
+    floor: u64,
+    /// Seconds that the gateway had run at start.
+    clock: u64,
+    started: Instant,
+}
+
+// === impl State ===
+
+impl State {
+    /// Reads the folder; fills the books and the list of feeds on the way.
+    pub(crate) fn load(store: &Store, shared: &Shared) -> Result<Self, OpenError> {
+        let path = &shared.config.path;
+        let failed = |error| storage(path, error);
+        let corrupt = |what: String| OpenError::Corrupt { path: path.clone(), what };
+        let (last, chain) = store.last(path)?;
+        let mut state = Self {
+            next: last + 1,
+            chain,
+            group: store.group().map_err(failed)?,
+            prints: Fingerprints::default(),
+            registry: Registry::default(),
+            doubted: HashSet::new(),
+            saved: HashMap::new(),
+            oldest: VecDeque::new(),
+            floor: 0,
+            clock: 0,
+            started: Instant::now(),
+        };
+        for remembered in store.remembered(0) {
+            let remembered = remembered.map_err(failed)?;
+            state.clock = state.clock.max(remembered.clock);
+            state.prints.insert(remembered.id, remembered.sequence);
+        }
+        for entry in store.ledger.iter() {
+            let (key, value) = entry.into_inner().map_err(failed)?;
+            let wrong = |error: DecodeError| corrupt(format!("ledger row {:?}: {error}", key.escape_ascii().to_string()));
+            shared.books.load(&key, &value).map_err(wrong)?;
+            state.saved.insert(key.to_vec(), value.to_vec());
+        }
+        for entry in store.subscriptions.iter() {
+            let (key, value) = entry.into_inner().map_err(failed)?;
+            let wrong = |error| corrupt(format!("subscription {:?}: {error}", key.escape_ascii().to_string()));
+            let name = std::str::from_utf8(&key).map_err(|_| wrong(DecodeError::Invalid("name")))?;
+            state.add(name, Cursor::decode(&value).map_err(wrong)?, shared);
+        }
+        shared.tip.store(last, SeqCst);
+        shared.groups.store(state.group, SeqCst);
+        shared.remembered.store(state.prints.len() as u64, SeqCst);
+        Ok(state)
+    }
+
+    fn add(&mut self, name: &str, cursor: Cursor, shared: &Shared) {
+        // More than the limit can't be on disk: each was reserved when it was made.
+        let Ok(id) = self.registry.reserve() else { return };
+        let name: Arc<str> = name.into();
+        let feed = Arc::new(Feed::new(id, Some(name.clone()), Some(&cursor)));
+        locked(&shared.feeds).insert(name, feed.clone());
+        self.registry.insert(feed, cursor.filters.clone(), Some(cursor));
+    }
+
+    /// Seconds that the gateway has run over all its starts: no jump of the system's clock moves it.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock + self.started.elapsed().as_secs()
+    }
+
+    /// Chooses the ids to forget with this group: those over their age, and the oldest of those over their number.
+    pub(crate) fn evict(&mut self, group: &mut Group, window: DedupWindow, store: &Store) {
+        let now = self.clock();
+        let mut over = (self.prints.len() + group.fresh.len()).saturating_sub(window.entries);
+        if self.oldest.is_empty() && !self.prints.is_empty() {
+            self.oldest = store.remembered(self.floor).take(OLDEST).map_while(Result::ok).collect();
+        }
+        for old in &self.oldest {
+            if over == 0 && now.saturating_sub(old.clock) <= window.age.as_secs() {
+                break;
+            }
+            over = over.saturating_sub(1);
+            group.evicted.push(*old);
+        }
+    }
+
+    /// The ids are forgotten on disk.
+    pub(crate) fn forget(&mut self, evicted: &[Remembered]) {
+        for old in evicted {
+            self.prints.remove(old.id, old.sequence);
+            self.floor = old.sequence + 1;
+        }
+        self.oldest.drain(..evicted.len().min(self.oldest.len()));
+    }
+
+    /// A group is on disk though its publishers were told to retry.
+    pub(crate) fn doubt(&mut self, ids: impl Iterator<Item = EnvelopeId>) {
+        if self.doubted.len() > MAX_DOUBTED {
+            self.doubted.clear();
+        }
+        self.doubted.extend(ids);
+    }
+}

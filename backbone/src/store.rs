@@ -1,0 +1,222 @@
+//! The folder: its keyspaces, its format, and what is read at start.
+//!
+//! | keyspace | key | value |
+//! |---|---|---|
+//! | log | sequence | record |
+//! | dedup | sequence of a group's first envelope | clock, id |
+//! | ledger | bridge, or bridge and mapping | counters |
+//! | subscriptions | durable name | cursor |
+//! | meta | word | `format`, `group` |
+//!
+//! Integers that are keys are big-endian, so that order of bytes is order of sequence.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use envelope::{Envelope, EnvelopeId};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use crate::{
+    OpenError,
+    codec::{DecodeError, Reader, put_u64},
+    record,
+};
+
+/// The newest format of the folder that is read, and the one that is written.
+const FORMAT: u32 = 1;
+
+/// Memory for blocks that were read.
+const CACHE: u64 = 4 << 20;
+/// Memory for records that are in the journal and in no table yet.
+const LOG_MEMTABLE: u64 = 8 << 20;
+const MEMTABLE: u64 = 2 << 20;
+/// The least that the storage engine takes.
+const JOURNALS: u64 = 64 << 20;
+const OPEN_FILES: usize = 128;
+
+/// The open folder.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) database: Database,
+    pub(crate) log: Keyspace,
+    pub(crate) dedup: Keyspace,
+    pub(crate) ledger: Keyspace,
+    pub(crate) subscriptions: Keyspace,
+    pub(crate) meta: Keyspace,
+}
+
+/// An id that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) sequence: u64,
+    /// Seconds that the gateway had run.
+    pub(crate) clock: u64,
+    pub(crate) id: EnvelopeId,
+}
+
+/// A record's envelope, or why it can't be read.
+pub(crate) type Read = Result<Envelope, DecodeError>;
+
+// === impl Store ===
+
+impl Store {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let storage = |error| storage(path, error);
+        let database = Database::builder(path)
+            .cache_size(CACHE)
+            .max_journaling_size(JOURNALS)
+            .max_cached_files(Some(OPEN_FILES))
+            .worker_threads(1)
+            .open()
+            .map_err(storage)?;
+        let keyspace = |name, memtable| {
+            let options = || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(memtable)
+                    .expect_point_read_hits(true)
+            };
+            database.keyspace(name, options).map_err(storage)
+        };
+        let store = Self {
+            log: keyspace("log", LOG_MEMTABLE)?,
+            dedup: keyspace("dedup", MEMTABLE)?,
+            ledger: keyspace("ledger", MEMTABLE)?,
+            subscriptions: keyspace("subscriptions", MEMTABLE)?,
+            meta: keyspace("meta", MEMTABLE)?,
+            database,
+        };
+        store.check_format(path)?;
+        Ok(store)
+    }
+
+    /// Refuses the format of a newer gateway; a new folder gets ours.
+    fn check_format(&self, path: &Path) -> Result<(), OpenError> {
+        let corrupt = |what: &str| OpenError::Corrupt { path: path.into(), what: what.into() };
+        match self.meta.get("format").map_err(|error| storage(path, error))? {
+            Some(bytes) => {
+                let found = Reader::new(&bytes).u64("format").map_err(|error| corrupt(&error.to_string()))?;
+                match u32::try_from(found).unwrap_or(u32::MAX) {
+                    FORMAT => Ok(()),
+                    0 => Err(corrupt("its format is 0")),
+                    found => Err(OpenError::NewerFormat { path: path.into(), found, supported: FORMAT }),
+                }
+            }
+            None if self.log.first_key_value().is_some() => Err(corrupt("it has records but no format")),
+            None => {
+                let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncAll));
+                batch.insert(&self.meta, "format", number(FORMAT.into()));
+                batch.commit().map_err(|error| storage(path, error))
+            }
+        }
+    }
+
+    /// The last sequence and the hash of its record.
+    pub(crate) fn last(&self, path: &Path) -> Result<(u64, record::Chain), OpenError> {
+        let Some(last) = self.log.last_key_value() else {
+            return Ok((0, [0; 32]));
+        };
+        let (key, value) = last.into_inner().map_err(|error| storage(path, error))?;
+        match value.first() {
+            Some(&found) if found > record::FORMAT => {
+                Err(OpenError::NewerFormat { path: path.into(), found: found.into(), supported: record::FORMAT.into() })
+            }
+            _ => Ok((sequence(&key), record::hash(&value))),
+        }
+    }
+
+    /// The number of the last group; 0 if there was none.
+    pub(crate) fn group(&self) -> fjall::Result<u64> {
+        let group = self.meta.get("group")?;
+        Ok(group.and_then(|bytes| Reader::new(&bytes).u64("group").ok()).unwrap_or(0))
+    }
+
+    /// Ids that are remembered, the oldest first, from `from` on.
+    pub(crate) fn remembered(&self, from: u64) -> impl Iterator<Item = fjall::Result<Remembered>> + use<> {
+        self.dedup.range(from.to_be_bytes()..).map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            Ok(Remembered::decode(sequence(&key), &value))
+        })
+    }
+
+    /// Whether `id` is what is remembered at `sequence`.
+    pub(crate) fn is_at(&self, id: EnvelopeId, sequence: u64) -> fjall::Result<bool> {
+        let value = self.dedup.get(sequence.to_be_bytes())?;
+        Ok(value.is_some_and(|value| Remembered::decode(sequence, &value).id == id))
+    }
+
+    /// One record.
+    pub(crate) fn get(&self, sequence: u64) -> fjall::Result<Option<Read>> {
+        let value = self.log.get(sequence.to_be_bytes())?;
+        Ok(value.map(|value| read(value.into())))
+    }
+
+    /// Records behind `after` up to `last`, at most `max` and about `max_bytes`.
+    pub(crate) fn chunk(&self, after: u64, last: u64, max: usize, max_bytes: usize) -> fjall::Result<Vec<(u64, Read)>> {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        for entry in self.log.range((after + 1).to_be_bytes()..=last.to_be_bytes()) {
+            let (key, value) = entry.into_inner()?;
+            bytes += value.len();
+            chunk.push((sequence(&key), read(value.into())));
+            if chunk.len() == max || bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Writes everything into new files, after a sync that failed: the journal's pages can't be trusted then.
+    pub(crate) fn rewrite(&self) -> fjall::Result<()> {
+        [&self.log, &self.dedup, &self.ledger, &self.subscriptions, &self.meta]
+            .into_iter()
+            .try_for_each(Keyspace::rotate_memtable_and_wait)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+fn read(record: Bytes) -> Read {
+    record::decode(&record).map(|(_, envelope)| envelope)
+}
+
+/// A key of the log or of the dedup keyspace. The store itself wrote it: another length is no sequence.
+pub(crate) fn sequence(key: &[u8]) -> u64 {
+    key.try_into().map(u64::from_be_bytes).unwrap_or(0)
+}
+
+/// A value that is one number.
+pub(crate) fn number(value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_u64(&mut out, value);
+    out
+}
+
+pub(crate) fn storage(path: &Path, error: fjall::Error) -> OpenError {
+    match error {
+        fjall::Error::Locked => OpenError::Locked { path: path.into() },
+        error => OpenError::Storage { path: path.into(), source: Box::new(error) },
+    }
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        put_u64(&mut out, self.clock);
+        record::put_id(&mut out, self.id);
+        out
+    }
+
+    /// An entry that can't be read remembers nothing: the nil id is never a message's.
+    fn decode(sequence: u64, value: &[u8]) -> Self {
+        let mut reader = Reader::new(value);
+        let read = reader.u64("clock").and_then(|clock| Ok((clock, record::id(&mut reader)?)));
+        let (clock, id) = read.unwrap_or((0, EnvelopeId::new(uuid::Uuid::nil())));
+        Self { sequence, clock, id }
+    }
+}

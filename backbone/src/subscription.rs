@@ -1,0 +1,281 @@
+//! What a subscription is: its cursor, which is on disk if it is durable, and its feed, which is not.
+//!
+//! Only the writer changes a [`Cursor`], in the batch of the group that causes the change. The [`Feed`] is how the
+//! writer tells the consumer what to read, and the consumer tells the writer what it has handed out.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use envelope::{Filter, RejectKind};
+use tokio::sync::Notify;
+
+use crate::{
+    codec::{DecodeError, Reader, put_option, put_str, put_u64},
+    ledger::{by_kind, put_by_kind},
+    report::SubscriptionCounts,
+};
+
+/// The most unsettled deliveries of a subscription.
+pub(crate) const MAX_CREDIT: usize = 65_536;
+/// The most sequences that wait in a feed; past it the consumer reads the log.
+const MAX_FEED: usize = 1_024;
+
+/// What became of an envelope of a durable subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Delivered,
+    Refused(RejectKind),
+    DeadLettered(RejectKind),
+    Expired,
+}
+
+/// The durable part. Everything up to `top` is settled or does not match, but for `gaps`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) filters: Vec<Filter>,
+    /// In a backlog: `matched` is counted up to here. `None`: it is counted at append.
+    pub(crate) backlog: Option<u64>,
+    /// The highest settled sequence.
+    pub(crate) top: u64,
+    /// Handed out and unsettled, all below `top`.
+    pub(crate) gaps: BTreeSet<u64>,
+    /// Nothing above it has been handed out.
+    pub(crate) mark: u64,
+    /// `pending` stays 0 here.
+    pub(crate) counts: SubscriptionCounts,
+}
+
+/// The volatile part, shared by the writer and the consumer.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) id: u32,
+    /// The durable name, if it has one.
+    pub(crate) name: Option<Arc<str>>,
+    /// The durable [`Cursor::mark`].
+    pub(crate) mark: AtomicU64,
+    /// The mark as it was read at start: what is above `high` and not above this may have been handed out.
+    pub(crate) doubtful: u64,
+    state: Mutex<FeedState>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct FeedState {
+    /// Raised when a consumer takes over.
+    pub(crate) generation: u64,
+    /// A consumer is there.
+    pub(crate) attached: bool,
+    /// `ready` has every matching sequence above it; what is at or below has to be looked for in the log.
+    pub(crate) from: u64,
+    pub(crate) ready: VecDeque<u64>,
+    /// Handed out and unsettled; of a durable subscription only.
+    pub(crate) handed: BTreeSet<u64>,
+    /// The highest sequence that was handed out or settled.
+    pub(crate) high: u64,
+    /// The durable counters, for the report.
+    pub(crate) counts: SubscriptionCounts,
+    /// The consumer's.
+    pub(crate) wake: Arc<Notify>,
+}
+
+// === impl Cursor ===
+
+impl Cursor {
+    /// Whether it was handed out and has no outcome yet. `handed` may still have what this group settled.
+    pub(crate) fn is_open(&self, sequence: u64, handed: &BTreeSet<u64>) -> bool {
+        if sequence > self.top { handed.contains(&sequence) } else { self.gaps.contains(&sequence) }
+    }
+
+    /// Counts an outcome and moves on. `handed` has every unsettled sequence, this one too.
+    pub(crate) fn settle(&mut self, sequence: u64, outcome: Outcome, handed: &BTreeSet<u64>) {
+        if sequence > self.top {
+            self.gaps.extend(handed.range(self.top + 1..sequence));
+            self.top = sequence;
+        } else {
+            self.gaps.remove(&sequence);
+        }
+        self.mark = self.mark.max(sequence);
+        match outcome {
+            Outcome::Delivered => self.counts.delivered += 1,
+            Outcome::Refused(kind) => *self.counts.refused.entry(kind.as_str()).or_default() += 1,
+            Outcome::DeadLettered(kind) => *self.counts.dead_lettered.entry(kind.as_str()).or_default() += 1,
+            Outcome::Expired => self.counts.expired += 1,
+        }
+    }
+
+    /// Takes other filters. What was handed out stays pending; all that was not is matched anew as the cursor passes.
+    pub(crate) fn refilter(&mut self, filters: Vec<Filter>, handed: &BTreeSet<u64>, high: u64) {
+        self.filters = filters;
+        self.top = self.top.max(high);
+        self.gaps = handed.clone();
+        self.backlog = Some(self.top);
+        self.counts.matched = self.counts.settled() + handed.len() as u64;
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        put_u64(&mut out, self.filters.len() as u64);
+        self.filters.iter().for_each(|filter| put_str(&mut out, filter.as_str()));
+        put_option(&mut out, self.backlog, put_u64);
+        put_u64(&mut out, self.top);
+        put_u64(&mut out, self.mark);
+        put_u64(&mut out, self.gaps.len() as u64);
+        let mut before = 0;
+        for gap in &self.gaps {
+            put_u64(&mut out, gap - before);
+            before = *gap;
+        }
+        put_u64(&mut out, self.counts.matched);
+        put_u64(&mut out, self.counts.delivered);
+        put_u64(&mut out, self.counts.expired);
+        put_by_kind(&mut out, &self.counts.refused);
+        put_by_kind(&mut out, &self.counts.dead_lettered);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let filters = reader.list("filters", |reader| {
+            Filter::new(reader.str("filter")?).map_err(|_| DecodeError::Invalid("filter"))
+        })?;
+        let backlog = reader.option("backlog", |reader| reader.u64("backlog"))?;
+        let (top, mark) = (reader.u64("top")?, reader.u64("mark")?);
+        let mut before = 0_u64;
+        let gaps = reader.list("gaps", |reader| {
+            before = before.checked_add(reader.u64("gap")?).ok_or(DecodeError::Invalid("gap"))?;
+            Ok(before)
+        })?;
+        let counts = SubscriptionCounts {
+            matched: reader.u64("matched")?,
+            delivered: reader.u64("delivered")?,
+            expired: reader.u64("expired")?,
+            refused: by_kind(&mut reader)?,
+            dead_lettered: by_kind(&mut reader)?,
+            pending: 0,
+        };
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts })
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    pub(crate) fn new(id: u32, name: Option<Arc<str>>, cursor: Option<&Cursor>) -> Self {
+        let mut state = FeedState::default();
+        if let Some(cursor) = cursor {
+            state.handed = cursor.gaps.clone();
+            state.high = cursor.top;
+            state.counts = cursor.counts.clone();
+        }
+        let mark = cursor.map_or(0, |cursor| cursor.mark);
+        Self { id, name, mark: AtomicU64::new(mark), doubtful: mark, state: Mutex::new(state) }
+    }
+
+    /// Held for a few instructions, never over I/O or an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, FeedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The durable counters at this moment.
+    pub(crate) fn report(&self) -> SubscriptionCounts {
+        let mut counts = self.lock().counts.clone();
+        counts.pending = counts.matched.cast_signed() - counts.settled().cast_signed();
+        counts
+    }
+
+    /// Makes a cursor's new state visible, once it is on disk.
+    pub(crate) fn show(&self, cursor: &Cursor) {
+        self.mark.fetch_max(cursor.mark, SeqCst);
+        self.lock().counts = cursor.counts.clone();
+    }
+}
+
+// === impl FeedState ===
+
+impl FeedState {
+    /// A matching envelope was stored; the newest comes last.
+    pub(crate) fn push(&mut self, sequence: u64) {
+        if !self.attached || self.ready.len() == MAX_FEED {
+            self.ready.clear();
+            self.from = sequence;
+        } else {
+            self.ready.push_back(sequence);
+        }
+        self.wake.notify_one();
+    }
+
+    /// What is at or below `sequence` has to be looked for in the log.
+    pub(crate) fn restart(&mut self, sequence: u64) {
+        self.ready.clear();
+        self.from = sequence;
+    }
+
+    /// A consumer takes over; the one before it is woken to find out.
+    pub(crate) fn attach(&mut self, tip: u64) -> u64 {
+        self.wake.notify_one();
+        self.wake = Arc::new(Notify::new());
+        self.generation += 1;
+        self.attached = true;
+        self.restart(tip);
+        self.generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor() -> Cursor {
+        Cursor { filters: vec![Filter::new("a/#").unwrap()], ..Cursor::default() }
+    }
+
+    #[test]
+    fn a_cursor_reads_back() {
+        let mut cursor = cursor();
+        let handed = BTreeSet::from([3, 9, 300, 301]);
+        cursor.settle(301, Outcome::Delivered, &handed);
+        cursor.settle(9, Outcome::DeadLettered(RejectKind::Malformed), &handed);
+        cursor.backlog = Some(17);
+        assert_eq!(cursor.gaps, BTreeSet::from([3, 300]));
+        assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+    }
+
+    #[test]
+    fn settling_in_order_leaves_no_gap() {
+        let mut cursor = cursor();
+        let mut handed: BTreeSet<_> = (1..100).collect();
+        for sequence in 1..100 {
+            cursor.settle(sequence, Outcome::Delivered, &handed);
+            handed.remove(&sequence);
+            assert!(cursor.gaps.is_empty() && cursor.top == sequence);
+        }
+    }
+
+    #[test]
+    fn other_filters_keep_the_position_and_what_is_in_hand() {
+        let mut cursor = cursor();
+        cursor.counts.matched = 10;
+        let handed = BTreeSet::from([1, 2, 3]);
+        cursor.settle(1, Outcome::Delivered, &handed);
+        cursor.refilter(vec![Filter::new("b").unwrap()], &BTreeSet::from([2, 3]), 3);
+        assert_eq!((cursor.counts.matched, cursor.top, cursor.backlog), (3, 3, Some(3)));
+        assert_eq!(cursor.gaps, BTreeSet::from([2, 3]));
+    }
+
+    #[test]
+    fn a_feed_that_is_full_sends_its_consumer_to_the_log() {
+        let feed = Feed::new(0, None, None);
+        let mut state = feed.lock();
+        state.attach(10);
+        (11..11 + MAX_FEED as u64).for_each(|sequence| state.push(sequence));
+        assert_eq!((state.from, state.ready.len()), (10, MAX_FEED));
+        state.push(5_000);
+        assert_eq!((state.from, state.ready.len()), (5_000, 0));
+        state.push(5_001);
+        assert_eq!((state.from, state.ready.front()), (5_000, Some(&5_001)));
+    }
+}

@@ -1,0 +1,65 @@
+//! The newest envelopes in memory, shared by all subscriptions: a live consumer does not touch the disk.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use envelope::Envelope;
+
+const MAX_ENVELOPES: usize = 4_096;
+const MAX_BYTES: usize = 4 << 20;
+
+/// The newest envelopes, in order and without a hole.
+#[derive(Debug, Default)]
+pub(crate) struct Tail(Mutex<Ring>);
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// The sequence of the oldest.
+    first: u64,
+    envelopes: VecDeque<(Arc<Envelope>, usize)>,
+    bytes: usize,
+}
+
+// === impl Tail ===
+
+impl Tail {
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what a group stored: envelopes and the size of their records, the first at `first`.
+    pub(crate) fn extend(&self, first: u64, envelopes: impl Iterator<Item = (Arc<Envelope>, usize)>) {
+        let mut ring = self.lock();
+        if first != ring.first + ring.envelopes.len() as u64 {
+            *ring = Ring { first, ..Ring::default() };
+        }
+        for (envelope, bytes) in envelopes {
+            ring.bytes += bytes;
+            ring.envelopes.push_back((envelope, bytes));
+        }
+        while ring.envelopes.len() > MAX_ENVELOPES || ring.bytes > MAX_BYTES {
+            let Some((_, bytes)) = ring.envelopes.pop_front() else { break };
+            ring.bytes -= bytes;
+            ring.first += 1;
+        }
+    }
+
+    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<Envelope>> {
+        let ring = self.lock();
+        let at = usize::try_from(sequence.checked_sub(ring.first)?).ok()?;
+        ring.envelopes.get(at).map(|(envelope, _)| envelope.clone())
+    }
+
+    /// At most `max` envelopes behind `after`, in order; `None` if the next one is not here any more.
+    pub(crate) fn after(&self, after: u64, max: usize) -> Option<Vec<(u64, Arc<Envelope>)>> {
+        let ring = self.lock();
+        let at = usize::try_from((after + 1).checked_sub(ring.first)?).ok()?;
+        if at >= ring.envelopes.len() {
+            return None;
+        }
+        let found = ring.envelopes.iter().skip(at).take(max).zip(after + 1..);
+        Some(found.map(|((envelope, _), sequence)| (sequence, envelope.clone())).collect())
+    }
+}

@@ -1,0 +1,39 @@
+//! Checks the log against itself: each record keeps the hash of the one before it.
+
+use crate::{
+    record,
+    store::{Store, sequence},
+};
+
+/// What a check of the whole log found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Records that were read.
+    pub records: u64,
+    /// What is wrong, by sequence: at most 100 of them.
+    pub wrong: Vec<(u64, String)>,
+}
+
+const MAX_WRONG: usize = 100;
+
+pub(crate) fn verify(store: &Store) -> fjall::Result<Verified> {
+    let mut verified = Verified::default();
+    let (mut previous, mut before) = ([0; 32], 0);
+    for entry in store.log.iter() {
+        let (key, value) = entry.into_inner()?;
+        let (at, value) = (sequence(&key), value.into());
+        let wrong = match record::decode(&value) {
+            Err(error) => Some(format!("the record can't be read: {error}")),
+            Ok(_) if at != before + 1 => Some(format!("the record before it is {before}")),
+            Ok((header, _)) if header.previous != previous => {
+                Some("the record before it is not the one it was stored behind".to_owned())
+            }
+            Ok(_) => None,
+        };
+        verified.wrong.extend(wrong.map(|wrong| (at, wrong)).filter(|_| verified.wrong.len() < MAX_WRONG));
+        verified.records += 1;
+        previous = record::hash(&value);
+        before = at;
+    }
+    Ok(verified)
+}

@@ -1,0 +1,341 @@
+//! The single writer: gathers what waits into groups, and answers nobody before a group's one sync.
+//!
+//! If a commit fails, everybody in the group is told to retry and the store is opened anew: the storage engine trusts
+//! itself no more. Whether the group got to disk after all is known only then.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst, mpsc::RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use fjall::PersistMode;
+use metrics::{Counter, Gauge, Histogram};
+use tokio::sync::oneshot;
+
+use crate::{
+    group::{Group, unavailable},
+    queue::{Job, Jobs, Queued},
+    shared::{Shared, locked},
+    space::{Ask, SpaceGuard, of_file_system},
+    state::State,
+    store::Store,
+};
+
+/// The most messages of a group.
+const MAX_MESSAGES: usize = 1_024;
+/// The most bytes of a group's records.
+const MAX_BYTES: usize = 1 << 20;
+/// How long the writer sleeps at most: counters that changed are on disk after it.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two attempts to open the store anew.
+const REOPEN: Duration = Duration::from_millis(200);
+
+/// What tests put in the way of the writer.
+pub(crate) struct Hooks {
+    pub(crate) space: Ask,
+    pub(crate) commit: Box<dyn FnMut() -> Fault + Send>,
+}
+
+/// How a commit goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Nothing gets to disk.
+    #[cfg(test)]
+    Lost,
+    /// Everything gets to disk, but the sync says no.
+    #[cfg(test)]
+    Unsure,
+}
+
+/// Runs on a thread of its own.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: State,
+    /// `None` after a failure, until it is opened anew.
+    pub(crate) store: Option<Arc<Store>>,
+    jobs: Jobs,
+    space: SpaceGuard,
+    commit: Box<dyn FnMut() -> Fault + Send>,
+    /// The group that failed.
+    doubt: Option<Group>,
+    tried: Option<Instant>,
+    meters: Meters,
+}
+
+struct Meters {
+    groups: Counter,
+    failures: Counter,
+    records: Counter,
+    sync: Histogram,
+    remembered: Gauge,
+}
+
+// === impl Hooks ===
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { space: Box::new(of_file_system), commit: Box::new(|| Fault::None) }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, state: State, store: Arc<Store>, jobs: Jobs, hooks: Hooks) -> Self {
+        let space = SpaceGuard::new(shared.config.path.clone(), shared.config.min_free, hooks.space);
+        let meters = Meters::new();
+        let mut writer = Self {
+            shared,
+            state,
+            store: Some(store),
+            jobs,
+            space,
+            commit: hooks.commit,
+            doubt: None,
+            tried: None,
+            meters,
+        };
+        writer.look_around();
+        writer
+    }
+
+    /// Until the store is closed or nobody is left to send a job. Without a close nothing more is written: what was
+    /// answered is on disk.
+    pub(crate) fn run(mut self) {
+        loop {
+            let timeout = if self.store.is_some() { IDLE } else { REOPEN };
+            let next = self.jobs.next(timeout);
+            self.reopen();
+            match next {
+                Ok(Queued { job: Job::Close(reply), .. }) => return self.close(reply),
+                Ok(Queued { job: Job::Attach { what, reply }, .. }) => self.attach(what, reply),
+                Ok(first) => {
+                    let jobs = self.gather(first);
+                    self.write(jobs);
+                }
+                Err(RecvTimeoutError::Timeout) => self.write(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look_around();
+        }
+    }
+
+    /// `first` and what waits behind it, within the bounds. A subscription that opens and the end of the store stand
+    /// between groups.
+    fn gather(&mut self, first: Queued) -> Vec<Queued> {
+        let (mut messages, mut bytes) = (first.job.messages(), first.job.bytes());
+        let mut jobs = vec![first];
+        while let Some(next) = self.jobs.waiting() {
+            messages += next.job.messages();
+            bytes += next.job.bytes();
+            let apart = matches!(next.job, Job::Attach { .. } | Job::Close(_));
+            if apart || messages > MAX_MESSAGES || bytes > MAX_BYTES {
+                self.jobs.hold(next);
+                break;
+            }
+            jobs.push(next);
+        }
+        jobs
+    }
+
+    /// One group: stages, commits with one sync, then answers. Without a job, the counters that changed.
+    fn write(&mut self, jobs: Vec<Queued>) {
+        let Some(store) = self.store.clone() else {
+            let away = unavailable("the store is being opened anew after a failure");
+            return jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
+        };
+        let mut group = Group::new(self.state.next, self.state.chain);
+        let mut rooms = Vec::with_capacity(jobs.len());
+        for Queued { job, room } in jobs {
+            group.stage(job, &self.state, &store, &self.shared);
+            rooms.push(room);
+        }
+        self.state.evict(&mut group, self.shared.config.dedup_window, &store);
+        self.finish(group, &store);
+    }
+
+    /// Commits and applies a staged group; `false` if it failed.
+    pub(crate) fn finish(&mut self, mut group: Group, store: &Store) -> bool {
+        match self.store_group(&mut group, store) {
+            Ok(()) => {
+                let (records, evicted) = (group.records.len() as u64, group.evicted.len() as u64);
+                group.apply(&mut self.state, &self.shared);
+                group.answer(None);
+                self.meters.records.increment(records);
+                self.meters.remembered.set(self.state.prints.len() as f64);
+                self.shared.groups.store(self.state.group, SeqCst);
+                self.shared.remembered.store(self.state.prints.len() as u64, SeqCst);
+                self.shared.evicted.fetch_add(evicted, SeqCst);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "a group could not be stored, the store is opened anew");
+                self.meters.failures.increment(1);
+                self.shared.refuse(Some("the store is being opened anew after a failure"));
+                group.answer(Some(&unavailable("the store failed, offer the message again").because(error)));
+                self.doubt = Some(group);
+                self.store = None;
+                self.shared.store.send_replace(None);
+                false
+            }
+        }
+    }
+
+    /// The rows of the ledger are read last, so that they have everything that was counted before the sync.
+    fn store_group(&mut self, group: &mut Group, store: &Store) -> fjall::Result<()> {
+        if let Some(error) = group.broken.take() {
+            return Err(error);
+        }
+        let changed = |(key, value): &(Vec<u8>, Vec<u8>)| self.state.saved.get(key) != Some(value);
+        group.rows = self.shared.books.rows(&group.deltas).into_iter().filter(changed).collect();
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut batch = store.database.batch().durability(Some(PersistMode::SyncData));
+        for (sequence, prepared) in (group.first..).zip(&mut group.records) {
+            batch.insert(&store.log, sequence.to_be_bytes(), std::mem::take(&mut prepared.record));
+        }
+        for fresh in &group.fresh {
+            batch.insert(&store.dedup, fresh.sequence.to_be_bytes(), fresh.encode());
+        }
+        for old in &group.evicted {
+            batch.remove(&store.dedup, old.sequence.to_be_bytes());
+        }
+        for (id, cursor) in &group.cursors {
+            let name = self.state.registry.get(*id).and_then(|one| one.feed.name.clone());
+            if let Some(name) = name {
+                batch.insert(&store.subscriptions, name, cursor.encode());
+            }
+        }
+        for (key, value) in &group.rows {
+            batch.insert(&store.ledger, key.as_slice(), value.as_slice());
+        }
+        self.state.group += 1;
+        group.number = Some(self.state.group);
+        batch.insert(&store.meta, "group", crate::store::number(self.state.group));
+        let started = Instant::now();
+        let result = match (self.commit)() {
+            Fault::None => batch.commit(),
+            #[cfg(test)]
+            Fault::Lost => Err(fjall::Error::Poisoned),
+            #[cfg(test)]
+            Fault::Unsure => batch.commit().and(Err(fjall::Error::Poisoned)),
+        };
+        self.meters.sync.record(started.elapsed());
+        self.meters.groups.increment(1);
+        result
+    }
+
+    /// A job that came while there is no store.
+    fn fail(&self, job: Job, away: &envelope::Rejection) {
+        if let Job::Publish(publish) = &job
+            && publish.reply.is_none()
+        {
+            publish.messages.iter().for_each(|message| self.lose(&message.row));
+        }
+        job.fail(away);
+    }
+
+    /// A message that was acked when it was queued, as its route says, is lost.
+    fn lose(&self, row: &crate::ledger::RouteRow) {
+        row.rejected.add(envelope::RejectKind::Unavailable);
+        self.shared.books.lost.fetch_add(1, SeqCst);
+    }
+
+    /// Opens the store anew after a failure, and finds out what became of the group that failed.
+    fn reopen(&mut self) {
+        if self.store.is_some() || self.tried.is_some_and(|at| at.elapsed() < REOPEN) {
+            return;
+        }
+        self.tried = Some(Instant::now());
+        let opened = Store::open(&self.shared.config.path).map_err(|error| error.to_string());
+        let opened = opened.and_then(|store| {
+            store.rewrite().map_err(|error| error.to_string())?;
+            let group = store.group().map_err(|error| error.to_string())?;
+            Ok((store, group))
+        });
+        match opened {
+            Ok((store, group)) => {
+                self.resolve(group);
+                let store = Arc::new(store);
+                self.store = Some(store.clone());
+                self.shared.store.send_replace(Some(store));
+                tracing::info!("the store is open again");
+            }
+            Err(error) => tracing::error!(error, "the store can't be opened anew"),
+        }
+    }
+
+    /// `last` is the number of the last group on disk.
+    fn resolve(&mut self, last: u64) {
+        let Some(mut group) = self.doubt.take() else { return };
+        if group.number == Some(last) {
+            let unanswered = std::mem::take(&mut group.unanswered);
+            group.deltas.without_messages_of(&unanswered);
+            let asked: Vec<_> = group.asked().collect();
+            group.apply(&mut self.state, &self.shared);
+            self.state.doubt(asked.into_iter());
+        } else {
+            self.state.group = last;
+            group.answered.iter().for_each(|row| self.lose(row));
+        }
+    }
+
+    /// Free space, and consumers that went away.
+    fn look_around(&mut self) {
+        if self.store.is_some() {
+            self.shared.refuse(self.space.refusal());
+        }
+        for id in locked(&self.shared.dropped).drain(..) {
+            self.state.registry.remove(id);
+        }
+    }
+
+    /// The last counters, and where each consumer was. Everything that was queued before is stored by now.
+    fn close(mut self, reply: oneshot::Sender<Result<(), envelope::Rejection>>) {
+        self.shared.refuse(Some("the store is closed"));
+        let result = match self.store.clone() {
+            None => Err(unavailable("the store failed and could not be opened anew")),
+            Some(store) => {
+                let mut group = Group::new(self.state.next, self.state.chain);
+                for (feed, cursor) in self.state.registry.cursors() {
+                    let mark = feed.lock().high.max(feed.doubtful);
+                    if cursor.mark != mark {
+                        group.cursors.insert(feed.id, crate::subscription::Cursor { mark, ..cursor.clone() });
+                    }
+                }
+                if self.finish(group, &store) { Ok(()) } else { Err(unavailable("the last group could not be stored")) }
+            }
+        };
+        self.shared.store.send_replace(None);
+        self.shared.closed.store(true, SeqCst);
+        self.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
+        let Self { store, jobs, .. } = self;
+        drop(store);
+        drop(jobs);
+        if reply.send(result).is_err() {
+            tracing::debug!("nobody waits for the store to be closed");
+        }
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+// === impl Meters ===
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            groups: metrics::counter!("openmesh_backbone_groups_total"),
+            failures: metrics::counter!("openmesh_backbone_failures_total"),
+            records: metrics::counter!("openmesh_backbone_records_total"),
+            sync: metrics::histogram!("openmesh_backbone_sync_seconds"),
+            remembered: metrics::gauge!("openmesh_backbone_dedup_entries"),
+        }
+    }
+}
