@@ -72,8 +72,16 @@ fn sentence(message: &str) -> String {
         return "nested too deep".to_owned();
     }
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
-    let message = message.split(" expecting {").next().unwrap_or(message);
-    message.replace("'<EOF>'", "the end").replace("<EOF>", "the end").chars().take(160).collect()
+    let message = message.split(" expecting ").next().unwrap_or(message);
+    let found =
+        ["mismatched input ", "extraneous input ", "token recognition error at: ", "no viable alternative at input "]
+            .iter()
+            .find_map(|begin| message.strip_prefix(begin));
+    match found {
+        Some(found) if found.contains("<EOF>") => "unexpected end of the expression".to_owned(),
+        Some(found) => format!("unexpected {}", found.chars().take(80).collect::<String>()),
+        None => message.chars().take(160).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -87,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_a_place_and_a_short_sentence() {
-        assert_eq!(refused("a +"), (3..3, "mismatched input the end".to_owned()));
-        assert_eq!(refused("a @ b"), (2..3, "token recognition error at: '@'".to_owned()));
+        assert_eq!(refused("a +"), (3..3, "unexpected end of the expression".to_owned()));
+        assert_eq!(refused("a @ b"), (2..3, "unexpected '@'".to_owned()));
         assert_eq!(refused("\"å\" + @").0, 7..8);
         assert_eq!(refused("a\n + %").0, 5..6);
         assert_eq!(refused(" ").1, "expected an expression between \"${\" and \"}\"");

@@ -1,1 +1,0 @@
-//! The crate as others use it: files in, messages through.

@@ -1,0 +1,38 @@
+//! The mappings that are shipped load and pass their own tests.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+#[test]
+fn shipped_mappings_load_and_pass_their_tests() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let mut schemas = Schemas::default();
+    read(&config.join("schemas"), "", &mut |name, text| {
+        if let Some(name) = name.strip_suffix(".json") {
+            schemas.insert(Schema::compile(name, text.as_bytes()).unwrap());
+        }
+    });
+    let mut files = Vec::new();
+    read(&config.join("mappings"), "", &mut |name, text| files.push((name.to_owned(), text)));
+    let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
+    let context = Context { domain: "plant-a", bridges: &["web"], schemas: &schemas };
+    let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
+    let results = mappings.run_tests();
+    assert!(!results.is_empty());
+    for result in results {
+        assert_eq!(result.outcome, Outcome::Passed, "{} {}", result.file, result.name);
+    }
+}
+
+fn read(folder: &Path, prefix: &str, each: &mut impl FnMut(&str, String)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{prefix}{}", path.file_name().unwrap().to_string_lossy());
+        if path.is_dir() {
+            read(&path, &format!("{name}/"), each);
+        } else {
+            each(&name, fs::read_to_string(&path).unwrap());
+        }
+    }
+}
