@@ -43,3 +43,61 @@ fn decide(epoch: &Epoch, credentials: &Credentials) -> Result<Arc<Principal>, Re
 fn refuse(detail: &'static str) -> Rejection {
     Rejection::new(RejectKind::Unauthenticated, DECIDED_BY, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use envelope::Inbound;
+    use futures_util::FutureExt as _;
+    use schema::Schemas;
+
+    use super::*;
+    use crate::PolicyConfig;
+
+    struct NoMapper;
+
+    impl envelope::Mapper for NoMapper {
+        fn map(&self, _: Inbound) -> envelope::MapResult {
+            unreachable!("authentication maps nothing")
+        }
+    }
+
+    fn epoch(anonymous: bool) -> Epoch {
+        Epoch::new(1, "plant-a".into(), Arc::new(NoMapper), Arc::new(Schemas::default()), PolicyConfig { anonymous })
+    }
+
+    fn verify(gate: &Gate, credentials: Credentials) -> Result<Arc<Principal>, RejectKind> {
+        let verified = gate.verify(credentials).now_or_never().expect("decides at once");
+        verified.map_err(|rejection| {
+            assert_eq!(rejection.decided_by, DECIDED_BY);
+            rejection.kind
+        })
+    }
+
+    #[test]
+    fn a_peer_without_credentials_is_anonymous_where_the_policy_says_so() {
+        let gate = Gate::new(epoch(true).into_current());
+        let principal = verify(&gate, Credentials::None).unwrap();
+        assert_eq!((&*principal.id, &*principal.domain, principal.trust), ("anonymous", "plant-a", 0));
+        assert!(Arc::ptr_eq(&principal, &verify(&gate, Credentials::None).unwrap()), "one for all requests");
+    }
+
+    #[test]
+    fn credentials_that_nobody_can_verify_get_nothing() {
+        for anonymous in [true, false] {
+            let gate = Gate::new(epoch(anonymous).into_current());
+            for value in ["Bearer om_1_2", "Basic Og==", ""] {
+                let presented = Credentials::Authorization(value.into());
+                assert_eq!(verify(&gate, presented), Err(RejectKind::Unauthenticated), "{value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reload_holds_from_the_next_request_on() {
+        let current = epoch(true).into_current();
+        let gate = Gate::new(current.clone());
+        assert!(verify(&gate, Credentials::None).is_ok());
+        current.store(Arc::new(epoch(false)));
+        assert_eq!(verify(&gate, Credentials::None), Err(RejectKind::Unauthenticated));
+    }
+}

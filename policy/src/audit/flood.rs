@@ -66,3 +66,47 @@ impl Window {
         (messages > 0).then_some(LeftOut { kind: self.kind, messages })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: RejectKind = RejectKind::Malformed;
+    const B: RejectKind = RejectKind::Denied;
+
+    #[test]
+    fn each_kind_has_its_own_lines() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        let written = |flood: &mut Flood, kind| (0..LINES + 7).filter(|_| flood.admit(kind, now)).count() as u64;
+        assert_eq!(written(&mut flood, A), LINES);
+        assert_eq!(written(&mut flood, B), LINES);
+    }
+
+    #[test]
+    fn at_the_limit_nothing_is_left_out() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        (0..LINES).for_each(|_| assert!(flood.admit(A, now)));
+        assert!(!flood.is_pending());
+        assert_eq!(flood.elapsed(now + WINDOW).count(), 0);
+    }
+
+    #[test]
+    fn a_window_that_is_over_tells_the_exact_rest_and_a_new_one_begins() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        (0..LINES + 7).for_each(|_| _ = flood.admit(A, now));
+        flood.admit(B, now);
+        assert!(flood.is_pending());
+        assert_eq!(flood.elapsed(now + WINDOW - Duration::from_nanos(1)).count(), 0);
+        let told: Vec<_> = flood.elapsed(now + WINDOW).collect();
+        assert_eq!(told, [LeftOut { kind: A, messages: 7 }]);
+        assert!(!flood.is_pending());
+        assert!(flood.admit(A, now + WINDOW));
+    }
+
+    #[test]
+    fn the_end_tells_what_no_window_did() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        (0..LINES + 1).for_each(|_| _ = flood.admit(A, now));
+        assert_eq!(flood.drain().collect::<Vec<_>>(), [LeftOut { kind: A, messages: 1 }]);
+    }
+}

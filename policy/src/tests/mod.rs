@@ -1,1 +1,8 @@
-//! Tests of whole stacks.
+//! Whole stacks over a store and a mapper that do what a test tells them.
+
+mod audit;
+mod egress;
+mod order;
+mod permits;
+mod stack;
+mod world;

@@ -1,0 +1,278 @@
+//! What surrounds a stack in these tests: messages whose address says what becomes of them, and who answers.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use envelope::{
+    AckPoint, Admission, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, IdentityParts, Inbound, Ingress,
+    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Receipt, RejectKind, Rejection, Route, Settled, Store,
+    Timestamp, Topic, Verdict, Verdicts,
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use schema::{Schema, Schemas};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
+
+use crate::{Current, Epoch, Flow, IngressConfig, PolicyConfig, ingress};
+
+pub(super) const DOMAIN: &str = "plant-a";
+pub(super) const MAX_PAYLOAD: usize = 64;
+pub(super) const READING: &str = "telemetry/reading@v1.0.0";
+
+/// A message; what is done with it is its address.
+pub(super) fn inbound(lane: u64, address: &str) -> Inbound {
+    let payload = if address == "too-large" { vec![b'x'; MAX_PAYLOAD + 1] } else { b"{\"celsius\": 21}".to_vec() };
+    Inbound {
+        bridge: "web".into(),
+        address: address.into(),
+        headers: Arc::default(),
+        payload: payload.into(),
+        lane: Lane(lane),
+        identity: Identity::fresh(),
+        principal: Arc::new(Principal::anonymous(DOMAIN)),
+        peer: None,
+        trace: None,
+        received_at: SystemTime::UNIX_EPOCH,
+    }
+}
+
+pub(super) fn batch(messages: impl IntoIterator<Item = (u64, &'static str)>) -> Batch<Inbound> {
+    Batch::new(messages.into_iter().map(|(lane, address)| inbound(lane, address)).collect()).unwrap()
+}
+
+pub(super) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
+    Envelope {
+        id,
+        source: "mesh://plant-a/web/anonymous".into(),
+        kind: "mesh/opaque@v1.0.0".into(),
+        subject: Topic::new("telemetry/7").unwrap(),
+        time: Timestamp::from_micros(0),
+        expirytime: None,
+        datacontenttype: None,
+        dataschema: None,
+        data: Data::Opaque(Bytes::copy_from_slice(data)),
+        performative: None,
+        partitionkey: None,
+        residency: Vec::new(),
+        classification: None,
+        hops: Vec::new(),
+        trace: None,
+        conversation: None,
+        origin: None,
+    }
+}
+
+pub(super) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {
+    envelope.kind = kind.into();
+    envelope.dataschema = Some(format!("mesh://{DOMAIN}/schemas/{kind}").into());
+    envelope
+}
+
+/// Does what the address says.
+#[derive(Debug)]
+pub(super) struct Told;
+
+impl Mapper for Told {
+    fn map(&self, inbound: Inbound) -> MapResult {
+        let route = Route::new(inbound.address.split(' ').next().unwrap(), "1");
+        let parts = IdentityParts { domain: DOMAIN, bridge: "web", principal: "anonymous", route: route.name() };
+        let one = envelope(inbound.identity.envelope_id(parts), &inbound.payload);
+        let refuse = |kind| MapResult::Refused(Some(route.clone()), Rejection::new(kind, "mapping", "told to"));
+        let group = match &*inbound.address {
+            "drop" => return MapResult::Filtered(route),
+            "refuse" => return refuse(RejectKind::Malformed),
+            "retry" => return refuse(RejectKind::Unavailable),
+            "unmapped" => return MapResult::Refused(None, Rejection::new(RejectKind::Unmapped, "mapping", "told to")),
+            "loop" => Group::One(Envelope { hops: vec!["other".into(), DOMAIN.into()], ..one }),
+            "typed" => Group::One(typed(one, READING)),
+            "wrong" => {
+                Group::One(typed(Envelope { data: Data::Opaque("{\"celsius\": \"hot\"}".into()), ..one }, READING))
+            }
+            "half" => {
+                Group::Many(vec![one.clone(), typed(Envelope { data: Data::Opaque("{}".into()), ..one }, READING)])
+            }
+            address => match address.strip_prefix("each ") {
+                Some(items) => Group::Many((0..items.parse().unwrap()).map(|_| one.clone()).collect()),
+                None => Group::One(one),
+            },
+        };
+        let Inbound { bridge, lane, principal, identity, .. } = inbound;
+        MapResult::Mapped(Mapped { route, ack: AckPoint::Durable, bridge, lane, principal, identity, group })
+    }
+}
+
+pub(super) fn epoch(number: u64, mapper: impl Mapper + 'static) -> Epoch {
+    let mut schemas = Schemas::default();
+    let reading = br#"{"required": ["celsius"], "properties": {"celsius": {"type": "number"}}}"#;
+    schemas.insert(Schema::compile(READING, reading).unwrap());
+    Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), PolicyConfig { anonymous: true })
+}
+
+/// Keeps what it is given; a message on the route `store-retry` it can't take for now, nor what follows in its lane.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<Vec<(Group, u64)>>>);
+
+impl Kept {
+    /// What was stored: the group and the epoch that decided.
+    pub(super) fn take(&self) -> Vec<(Group, u64)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    pub(super) fn store(&self) -> Store {
+        let kept = self.clone();
+        from_fn(move |batch| std::future::ready(Ok(kept.keep(batch))).boxed())
+    }
+
+    /// One that answers when the semaphore gives a permit.
+    pub(super) fn store_when(&self, open: Arc<tokio::sync::Semaphore>) -> Store {
+        let kept = self.clone();
+        from_fn(move |batch| {
+            let (kept, open) = (kept.clone(), open.clone());
+            async move {
+                open.acquire().await.unwrap().forget();
+                Ok(kept.keep(batch))
+            }
+            .boxed()
+        })
+    }
+
+    fn keep(&self, batch: Batch<Admitted>) -> Verdicts<Admission> {
+        let mut stopped = Vec::new();
+        let keep = |admitted: Admitted| {
+            let (mapped, epoch) = admitted.into_parts();
+            if stopped.contains(&mapped.lane) {
+                return Verdict::no(Rejection::new(RejectKind::Behind, "store", "told to"));
+            }
+            if mapped.route.name() == "store-retry" {
+                stopped.push(mapped.lane);
+                return Verdict::no(Rejection::new(RejectKind::Unavailable, "store", "told to"));
+            }
+            let id = mapped.group.as_slice()[0].id;
+            self.0.lock().unwrap().push((mapped.group, epoch));
+            Verdict::yes(Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now }))
+        };
+        batch.into_vec().into_iter().map(keep).collect()
+    }
+}
+
+type Answer = BoxFuture<'static, Result<Verdicts<Admission>, Rejection>>;
+
+pub(super) fn from_fn(answer: impl FnMut(Batch<Admitted>) -> Answer + Clone + Send + Sync + 'static) -> Store {
+    BoxCloneSyncService::new(tower::service_fn(answer))
+}
+
+/// Counts by (route, word).
+#[derive(Debug, Default)]
+pub(super) struct Counts(Mutex<BTreeMap<(String, &'static str), u64>>);
+
+impl Counts {
+    pub(super) fn get(&self) -> BTreeMap<(String, &'static str), u64> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn count(&self, route: Option<&Route>, word: &'static str) {
+        let route = route.map(|route| route.name().to_owned()).unwrap_or_default();
+        *self.0.lock().unwrap().entry((route, word)).or_default() += 1;
+    }
+}
+
+impl Ledger for Counts {
+    fn received(&self, _: &str, _: u64) {
+        unreachable!("the bridge counts what it received")
+    }
+
+    fn refused(&self, bridge: &str, route: Option<&Route>, kind: RejectKind) {
+        assert_eq!(bridge, "web");
+        self.count(route, kind.as_str());
+    }
+
+    fn filtered(&self, bridge: &str, route: &Route) {
+        assert_eq!(bridge, "web");
+        self.count(Some(route), "filtered");
+    }
+
+    fn returned(&self, _: &str, _: RejectKind) {
+        unreachable!("the bridge counts what it gave back")
+    }
+}
+
+/// A stack and what can be seen of it.
+pub(super) struct World {
+    pub(super) ingress: Ingress,
+    pub(super) current: Current,
+    pub(super) counts: Arc<Counts>,
+    pub(super) kept: Kept,
+    pub(super) open: Arc<tokio::sync::Semaphore>,
+}
+
+impl World {
+    /// Over a store that answers at once.
+    pub(super) fn new() -> Self {
+        let kept = Kept::default();
+        Self::over(kept.store(), kept, Flow::Push, 8)
+    }
+
+    /// Over a store that answers a batch for each permit of `open`.
+    pub(super) fn closed(flow: Flow, max_in_flight: u32) -> Self {
+        let (kept, open) = (Kept::default(), Arc::new(tokio::sync::Semaphore::new(0)));
+        Self { open: open.clone(), ..Self::over(kept.store_when(open), kept, flow, max_in_flight) }
+    }
+
+    pub(super) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
+        let max_in_flight = NonZeroU32::new(max_in_flight).unwrap();
+        let config = IngressConfig { bridge: "web".into(), flow, max_payload_bytes: MAX_PAYLOAD, max_in_flight };
+        let (current, counts) = (epoch(1, Told).into_current(), Arc::new(Counts::default()));
+        let ingress = ingress(store, &config, current.clone(), counts.clone());
+        Self { ingress, current, counts, kept, open: Arc::new(tokio::sync::Semaphore::new(0)) }
+    }
+
+    /// Offers a batch that no one has to wait for.
+    pub(super) fn offer(&self, batch: Batch<Inbound>) -> Verdicts<Admission> {
+        let mut ingress = self.ingress.clone();
+        now(&mut ingress).call(batch).now_or_never().expect("answers at once").unwrap()
+    }
+}
+
+/// The service, which is ready.
+pub(super) fn now(ingress: &mut Ingress) -> &mut Ingress {
+    is_ready(ingress).then_some(()).expect("is ready at once");
+    ingress
+}
+
+pub(super) fn is_ready(ingress: &mut Ingress) -> bool {
+    ingress.ready().now_or_never().is_some()
+}
+
+/// A verdict in one word.
+pub(super) fn word<T: Into<Said>>(verdict: Verdict<T>) -> &'static str {
+    match verdict.answer {
+        Ok(answer) => answer.into().0,
+        Err(rejection) => rejection.kind.as_str(),
+    }
+}
+
+/// A yes in one word.
+pub(super) struct Said(&'static str);
+
+impl From<Admission> for Said {
+    fn from(admission: Admission) -> Self {
+        match admission {
+            Admission::Stored(_) => Self("stored"),
+            Admission::Filtered => Self("filtered"),
+        }
+    }
+}
+
+impl From<envelope::Delivery> for Said {
+    fn from(_: envelope::Delivery) -> Self {
+        Self("delivered")
+    }
+}
+
+pub(super) fn words<T: Into<Said>>(verdicts: Verdicts<T>) -> Vec<&'static str> {
+    verdicts.into_iter().map(word).collect()
+}
