@@ -1,8 +1,8 @@
 //! The bridge over real sockets, against a fake stack.
 
 mod client;
+mod conformance;
+mod lane;
 mod limits;
 mod requests;
-mod conformance;
-
-
+mod subscriptions;
