@@ -12,7 +12,7 @@ run:
 
 # Everything that has to hold; `.ci/run` calls exactly this.
 test:
-	@scripts/install-build
+	@scripts/install-build c++:g++
 	@integration/install
 	$(MAKE) lint doc config-check
 	$(CARGO) test --workspace --locked
@@ -30,12 +30,10 @@ config-check:
 	$(CARGO) run --quiet --locked --package gateway --bin openmesh -- check --config $(CONFIG)
 	$(CARGO) run --quiet --locked --package gateway --bin openmesh -- test --config $(CONFIG)
 
-# Licences, sources and banned crates of every dependency.
+# Licences, sources and banned crates of every dependency. `integration/install` brings the tool.
 deny:
-	$(CARGO) deny --all-features check licenses bans sources
+	target/tools/bin/cargo-deny --all-features check licenses bans sources
 
-# Every parser of hostile bytes, for a short while each.
+# Every parser of hostile bytes, for a while each.
 fuzz:
-	@for target in $$(ls fuzz/fuzz_targets 2>/dev/null | sed -n 's/\.rs$$//p'); do \
-		$(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
-	done
+	fuzz/run $(FUZZ_SECONDS)

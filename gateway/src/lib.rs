@@ -11,6 +11,7 @@ pub mod drain;
 mod outlet;
 mod readiness;
 pub mod telemetry;
+mod trace;
 mod wiring;
 
 pub use app::{Addresses, App, Running, StartError};

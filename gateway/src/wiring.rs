@@ -9,7 +9,7 @@ use policy::{Current, Epoch, Flow, Gate, IngressConfig};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{config::Loaded, drain::Stoppable, outlet::GatewayOutlet};
+use crate::{config::Loaded, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -66,7 +66,8 @@ impl Wiring {
             max_payload_bytes: config.max_message_bytes(),
             max_in_flight: self.max_in_flight,
         };
-        policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger())
+        let stack = policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger());
+        traced(stack)
     }
 }
 

@@ -48,14 +48,12 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let text = files::read(path, MAX_YAML).map_err(|error| files::unreadable(path, &error))?;
     let file = File::parse(shown, text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let problems = file.problems();
-    let config = Config::read(&file, folder, &problems);
+    let mut found = Vec::new();
+    let config = keep(file.read(|root, problems| Config::read(root, folder, problems)), &mut found);
     let named = match &config {
         Some(config) => Named::by(config),
         None => Named::guessed(file.root(), folder),
     };
-    let mut found = Vec::new();
-    let config = keep(problems.finish(config), &mut found);
     let schemas = schemas(&named.schemas, &mut found);
     let policy = policy(&named.policy, &mut found);
     let mappings = mappings(&named, &schemas, &mut found);
@@ -105,9 +103,7 @@ fn mappings(named: &Named, schemas: &Schemas, found: &mut Vec<Diagnostic>) -> Op
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
     let bridges: Vec<_> = named.bridges.iter().map(String::as_str).collect();
     let context = mapping::Context { domain: &named.domain, bridges: &bridges, schemas };
-    let loaded = mapping::load(&sources, &context);
-    let loaded = loaded.map_err(|e| Diagnostics::from(Diagnostic::of_file("mappings", "mapping", e.to_string())));
-    keep(loaded, found)
+    keep(mapping::load(&sources, &context), found)
 }
 
 // === impl Named ===

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bridges::{BridgeConfig, Resource, http::ServerConfig, registry};
-use yaml::{Fields, File, Key, Node, Problems, Resolve, Span};
+use yaml::{Fields, Key, Node, Problems, Resolve, Span};
 
 pub use load::{Loaded, load};
 pub use sections::{BackboneConfig, Limits};
@@ -63,11 +63,11 @@ const MAX_SECRET: u64 = 65_536;
 // === impl Config ===
 
 impl Config {
-    /// Reads a parsed file; `folder` is what its paths are relative to. What is wrong goes to `problems`.
-    fn read(file: &File, folder: &Path, problems: &Problems) -> Option<Self> {
+    /// Reads the file's value; `folder` is what its paths are relative to. What is wrong goes to `problems`.
+    fn read(root: &Node, folder: &Path, problems: &Problems) -> Option<Self> {
         let read_file = |path: &str| files::read(&folder.join(path), MAX_SECRET);
         let resolve = Resolve { env: &|name| std::env::var(name).ok(), file: &read_file };
-        let mut fields = Fields::of(file.root(), problems)?;
+        let mut fields = Fields::of(root, problems)?;
         let mut claims = Vec::new();
         let domain = fields.required("domain").and_then(|node| domain(node, problems));
         let jurisdictions = jurisdictions(&mut fields, problems);

@@ -1,0 +1,75 @@
+//! The admin API, in process.
+
+
+
+use crate::support::{Site, get, post, request, web};
+
+#[tokio::test]
+async fn it_says_that_it_is_alive_and_ready() {
+    let running = Site::shipped().start().await;
+    let admin = running.addresses().admin;
+    assert_eq!(get(admin, "/healthz").await.status, 200);
+    let ready = get(admin, "/readyz").await;
+    assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
+    let absent = get(admin, "/nowhere").await;
+    assert_eq!(absent.status, 404);
+    assert!(absent.text.contains("/ledger"), "{absent:?}");
+}
+
+#[tokio::test]
+async fn the_ledger_balances_and_counts_what_came() {
+    let site = Site::shipped();
+    let running = site.start().await;
+    let path = "/telemetry/7/temperature";
+    post(web(&running), path, r#"{"f":50,"unit":"F"}"#).await;
+    post(web(&running), path, r#"{"f":"hot","unit":"F"}"#).await;
+    post(web(&running), "/nowhere", "{}").await;
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["balanced"], true, "{ledger:#}");
+    let web = &ledger["bridges"]["web"];
+    assert_eq!(web["received"], 3, "{ledger:#}");
+    assert_eq!(web["accepted"], 1, "{ledger:#}");
+    assert_eq!(web["rejected"]["malformed"], 1, "{ledger:#}");
+    assert_eq!(web["rejected"]["unmapped"], 1, "{ledger:#}");
+    assert_eq!(web["in_flight"], 0, "{ledger:#}");
+    assert_eq!(web["routes"]["plant-temperature"]["accepted"], 1, "{ledger:#}");
+}
+
+#[tokio::test]
+async fn the_metrics_have_the_ledger_and_no_label_that_is_a_clients() {
+    let site = Site::shipped();
+    let running = site.start().await;
+    post(web(&running), "/telemetry/line-7/temperature", r#"{"f":50,"unit":"F"}"#).await;
+    let metrics = get(running.addresses().admin, "/metrics").await;
+    assert!(metrics.head.contains("text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.text.contains("openmesh_ledger_violations 0"), "{}", metrics.text);
+    assert!(metrics.text.contains(r#"openmesh_bridge_messages_total{bridge="web",stage="accepted"}"#), "{}", metrics.text);
+    assert!(!metrics.text.contains("line-7"), "{}", metrics.text);
+    for line in metrics.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        assert!(line.starts_with("openmesh_"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_routes_are_the_mappings() {
+    let running = Site::shipped().start().await;
+    let routes = get(running.addresses().admin, "/routes").await.json();
+    let names: Vec<_> = routes.as_array().unwrap().iter().map(|route| route["mapping"].as_str().unwrap()).collect();
+    assert_eq!(names, ["machine-status", "plant-temperature"]);
+    assert_eq!(routes[1]["address"], "POST /telemetry/{line}/temperature");
+    assert_eq!(routes[1]["ack"], "durable");
+}
+
+#[tokio::test]
+async fn a_foreign_host_or_origin_reads_nothing() {
+    let running = Site::shipped().start().await;
+    let admin = running.addresses().admin;
+    for path in ["/ledger", "/metrics", "/routes", "/readyz", "/healthz"] {
+        let foreign_host = format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+        let answer = request(admin, &foreign_host).await;
+        assert!(answer.status >= 400 && !answer.text.contains("balanced"), "{path}: {answer:?}");
+        let foreign_origin =
+            format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n");
+        assert_eq!(request(admin, &foreign_origin).await.status, 403, "{path}");
+    }
+}

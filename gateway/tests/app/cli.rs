@@ -1,0 +1,172 @@
+//! The built `openmesh` as a user meets it.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, sync_channel},
+};
+
+use crate::support::{PATIENCE, Site};
+
+fn openmesh(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_openmesh")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The lines of a child's output, read in a thread so that waiting for one can end.
+fn lines(out: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = sync_channel(64);
+    std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    receive
+}
+
+/// `openmesh run` as a child; killed when dropped.
+struct Gateway {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Gateway {
+    fn run(site: &Site) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_openmesh"))
+            .args(["run", "--config", site.config().to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// What it prints when it has started, to the last of the two lines to try.
+    fn banner(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains(" tail ")) {
+            let line = self.lines.recv_timeout(PATIENCE);
+            lines.push(line.unwrap_or_else(|error| panic!("{error} after {lines:#?}")));
+        }
+        lines
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let ended = std::time::Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None if std::time::Instant::now() > ended => panic!("it does not end"),
+                None => std::thread::park_timeout(std::time::Duration::from_millis(5)),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_a_usage_error() {
+    assert_eq!(openmesh(&["fly"]).status.code(), Some(2));
+    assert_eq!(openmesh(&["tail", "a//b"]).status.code(), Some(2));
+    assert_eq!(openmesh(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn check_says_what_there_is_and_what_makes_a_retry_a_duplicate() {
+    let site = Site::shipped();
+    let done = openmesh(&["check", "--config", site.config().to_str().unwrap()]);
+    let said = text(&done.stdout);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(said.contains("mapping plant-temperature: web POST /telemetry/{line}/temperature"), "{said}");
+    assert_eq!(said.matches("Idempotency-Key").count(), 2, "once for each mapping:\n{said}");
+}
+
+#[test]
+fn check_fails_with_every_error_and_their_number() {
+    let site = Site::shipped();
+    site.write("policy.yaml", "anonymus: true\n");
+    site.write("mappings/broken.yaml", "mapping: broken\n");
+    let done = openmesh(&["check", "--config", site.config().to_str().unwrap()]);
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(said.contains("policy.yaml:1:1") && said.contains("broken.yaml"), "{said}");
+    assert!(said.trim_end().ends_with("errors"), "{said}");
+}
+
+#[test]
+fn test_runs_what_is_asked_for() {
+    let site = Site::shipped();
+    let config = site.config();
+    let done = openmesh(&["test", "--config", config.to_str().unwrap(), "plant-temperature"]);
+    let said = text(&done.stdout);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.contains("ok    plant-temperature: fahrenheit becomes celsius"), "{said}");
+    assert!(!said.contains("machine-status") && said.contains(" passed, 0 failed"), "{said}");
+    assert_eq!(openmesh(&["test", "--config", config.to_str().unwrap(), "nobody"]).status.code(), Some(1));
+}
+
+#[test]
+fn tail_says_when_nobody_answers() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let done = openmesh(&["tail", "telemetry/#", "--url", &format!("ws://{free}/mesh/v1/ws")]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).contains("no gateway answers at ws://127.0.0.1:"), "{}", text(&done.stderr));
+}
+
+#[test]
+fn every_command_that_run_prints_works_and_sigterm_ends_it_with_zero() {
+    let site = Site::shipped();
+    let mut gateway = Gateway::run(&site);
+    let banner = gateway.banner();
+    assert!(banner.iter().any(|line| line.contains("plant-temperature")), "{banner:#?}");
+    let commands: Vec<_> = banner.iter().skip_while(|line| *line != "try").skip(1).map(|line| line.trim()).collect();
+    let [curl, tail] = commands[..] else { panic!("not two lines to try: {banner:#?}") };
+    let posted = Command::new("sh").args(["-c", &format!("{curl} -s -S")]).output().unwrap();
+    assert!(text(&posted.stdout).starts_with("HTTP/1.1 202"), "{curl}: {posted:?}");
+    let shown = Command::new("sh").args(["-c", &format!("{tail} --count 1")]).output().unwrap();
+    let line = text(&shown.stdout);
+    assert!(shown.status.success() && line.contains("  telemetry/"), "{tail}: {shown:?}");
+
+    let config = site.config();
+    let second = openmesh(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another process has it open"), "{}", text(&second.stderr));
+
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn tail_shows_an_open_gateways_end() {
+    let site = Site::shipped();
+    let mut gateway = Gateway::run(&site);
+    let banner = gateway.banner();
+    let url = banner.last().unwrap().split("--url ").nth(1).unwrap().trim().to_owned();
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_openmesh"))
+        .args(["tail", "telemetry/#", "--url", &url, "--from", "earliest"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let curl = banner[banner.len() - 2].trim();
+    assert!(Command::new("sh").args(["-c", &format!("{curl} -s")]).output().unwrap().status.success());
+    let line = lines(tail.stdout.take().unwrap()).recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains("telemetry/"), "{line}");
+    gateway.signal("INT");
+    assert_eq!(gateway.exit_code(), Some(0));
+    let ended = tail.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text(&ended.stderr).contains("the gateway is gone"), "{}", text(&ended.stderr));
+}

@@ -1,0 +1,8 @@
+//! The gateway from outside: in process on ephemeral ports, and as the built binary.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "these are tests, and their tasks end with them")]
+
+mod admin;
+mod cli;
+mod config;
+mod flow;
+mod support;

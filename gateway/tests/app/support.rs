@@ -1,0 +1,165 @@
+//! A gateway of a test's own: a copy of the shipped configuration, ephemeral ports, a data folder that goes away; and
+//! the plainest clients there are.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use futures_util::{SinkExt, StreamExt};
+use gateway::{App, Running, config};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+/// The most that anything here may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A configuration folder and a data folder.
+pub(crate) struct Site {
+    dir: TempDir,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) text: String,
+}
+
+/// A WebSocket of `/mesh/v1/ws`.
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Site {
+    /// The shipped configuration, but for ports and the data folder.
+    pub(crate) fn shipped() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config");
+        copy(&shipped, &dir.path().join("config")).unwrap();
+        let site = Self { dir };
+        site.write("gateway.yaml", &site.config_text(""));
+        site
+    }
+
+    /// `gateway.yaml` with more lines at its end.
+    pub(crate) fn config_text(&self, more: &str) -> String {
+        format!(
+            "domain: plant-a\njurisdictions: [no, eu]\nbackbone: {{ embedded: {{ path: {} }} }}\n\
+             admin: {{ listen: 127.0.0.1:0 }}\nbridges:\n  web: {{ http: {{ listen: 127.0.0.1:0 }} }}\n{more}",
+            self.dir.path().join("data").display()
+        )
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.dir.path().join("config").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("config/gateway.yaml")
+    }
+
+    pub(crate) fn load(&self) -> Result<config::Loaded, String> {
+        config::load(&self.config()).map_err(|all| all.to_string())
+    }
+
+    pub(crate) async fn start(&self) -> Running {
+        App::start(self.load().unwrap()).await.unwrap()
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the bridge `web` listens.
+pub(crate) fn web(running: &Running) -> SocketAddr {
+    running.addresses().bridges.iter().find(|(name, _)| &**name == "web").unwrap().1
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")).await
+}
+
+pub(crate) async fn post(address: SocketAddr, path: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}");
+    request(address, &format!("{head}\r\n\r\n{body}")).await
+}
+
+/// Sends it as it is and reads to the end of the connection.
+pub(crate) async fn request(address: SocketAddr, text: &str) -> Answer {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), text: text.to_owned() }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Socket {
+    /// Subscribes as `s`.
+    pub(crate) async fn subscribe(address: SocketAddr, filter: &str, start: &str, durable: Option<&str>) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}/mesh/v1/ws")).await.unwrap();
+        let mut socket = Self(socket);
+        let mut frame = json!({ "op": "subscribe", "ref": "s", "filters": [filter], "start": start, "credit": 16 });
+        if let Some(durable) = durable {
+            frame["durable"] = durable.into();
+        }
+        socket.send(&frame).await;
+        socket
+    }
+
+    pub(crate) async fn send(&mut self, frame: &Value) {
+        self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The next frame with this `op`.
+    pub(crate) async fn frame(&mut self, op: &str) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap();
+            let Message::Text(text) = message else { continue };
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            if frame["op"] == op {
+                return frame;
+            }
+            assert_ne!(frame["op"], "error", "{frame}");
+        }
+    }
+
+    /// The next envelope, acked.
+    pub(crate) async fn envelope(&mut self) -> Value {
+        let frame = self.frame("message").await;
+        self.send(&json!({ "op": "ack", "sub": "s", "positions": [frame["position"]] })).await;
+        frame["envelope"].clone()
+    }
+}
