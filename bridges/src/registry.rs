@@ -27,3 +27,33 @@ pub fn read(node: &Node, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use yaml::File;
+
+    use super::*;
+
+    fn problems(text: &str) -> String {
+        let file = File::parse("gateway.yaml", text).unwrap();
+        let problems = file.problems();
+        let read = read(file.root(), &problems);
+        problems.finish(read).map_or_else(|all| all.to_string(), |config| format!("{config:?}"))
+    }
+
+    #[test]
+    fn a_known_kind_is_read() {
+        assert!(problems("{ http: { listen: 127.0.0.1:0 } }").starts_with("HttpConfig"));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_answered_with_the_kinds() {
+        let problems = problems("{ htp: { listen: 127.0.0.1:0 } }");
+        assert!(problems.contains("unknown key \"htp\"") && problems.contains("valid keys: \"http\""), "{problems}");
+    }
+
+    #[test]
+    fn no_kind_is_answered_with_the_kinds() {
+        assert!(problems("{}").contains("kinds: http"));
+    }
+}

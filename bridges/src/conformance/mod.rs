@@ -103,10 +103,9 @@ async fn full_means_that_nothing_is_read(config: &dyn BridgeConfig, peer: &dyn P
     let rig = Rig::start(config).await;
     let all = rig.fill();
     let mut heard = peer.publish(rig.address(), "one");
-    let moment = tokio::time::sleep(Duration::from_millis(200));
     let refused = tokio::select! {
         heard = &mut heard => Some(heard),
-        () = moment => None,
+        () = rig.until(|counts| counts.received == 1) => None,
     };
     assert_eq!(rig.counts().offered, 0, "full means wait or refuse");
     drop(all);

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Identity, IdentityParts, Lane, Outlet, Position, Principal, RejectKind, Rejection,
-    Settlement, Subscribe, Timestamp, Topic,
+    Batch, Data, Deliveries, Delivery, Envelope, Identity, IdentityParts, Lane, Outlet, Position, Principal,
+    RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic,
 };
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::timeout};

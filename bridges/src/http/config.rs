@@ -150,7 +150,9 @@ impl ServerConfig {
         let header_timeout = timeout(fields, "header_timeout", 30, problems);
         let write_timeout = timeout(fields, "write_timeout", 30, problems);
         let allowed_hosts = match fields.optional("allowed_hosts") {
-            Some(node) => words(node, "a host with its port, such as gateway.example:8080", is_host, problems).map(Some),
+            Some(node) => {
+                words(node, "a host with its port, such as gateway.example:8080", is_host, problems).map(Some)
+            }
             None => Some(None),
         };
         let allowed_origins = match fields.optional("allowed_origins") {
@@ -262,3 +264,6 @@ fn is_origin(word: &str) -> bool {
     let Some((scheme, host)) = word.split_once("://") else { return false };
     matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") && is_host(host)
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,11 +78,7 @@ pub(super) fn headers(map: &HeaderMap, query: Option<&str>) -> Headers {
 
 /// The sender's name for a message: its idempotency key, else its CloudEvents source and id, else a fresh one.
 /// A key names a message of one address only.
-pub(super) fn identity(
-    address: &str,
-    key: Option<&[u8]>,
-    event: Option<(&[u8], &[u8])>,
-) -> Result<Identity, KeyError> {
+pub(super) fn identity(address: &str, key: Option<&[u8]>, event: Option<(&[u8], &[u8])>) -> Result<Identity, KeyError> {
     match (key, event) {
         (Some(key), _) => {
             let valid = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);

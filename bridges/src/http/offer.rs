@@ -8,9 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use envelope::{
-    Admission, Batch, Credentials, Disposition, Inbound, Lane, RejectKind, Rejection, Verdict, Verdicts,
-};
+use envelope::{Admission, Batch, Credentials, Disposition, Inbound, Lane, RejectKind, Rejection, Verdict, Verdicts};
 use metrics::{Counter, counter};
 use tower::ServiceExt;
 

@@ -173,7 +173,8 @@ mod tests {
             .because(std::io::Error::other("secret path"));
         let mut body = Vec::new();
         Problem::from(&rejection).write_members(&mut body);
-        let expected = r#""type":"urn:openmesh:problem:malformed","title":"Unprocessable Entity","status":422,"#.to_owned()
+        let expected = r#""type":"urn:openmesh:problem:malformed","title":"Unprocessable Entity","status":422,"#
+            .to_owned()
             + r#""kind":"malformed","detail":"\"x\" is not a number","decided_by":"conformance","pointer":"/celsius""#;
         assert_eq!(String::from_utf8(body).unwrap(), expected);
     }

@@ -92,7 +92,8 @@ impl Client {
     fn parse(&mut self) -> Option<Answer> {
         let end = self.buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap().to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |l| l.parse().unwrap());
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |l| l.parse().unwrap());
         let body = String::from_utf8(self.buffer.get(end..end + length)?.to_vec()).unwrap();
         self.buffer.drain(..end + length);
         Some(Answer { status: head[9..12].parse().unwrap(), head, body })

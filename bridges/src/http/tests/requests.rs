@@ -68,7 +68,11 @@ async fn every_rejection_is_a_problem_with_the_status_of_the_table() {
         rig.answer(move |_| Err(Rejection::new(kind, "the_rule", "the detail").at("/a/b")));
         let returned = rig.counts().returned.len();
         let answer = client.ask("POST /a", "x").await;
-        assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{kind}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, Some("application/problem+json")),
+            "{kind}"
+        );
         for (name, value) in [("kind", kind.as_str()), ("decided_by", "the_rule"), ("pointer", "/a/b")] {
             assert_eq!(answer.member(name).as_deref(), Some(value), "{kind}");
         }
@@ -137,9 +141,15 @@ async fn the_gateways_own_paths_are_never_mapped() {
 #[tokio::test]
 async fn a_path_with_two_readings_and_a_bad_key_are_bad_requests() {
     let (rig, mut client) = rig().await;
-    for head in
-        ["POST /a/../b", "POST /a//b", "POST /a%2Fb", "POST /a%00", "POST /%zz", "POST /%ff", "POST /a\nIdempotency-Key: two words"]
-    {
+    for head in [
+        "POST /a/../b",
+        "POST /a//b",
+        "POST /a%2Fb",
+        "POST /a%00",
+        "POST /%zz",
+        "POST /%ff",
+        "POST /a\nIdempotency-Key: two words",
+    ] {
         let answer = client.ask(head, "").await;
         assert_eq!((answer.status, answer.header("content-type")), (400, Some("application/problem+json")), "{head}");
     }

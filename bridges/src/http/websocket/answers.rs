@@ -45,7 +45,11 @@ pub(super) fn message(sub: &str, delivery: &Delivery) -> Message {
     frame(r#"{"op":"message","sub":"#, sub, |out| {
         out.extend_from_slice(br#","position":"#);
         write_position(out, &delivery.position);
-        out.extend_from_slice(if delivery.redelivered { br#","redelivered":true"# } else { br#","redelivered":false"# });
+        out.extend_from_slice(if delivery.redelivered {
+            br#","redelivered":true"#
+        } else {
+            br#","redelivered":false"#
+        });
         out.extend_from_slice(br#","envelope":"#);
         cloudevents::write_json(&delivery.envelope, out);
     })

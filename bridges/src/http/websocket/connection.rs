@@ -242,7 +242,9 @@ fn broken(error: axum::Error) -> End {
     match error.into_inner().downcast_ref::<tungstenite::Error>() {
         Some(tungstenite::Error::Capacity(_)) => broke(close_code::SIZE, "the frame is over max_frame_bytes"),
         Some(tungstenite::Error::Utf8(_)) => broke(close_code::INVALID, "the frame is not UTF-8"),
-        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
+        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+            End::Gone
+        }
         Some(tungstenite::Error::Protocol(_)) => broke(close_code::PROTOCOL, "not the WebSocket protocol"),
         _ => End::Gone,
     }

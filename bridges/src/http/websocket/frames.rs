@@ -38,7 +38,7 @@ pub(super) struct Wish {
 #[derive(Debug)]
 pub(super) struct BadFrame {
     pub(super) reference: Option<String>,
-    pub(super) problem: Problem,
+    pub(super) problem: Box<Problem>,
 }
 
 /// The most bytes of a `ref`, and of a durable name.
@@ -119,8 +119,8 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
     let headers = headers(&members, query)?;
     let header = |name| headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
     let event = header("ce-source").zip(header("ce-id"));
-    let identity = identity(&address, members.string("key")?.map(str::as_bytes), event)
-        .map_err(|error| bad(error.to_string()))?;
+    let identity =
+        identity(&address, members.string("key")?.map(str::as_bytes), event).map_err(|error| bad(error.to_string()))?;
     let ascii = |name| header(name).and_then(|value| std::str::from_utf8(value).ok());
     let trace = ascii("traceparent").and_then(|parent| TraceContext::parse(parent, ascii("tracestate")));
     Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace } })
@@ -183,7 +183,7 @@ fn position(text: &str) -> Read<Position> {
     let digits = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
-    let valid = digits.len() % 2 == 0 && (2..=MAX_NAME_BYTES).contains(&digits.len());
+    let valid = digits.len().is_multiple_of(2) && (2..=MAX_NAME_BYTES).contains(&digits.len());
     let bytes: Option<Vec<u8>> = if valid { digits.chunks_exact(2).map(byte).collect() } else { None };
     let bytes = bytes.ok_or_else(|| bad(format!("{:?} is no position of this gateway", shortened(text))))?;
     Ok(Position(bytes.into()))
@@ -199,14 +199,15 @@ fn shortened(text: &str) -> &str {
 }
 
 fn bad(detail: impl Into<std::borrow::Cow<'static, str>>) -> BadFrame {
-    BadFrame { reference: None, problem: Problem::new(StatusCode::BAD_REQUEST, "bad-frame", "websocket", detail) }
+    let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-frame", "websocket", detail);
+    BadFrame { reference: None, problem: Box::new(problem) }
 }
 
 // === impl BadFrame ===
 
 impl From<AddressError> for BadFrame {
     fn from(error: AddressError) -> Self {
-        Self { reference: None, problem: error.into() }
+        Self { reference: None, problem: Box::new(error.into()) }
     }
 }
 
@@ -225,9 +226,7 @@ impl<'j> Members<'j> {
     fn of(root: Node<'j>, known: &'static [&'static str]) -> Read<Self> {
         match root.as_object().and_then(|mut members| members.find(|(name, _)| !known.contains(name))) {
             None => Ok(Self { root, known }),
-            Some((name, _)) => {
-                Err(bad(format!("unknown member {:?}; members: {}", shortened(name), known.join(", "))))
-            }
+            Some((name, _)) => Err(bad(format!("unknown member {:?}; members: {}", shortened(name), known.join(", ")))),
         }
     }
 
@@ -261,3 +260,6 @@ impl<'j> Members<'j> {
         items.map(|item| item.as_str().ok_or_else(wrong)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,9 @@ pub(super) struct Subscription {
 /// Why a subscription is over.
 enum Over {
     /// The connection is, or the client wishes so; unsettled deliveries go back.
-    Left { say: bool },
+    Left {
+        say: bool,
+    },
     Refused(Rejection),
 }
 

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Frames that may wait for the writer.
 const QUEUE: usize = 32;
 /// How long a client may take to answer a close frame.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_millis(300);
 
 /// Starts the writer of a connection. It ends after a close frame, when every sender is dropped, or when writing fails;
 /// then it cancels `gone`.

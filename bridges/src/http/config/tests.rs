@@ -1,0 +1,82 @@
+use yaml::{Diagnostics, File};
+
+use super::*;
+
+fn read(text: &str) -> Result<HttpConfig, Diagnostics> {
+    let file = File::parse("gateway.yaml", text).unwrap();
+    let problems = file.problems();
+    let config = HttpConfig::read(file.root(), &problems);
+    problems.finish(config)
+}
+
+#[test]
+fn an_address_is_enough() {
+    assert_eq!(read("listen: 127.0.0.1:8080").unwrap(), HttpConfig::new("127.0.0.1:8080".parse().unwrap()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = read(
+        "{ listen: '[::1]:0', max_payload_bytes: 2 MiB, max_header_bytes: 8192, max_connections: 7,
+           header_timeout: 5s, body_timeout: 6s, write_timeout: 7s, allowed_hosts: ['Gateway.example:8080'],
+           allowed_origins: ['https://console.example'],
+           websocket: { max_frame_bytes: 4096, max_subscriptions: 3, max_credit: 9, ping_interval: 10s,
+                        retry_for: 1m } }",
+    )
+    .unwrap();
+    let seconds = Duration::from_secs;
+    let server = ServerConfig {
+        listen: "[::1]:0".parse().unwrap(),
+        max_header_bytes: 8_192,
+        max_connections: 7,
+        header_timeout: seconds(5),
+        write_timeout: seconds(7),
+        allowed_hosts: Some(vec!["gateway.example:8080".to_owned()]),
+        allowed_origins: vec!["https://console.example".to_owned()],
+    };
+    let websocket = WebSocketConfig {
+        max_frame_bytes: 4_096,
+        max_subscriptions: 3,
+        max_credit: 9,
+        ping_interval: seconds(10),
+        retry_for: seconds(60),
+    };
+    assert_eq!(config, HttpConfig { server, max_payload_bytes: 2 << 20, body_timeout: seconds(6), websocket });
+}
+
+#[test]
+fn all_that_is_wrong_is_found_at_once() {
+    let problems = read(
+        "{ listen: 0.0.0.0:8080, max_payload_bytes: 0, max_connections: 100000, body_timeout: 1ms, cors: true,
+           allowed_origins: [console.example], allowed_hosts: ['a b'], websocket: { retries: 3 } }",
+    )
+    .unwrap_err();
+    let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    for expected in [
+        "refuses to listen on 0.0.0.0:8080",
+        "0 is out of range: 1 to 67108864",
+        "100000 is out of range",
+        "1ms is out of range",
+        "unknown key \"cors\"",
+        "an origin such as",
+        "a host with its port",
+        "unknown key \"retries\"",
+    ] {
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected} in {found:#?}");
+    }
+}
+
+#[test]
+fn only_loopback_is_listened_on() {
+    for (address, allowed) in [
+        ("127.0.0.1:80", true),
+        ("127.9.9.9:80", true),
+        ("[::1]:80", true),
+        ("[::ffff:127.0.0.1]:80", true),
+        ("0.0.0.0:80", false),
+        ("[::]:80", false),
+        ("192.168.0.1:80", false),
+    ] {
+        assert_eq!(check_loopback(address.parse().unwrap()).is_ok(), allowed, "{address}");
+    }
+}

@@ -1,0 +1,93 @@
+use super::*;
+
+const VALID: [&str; 8] = [
+    r#"{"op":"publish","ref":"1","address":"POST /a?q=1","headers":{"X-A":"é"},"payload":{"c":12.10},"key":"k"}"#,
+    r#"{"op":"publish","ref":"1","address":"DELETE /a%20b","text":"plain\n"}"#,
+    r#"{"op":"subscribe","ref":"s","filters":["a/+","b/#"],"start":"earliest","durable":"d-1","credit":8}"#,
+    r#"{"op":"subscribe","ref":"s","filters":["a"],"start":{"after":"00ff"},"credit":1}"#,
+    r#"{"op":"ack","sub":"s","positions":["01","02"]}"#,
+    r#"{"op":"nack","sub":"s","positions":["01"],"after_ms":10}"#,
+    r#"{"op":"credit","sub":"s","more":4294967295}"#,
+    r#"{"op":"unsubscribe","sub":"s"}"#,
+];
+
+fn read(text: &str) -> Read<ClientFrame> {
+    parse(&Bytes::copy_from_slice(text.as_bytes()))
+}
+
+#[test]
+fn every_op_is_read() {
+    for text in VALID {
+        assert!(read(text).is_ok(), "{text}: {:?}", read(text));
+    }
+}
+
+#[test]
+fn a_payload_shares_the_frames_memory_and_keeps_its_text() {
+    let frame = Bytes::from_static(VALID[0].as_bytes());
+    let Ok(ClientFrame::Publish { draft, .. }) = parse(&frame) else { panic!("no publish frame") };
+    assert_eq!(draft.payload, "{\"c\":12.10}");
+    assert!(frame.as_ptr_range().contains(&draft.payload.as_ptr()));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_the_clients_ref() {
+    for (text, reference, detail) in [
+        ("", None, "not valid JSON"),
+        ("[1]", None, "a frame is a JSON object, not array"),
+        (r#"{"ref":"r"}"#, Some("r"), "\"op\" is missing"),
+        (r#"{"op":"pubish","ref":"r"}"#, Some("r"), "unknown op \"pubish\"; ops: ack"),
+        (r#"{"op":"publish","ref":"r","adress":"POST /a"}"#, Some("r"), "unknown member \"adress\""),
+        (r#"{"op":"publish","ref":"r","payload":1}"#, Some("r"), "\"address\" is missing"),
+        (r#"{"op":"publish","ref":7,"address":"POST /a","payload":1}"#, None, "\"ref\" is no string"),
+        (r#"{"op":"publish","ref":"","address":"POST /a","payload":1}"#, Some(""), "1 to 128 bytes"),
+        (r#"{"op":"publish","ref":"r","address":"/a","payload":1}"#, Some("r"), "no \"METHOD /path\""),
+        (r#"{"op":"publish","ref":"r","address":"GET /a/../b","payload":1}"#, Some("r"), "segment \"..\""),
+        (r#"{"op":"publish","ref":"r","address":"HEAD /a","payload":1}"#, Some("r"), "HEAD publishes nothing"),
+        (r#"{"op":"publish","ref":"r","address":"POST /a"}"#, Some("r"), "either \"payload\" or \"text\""),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","payload":1,"text":"1"}"#, Some("r"), "either"),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","text":1}"#, Some("r"), "\"text\" is no string"),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","payload":1,"key":""}"#, Some("r"), "idempotency key"),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","payload":1,"headers":{"a b":"1"}}"#, Some("r"), "\"a b\""),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","payload":1,"headers":{"a":"\r\n"}}"#, Some("r"), "\"a\""),
+        (r#"{"op":"publish","ref":"r","address":"POST /a","payload":{"a":1,"a":2}}"#, None, "duplicate key"),
+        (r#"{"op":"subscribe","ref":"r","filters":[],"credit":1}"#, Some("r"), "list of 1 to 64"),
+        (r#"{"op":"subscribe","ref":"r","filters":["a/#/b"],"credit":1}"#, Some("r"), "filters: "),
+        (r#"{"op":"subscribe","ref":"r","filters":["a"]}"#, Some("r"), "\"credit\" is missing or 0"),
+        (r#"{"op":"subscribe","ref":"r","filters":["a"],"credit":0}"#, Some("r"), "\"credit\" is missing or 0"),
+        (r#"{"op":"subscribe","ref":"r","filters":["a"],"credit":1,"start":"old"}"#, Some("r"), "start is \"new\""),
+        (r#"{"op":"subscribe","ref":"r","filters":["a"],"credit":1,"durable":"a:b"}"#, Some("r"), "a durable name"),
+        (r#"{"op":"ack","sub":"s","positions":["0"]}"#, Some("s"), "\"0\" is no position"),
+        (r#"{"op":"ack","sub":"s","positions":["zz"]}"#, Some("s"), "\"zz\" is no position"),
+        (r#"{"op":"nack","sub":"s","positions":["00"],"after_ms":3600001}"#, Some("s"), "limit of 3600000"),
+        (r#"{"op":"credit","sub":"s","more":-1}"#, Some("s"), "no whole number"),
+        (r#"{"op":"credit","sub":"s","more":1.5}"#, Some("s"), "no whole number"),
+    ] {
+        let bad = read(text).unwrap_err();
+        assert_eq!(bad.reference.as_deref(), reference, "{text}");
+        assert!(bad.problem.detail().contains(detail), "{text}: {}", bad.problem.detail());
+    }
+}
+
+#[test]
+fn a_durable_name_is_the_principals_own() {
+    let Ok(ClientFrame::Subscribe(wish)) = read(VALID[2]) else { panic!("no subscribe frame") };
+    assert_eq!(wish.durable_of("plant").as_deref(), Some("ws:plant:d-1"));
+}
+
+#[test]
+fn mutated_frames_never_panic() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..40_000 {
+        let mut text = VALID[round % VALID.len()].as_bytes().to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..text.len());
+            match random.u8(..3) {
+                0 => text[at] = random.u8(..),
+                1 => drop(text.remove(at)),
+                _ => text.insert(at, *random.choice(b"{}[]\",:\\%/ 0").unwrap_or(&b' ')),
+            }
+        }
+        let _ = parse(&text.into());
+    }
+}
