@@ -175,7 +175,8 @@ impl Running {
 
     /// Ends it: see [`crate::drain`]. The admin API goes last.
     pub async fn drain(self) -> Drained {
-        let close = self.backbone.close();
+        // Asked for only when it is its turn: a closed backbone refuses what is still in flight.
+        let close = async { self.backbone.close().await };
         let drained =
             drain::drain(&self.readiness, &self.bridges, close, || self.in_flight(), self.drain_timeout).await;
         if !self.admin.end(Instant::now() + ADMIN_GRACE).await {

@@ -84,7 +84,7 @@ pub(crate) async fn drain<E: std::fmt::Display>(
     let mut left = Vec::new();
     // Sources stop taking, answer what they have taken, and end. Sinks will finish behind them.
     if !bridges.end(deadline).await {
-        left.push(format!("{} tasks of the bridges", bridges.tasks.len()));
+        left.push(format!("tasks of the bridges: {}", bridges.tasks.len()));
         left.extend(in_flight());
     }
     // However long the rest took: what is stored must get its chance to reach the disk.
@@ -137,7 +137,7 @@ mod tests {
         };
         let in_flight = || vec!["web: 3 messages".to_owned()];
         let drained = drain(&readiness, &bridges, close, in_flight, Duration::from_secs(1)).await;
-        assert_eq!(drained, Drained::Late(vec!["1 tasks of the bridges".to_owned(), "web: 3 messages".to_owned()]));
+        assert_eq!(drained, Drained::Late(vec!["tasks of the bridges: 1".to_owned(), "web: 3 messages".to_owned()]));
         assert!(closed.get());
     }
 

@@ -138,3 +138,143 @@ impl Deliveries for Screened {
         self.inner.grant(more);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use backbone::{LedgerReport, Status};
+    use bytes::Bytes;
+    use envelope::{
+        Admission, Admitted, Data, Envelope, EnvelopeId, Filter, Inbound, Lane, Ledger, MapResult, Mapper, RejectKind,
+        Start, Timestamp, Topic,
+    };
+    use futures_util::FutureExt;
+    use policy::{Epoch, PolicyConfig};
+
+    use super::*;
+
+    type Settled = Arc<Mutex<Vec<(Position, Settlement)>>>;
+
+    /// Hands out one batch, then nothing; settling takes two polls.
+    struct Scripted {
+        batch: Option<Batch<Delivery>>,
+        settled: Settled,
+    }
+
+    impl Deliveries for Scripted {
+        fn next(&mut self) -> BoxFuture<'_, Result<Batch<Delivery>, Rejection>> {
+            match self.batch.take() {
+                Some(batch) => Box::pin(async { Ok(batch) }),
+                None => Box::pin(std::future::pending()),
+            }
+        }
+
+        fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                self.settled.lock().unwrap().extend(settled);
+                Ok(())
+            })
+        }
+
+        fn grant(&mut self, _: u32) {}
+    }
+
+    /// Only its subscriptions are asked for.
+    struct OneSubscription(Mutex<Option<Scripted>>);
+
+    impl Backbone for OneSubscription {
+        fn publish(&self, _: Batch<Admitted>) -> BoxFuture<'static, Result<Verdicts<Admission>, Rejection>> {
+            unreachable!("nothing is published")
+        }
+
+        fn subscribe(&self, _: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+            let scripted = self.0.lock().unwrap().take().unwrap();
+            Box::pin(async { Ok(Box::new(scripted) as Box<dyn Deliveries>) })
+        }
+
+        fn ledger(&self) -> Arc<dyn Ledger> {
+            unreachable!("nothing is counted")
+        }
+
+        fn report(&self) -> LedgerReport {
+            LedgerReport::default()
+        }
+
+        fn status(&self) -> Status {
+            Status::Ready
+        }
+
+        fn close(&self) -> BoxFuture<'static, Result<(), Rejection>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    struct Nothing;
+
+    impl Mapper for Nothing {
+        fn map(&self, _: Inbound) -> MapResult {
+            MapResult::Refused(None, Rejection::new(RejectKind::Unmapped, "mapping", "nothing is mapped"))
+        }
+    }
+
+    fn delivery(position: &'static str, kind: &str) -> Delivery {
+        let envelope = Envelope {
+            id: EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap(),
+            source: "mesh://a/web/p".into(),
+            kind: kind.into(),
+            subject: Topic::new("t").unwrap(),
+            time: Timestamp::now(),
+            expirytime: None,
+            datacontenttype: None,
+            dataschema: None,
+            data: Data::Opaque(Bytes::from_static(b"{}")),
+            performative: None,
+            partitionkey: None,
+            residency: Vec::new(),
+            classification: None,
+            hops: Vec::new(),
+            trace: None,
+            conversation: None,
+            origin: None,
+        };
+        let position = Position(Bytes::from_static(position.as_bytes()));
+        Delivery { position, redelivered: false, envelope, lane: Lane(0) }
+    }
+
+    /// A subscription to one delivery that passes and one whose schema nobody knows any more.
+    async fn subscription() -> (Box<dyn Deliveries>, Settled) {
+        let settled = Settled::default();
+        let batch = Batch::new(vec![delivery("1", "gone@v1.0.0"), delivery("2", "mesh/opaque@v1.0.0")]);
+        let scripted = Scripted { batch, settled: settled.clone() };
+        let epoch = Epoch::new(1, "a".into(), Arc::new(Nothing), Arc::default(), PolicyConfig { anonymous: true });
+        let outlet = GatewayOutlet::new(
+            Arc::new(OneSubscription(Mutex::new(Some(scripted)))),
+            epoch.into_current(),
+            "web".into(),
+        );
+        let filters = vec![Filter::new("#").unwrap()];
+        let what = Subscribe { filters, start: Start::Earliest, durable: None, credit: 8 };
+        (outlet.open(Arc::new(Principal::anonymous("a")), what).await.unwrap(), settled)
+    }
+
+    #[tokio::test]
+    async fn what_policy_refuses_is_settled_so_and_never_handed_over() {
+        let (mut deliveries, settled) = subscription().await;
+        let batch = deliveries.next().await.unwrap();
+        assert_eq!(batch.as_slice().len(), 1);
+        assert_eq!(&*batch.as_slice()[0].position.0, b"2");
+        let refused = Settlement::Refused(RejectKind::Malformed);
+        assert_eq!(*settled.lock().unwrap(), [(Position(Bytes::from_static(b"1")), refused)]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_next_loses_nothing() {
+        let (mut deliveries, settled) = subscription().await;
+        assert!(deliveries.next().now_or_never().is_none(), "it waits for the settlement");
+        assert!(settled.lock().unwrap().is_empty());
+        assert_eq!(&*deliveries.next().await.unwrap().as_slice()[0].position.0, b"2");
+        assert_eq!(settled.lock().unwrap().len(), 1);
+    }
+}

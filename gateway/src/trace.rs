@@ -39,3 +39,67 @@ impl Service<Batch<Inbound>> for Traced {
         entered.in_scope(|| self.0.call(batch)).instrument(span)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        sync::{Arc, Mutex},
+        time::SystemTime,
+    };
+
+    use bytes::Bytes;
+    use envelope::{Identity, Lane, Principal, TraceContext};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn inbound(trace: Option<TraceContext>) -> Inbound {
+        Inbound {
+            bridge: "web".into(),
+            address: "POST /x".into(),
+            headers: Arc::new([]),
+            payload: Bytes::new(),
+            lane: Lane(0),
+            identity: Identity::fresh(),
+            principal: Arc::new(Principal::anonymous("a")),
+            peer: None,
+            trace,
+            received_at: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_logged_below_has_the_senders_trace_id() {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let _here = tracing::subscriber::set_default(lines);
+        let ingress = traced(Ingress::new(service_fn(|_| async {
+            tracing::info!("passing");
+            Ok(Vec::new())
+        })));
+        for trace in [TraceContext::parse(TRACE, None), None] {
+            ingress.clone().oneshot(Batch::one(inbound(trace))).await.unwrap();
+        }
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let [with, without] = text.lines().collect::<Vec<_>>()[..] else { panic!("not two lines: {text}") };
+        assert!(with.contains("bridge=\"web\" trace_id=4bf92f3577b34da6a3ce929d0e0e4736"), "{with}");
+        assert!(!without.contains("trace_id"), "{without}");
+    }
+}

@@ -1,7 +1,5 @@
 //! The admin API, in process.
 
-
-
 use crate::support::{Site, get, post, request, web};
 
 #[tokio::test]
@@ -43,7 +41,11 @@ async fn the_metrics_have_the_ledger_and_no_label_that_is_a_clients() {
     let metrics = get(running.addresses().admin, "/metrics").await;
     assert!(metrics.head.contains("text/plain; version=0.0.4"), "{}", metrics.head);
     assert!(metrics.text.contains("openmesh_ledger_violations 0"), "{}", metrics.text);
-    assert!(metrics.text.contains(r#"openmesh_bridge_messages_total{bridge="web",stage="accepted"}"#), "{}", metrics.text);
+    assert!(
+        metrics.text.contains(r#"openmesh_bridge_messages_total{bridge="web",stage="accepted"}"#),
+        "{}",
+        metrics.text
+    );
     assert!(!metrics.text.contains("line-7"), "{}", metrics.text);
     for line in metrics.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         assert!(line.starts_with("openmesh_"), "{line}");
@@ -68,8 +70,9 @@ async fn a_foreign_host_or_origin_reads_nothing() {
         let foreign_host = format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
         let answer = request(admin, &foreign_host).await;
         assert!(answer.status >= 400 && !answer.text.contains("balanced"), "{path}: {answer:?}");
-        let foreign_origin =
-            format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n");
+        let foreign_origin = format!(
+            "GET {path} HTTP/1.1\r\nhost: {admin}\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n"
+        );
         assert_eq!(request(admin, &foreign_origin).await.status, 403, "{path}");
     }
 }

@@ -1,11 +1,9 @@
 //! What a configuration may say, and how everything that is wrong with it is said at once.
 
-
-
 use std::time::Duration;
 
-use gateway::config::BackboneConfig;
 use crate::support::Site;
+use gateway::config::BackboneConfig;
 
 /// What loading says of the shipped configuration with `text` as its `gateway.yaml`.
 fn errors(text: &str) -> String {
@@ -51,7 +49,7 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
     let text = site.load().unwrap_err();
     for expected in [
         "gateway.yaml:1:9: error[bad-name]",
-        "gateway.yaml:3:20: error[off-loopback]",
+        "gateway.yaml:3:18: error[off-loopback]",
         "gateway.yaml:6:1: error[unknown-key]",
         "did you mean \"mappings\"?",
         "gateway.yaml:7:",
@@ -67,7 +65,10 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
 
 #[test]
 fn an_address_off_loopback_is_refused_for_bridges_and_admin() {
-    for (from, to) in [("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0"), ("http: { listen: 127.0.0.1:0", "http: { listen: '[::]:0'")] {
+    for (from, to) in [
+        ("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0"),
+        ("http: { listen: 127.0.0.1:0", "http: { listen: '[::]:0'"),
+    ] {
         let text = errors(&SOUND.replace(from, to));
         assert!(text.contains("off-loopback"), "{text}");
     }
