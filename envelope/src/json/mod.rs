@@ -4,6 +4,7 @@
 //! as the other. Stricter than the RFC where it leaves room: duplicate keys, more than [`MAX_DEPTH`] levels and numbers
 //! outside IEEE 754 double range are malformed. Numbers and strings keep their source text, so `12.10` stays `12.10`.
 
+mod lex;
 mod parse;
 mod tree;
 mod write;

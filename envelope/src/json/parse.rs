@@ -1,22 +1,20 @@
-//! Text to tree: an iterative walk over sonic-rs' SIMD lexer, with an explicit stack bounded by [`MAX_DEPTH`].
+//! Text to tree: an iterative walk over the tokens, with an explicit stack bounded by [`MAX_DEPTH`].
 //!
-//! sonic-rs' own DOM is not used: it recurses without a bound, keeps duplicate keys and forgets where a value stood.
+//! No library's tree is used: they recurse without a bound, keep duplicate keys and forget where a value stood.
 
 use std::collections::HashSet;
 
-use sonic_rs::{
-    Read,
-    parser::{Parser, Reference},
-    reader::Reader as _,
-};
-
 use super::{
     JsonError, MAX_BYTES, MAX_DEPTH, Problem,
+    lex::Lexer,
     tree::{Kind, Slot},
 };
 
 /// Objects with more members look for duplicates by hash.
 const FEW_MEMBERS: usize = 16;
+
+/// Room is made for so many slots at once; a tree that needs more grows.
+const FIRST_SLOTS: usize = 4_096;
 
 type Tree = (Box<[Slot]>, Box<[Box<str>]>);
 
@@ -31,12 +29,11 @@ pub(super) fn parse(text: &str) -> Result<Tree, JsonError> {
 
 struct Build<'t> {
     text: &'t str,
-    lexer: Parser<Read<'t>>,
+    lexer: Lexer<'t>,
     slots: Vec<Slot>,
     unescaped: Vec<Box<str>>,
     /// Indexes of the open containers' slots.
     open: Vec<u32>,
-    scratch: Vec<u8>,
 }
 
 type Step<T = ()> = Result<T, (usize, Problem)>;
@@ -47,11 +44,10 @@ impl<'t> Build<'t> {
     fn new(text: &'t str) -> Self {
         Self {
             text,
-            lexer: Parser::new(Read::from(text)),
-            slots: Vec::with_capacity(text.len() / 8 + 1),
+            lexer: Lexer::new(text),
+            slots: Vec::with_capacity((text.len() / 4 + 1).min(FIRST_SLOTS)),
             unescaped: Vec::new(),
             open: Vec::with_capacity(8),
-            scratch: Vec::new(),
         }
     }
 
@@ -69,13 +65,14 @@ impl<'t> Build<'t> {
                 _ => return self.wrong("expected ',' or the end of a container"),
             }
         }
-        match self.lexer.skip_space() {
+        match self.lexer.token() {
             None => Ok(()),
             Some(_) => self.wrong("characters after the end"),
         }
     }
 
     /// One member or element; `first` is its first byte if it is already read.
+    #[inline]
     fn entry(&mut self, kind: Kind, first: Option<u8>) -> Step {
         if let Some(&container) = self.open.last() {
             self.slots[container as usize].count += 1;
@@ -89,6 +86,7 @@ impl<'t> Build<'t> {
                 return self.wrong("expected a key in double quotes");
             }
             self.string()?;
+            self.sign();
             if self.byte("':'")? != b':' {
                 return self.wrong("expected ':'");
             }
@@ -97,6 +95,25 @@ impl<'t> Build<'t> {
         self.value(first)
     }
 
+    /// The key just read gets its signature: keys that are equal have the same.
+    #[inline]
+    fn sign(&mut self) {
+        let at = self.slots.len() - 1;
+        let Slot { kind, start, end, .. } = self.slots[at];
+        let key = match kind {
+            Kind::Escaped => self.key(at as u32).as_bytes(),
+            _ => &self.text.as_bytes()[start as usize + 1..end as usize - 1],
+        };
+        let word = |bytes: Option<&[u8; 8]>| bytes.map(|bytes| u64::from_le_bytes(*bytes));
+        let mixed = match (word(key.first_chunk()), word(key.last_chunk())) {
+            (Some(first), Some(last)) => first.rotate_left(29) ^ last,
+            _ => key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        let spread = (mixed ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.slots[at].count = (spread >> 32) as u32;
+    }
+
+    #[inline]
     fn value(&mut self, first: u8) -> Step {
         match first {
             b'"' => self.string(),
@@ -110,40 +127,40 @@ impl<'t> Build<'t> {
         }
     }
 
+    #[inline]
     fn string(&mut self) -> Step {
-        let start = self.lexer.offset();
-        self.scratch.clear();
-        let (kind, place) = match self.lexer.parse_str(&mut self.scratch) {
-            Ok(Reference::Borrowed(_)) => (Kind::String, 0),
-            Ok(Reference::Copied(unescaped)) => {
-                self.unescaped.push(unescaped.into());
+        let start = self.lexer.offset() - 1;
+        let (kind, place) = match self.lexer.string() {
+            Ok(None) => (Kind::String, 0),
+            Ok(Some(unescaped)) => {
+                self.unescaped.push(unescaped);
                 (Kind::Escaped, self.unescaped.len() as u32 - 1)
             }
-            Err(_) => return Err((start - 1, Problem::Syntax("string that does not end, or with a bad escape"))),
+            Err(()) => return Err((start, Problem::Syntax("string that does not end, or with a bad escape"))),
         };
         let end = self.lexer.offset();
-        self.push(Slot { kind, start: start as u32 - 1, end: end as u32, next: place, count: 0 });
+        self.push(Slot { kind, start: start as u32, end: end as u32, next: place, count: 0 });
         Ok(())
     }
 
     fn number(&mut self, first: u8) -> Step {
         let start = self.lexer.offset() - 1;
-        let Ok(text) = self.lexer.skip_number(first) else {
+        let Ok(exponent) = self.lexer.number(first) else {
             return Err((start, Problem::Syntax("malformed number")));
         };
+        let end = self.lexer.offset();
         // only these can overflow; parsing every number here would cost more than the rest of the walk
-        let suspect = text.len() > 300 || text.contains(['e', 'E']);
-        if suspect && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+        let suspect = exponent || end - start > 300;
+        if suspect && !self.text[start..end].parse::<f64>().is_ok_and(f64::is_finite) {
             return Err((start, Problem::NumberRange));
         }
-        let end = start + text.len();
         self.push(Slot { kind: Kind::Number, start: start as u32, end: end as u32, next: 0, count: 0 });
         Ok(())
     }
 
     fn literal(&mut self, kind: Kind, rest: &str) -> Step {
         let start = self.lexer.offset() - 1;
-        if self.lexer.parse_literal(rest).is_err() {
+        if !self.lexer.literal(rest) {
             return Err((start, Problem::Syntax("expected true, false or null")));
         }
         let end = self.lexer.offset();
@@ -174,13 +191,13 @@ impl<'t> Build<'t> {
     /// Keys compare unescaped: `"\u0061"` is `"a"`.
     fn no_duplicates(&self, container: u32, count: usize) -> Step {
         if count <= FEW_MEMBERS {
-            let mut seen = [0_u32; FEW_MEMBERS];
+            let mut seen = 0_u128;
             for (n, at) in self.keys(container).enumerate() {
-                let key = self.key(at);
-                if seen[..n].iter().any(|other| self.key(*other) == key) {
+                let bit = 1 << (self.slots[at as usize].count % u128::BITS);
+                if seen & bit != 0 && self.keys(container).take(n).any(|other| self.same_key(other, at)) {
                     return self.duplicate(at);
                 }
-                seen[n] = at;
+                seen |= bit;
             }
             return Ok(());
         }
@@ -189,6 +206,10 @@ impl<'t> Build<'t> {
             Some(at) => self.duplicate(at),
             None => Ok(()),
         }
+    }
+
+    fn same_key(&self, a: u32, b: u32) -> bool {
+        self.slots[a as usize].count == self.slots[b as usize].count && self.key(a) == self.key(b)
     }
 
     fn duplicate(&self, at: u32) -> Step {
@@ -214,15 +235,17 @@ impl<'t> Build<'t> {
         }
     }
 
+    #[inline]
     fn push(&mut self, slot: Slot) {
         self.slots.push(slot);
     }
 
     /// The next byte that is not white space.
+    #[inline]
     fn byte(&mut self, expected: &'static str) -> Step<u8> {
-        match self.lexer.skip_space() {
+        match self.lexer.token() {
             Some(byte) => Ok(byte),
-            None => Err((self.lexer.read.as_u8_slice().len(), Problem::Syntax(at_the_end(expected)))),
+            None => Err((self.text.len(), Problem::Syntax(at_the_end(expected)))),
         }
     }
 

@@ -12,7 +12,7 @@ pub(super) struct Slot {
     pub(super) end: u32,
     /// Of a container: the slot behind its last descendant. Of an escaped string: its place among the unescaped.
     pub(super) next: u32,
-    /// Of a container: its members or elements.
+    /// Of a container: its members or elements. Of a key: its signature.
     pub(super) count: u32,
 }
 
