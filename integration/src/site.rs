@@ -30,15 +30,14 @@ impl Site {
         site
     }
 
-    /// Writes `gateway.yaml`; `http` is further lines of the HTTP bridge's section, as `max_in_flight: 4`.
-    pub fn configure(&self, http: &str) {
+    /// Writes `gateway.yaml`; `more` is further top-level lines, as `limits: { max_in_flight: 4 }`.
+    pub fn configure(&self, more: &str) {
         let text = format!(
             "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {} }} }}\nadmin: {{ listen: {} }}\n\
-             bridges:\n  web:\n    http:\n      listen: {}\n{}mappings: mappings/\npolicy: policy.yaml\n",
+             bridges:\n  web:\n    http:\n      listen: {}\nmappings: mappings/\npolicy: policy.yaml\n{more}",
             self.data().display(),
             self.admin,
             self.http,
-            http.lines().map(|line| format!("      {line}\n")).collect::<String>(),
         );
         self.write("gateway.yaml", &text);
     }

@@ -49,7 +49,7 @@ fn bodies_that_are_not_what_they_should_be_are_refused_with_the_place() {
     assert_refused(&post(&vec![b' '; (1 << 20) + 1]), 413, "too-large", "1048576");
     assert_refused(&post(b"{\"m\":1}"), 422, "malformed", "payload.n");
     assert_refused(&client::post(&site.url("/nowhere"), "{}"), 404, "unmapped", "/nowhere");
-    assert_refused(&client::post(&site.url("/mesh/v1/nothing"), "{}"), 404, "unmapped", "/mesh/v1/");
+    assert_refused(&client::post(&site.url("/mesh/v1/nothing"), "{}"), 404, "not-found", "/mesh/v1");
     assert_eq!(post(b"{\"n\":1}").status, 202);
     let ledger = client::get(&site.admin_url("/ledger")).body;
     assert_eq!(ledger["balanced"], true, "{ledger:#}");
@@ -104,7 +104,7 @@ fn topics_with_the_syntax_of_brokers_are_refused_or_plain_text() {
 #[test]
 fn one_more_idle_connection_than_the_limit_does_not_stop_a_busy_one() {
     let site = site();
-    site.configure("max_in_flight: 4\n");
+    site.configure("limits: { max_in_flight: 4 }\n");
     let _gateway = Gateway::start(&site);
     let half = b"POST /through HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"n\":";
     let idle: Vec<_> = (0..10)
