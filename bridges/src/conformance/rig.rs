@@ -120,6 +120,19 @@ impl Rig {
         self.bytes.available_permits() == BYTES as usize
     }
 
+    /// Waits until a body is being read.
+    ///
+    /// # Panics
+    /// If none ever is.
+    pub async fn until_in_flight(&self) {
+        let begun = async {
+            while self.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(timeout(HARD_TIMEOUT, begun).await.is_ok(), "no body is read");
+    }
+
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.fakes.counts.borrow().clone()

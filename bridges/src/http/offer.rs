@@ -23,6 +23,8 @@ pub(super) struct Offer {
     lanes: AtomicU64,
     /// Requests refused because too many bytes were in flight.
     pub(super) full: Counter,
+    /// Offers repeated after a Retry.
+    pub(super) retries: Counter,
 }
 
 // === impl Offer ===
@@ -30,7 +32,8 @@ pub(super) struct Offer {
 impl Offer {
     pub(super) fn new(cx: SourceContext, config: HttpConfig) -> Self {
         let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
-        Self { cx, config, lanes: AtomicU64::new(0), full }
+        let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
+        Self { cx, config, lanes: AtomicU64::new(0), full, retries }
     }
 
     /// A lane of its own: for a request, for a WebSocket.

@@ -3,7 +3,7 @@
 //! Bytes first, permit second: nothing of the stack is held while a body arrives. What is refused before it is whole
 //! was never a message and is in no ledger; from there on each message has exactly one outcome.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -68,7 +68,13 @@ async fn read(offer: &Offer, body: Incoming) -> Result<(Bytes, Option<OwnedSemap
         Err(_) => return Err(full(offer)),
     };
     let within = offer.config.body_timeout;
-    match timeout(within, collect(body, reserve)).await {
+    let read = tokio::select! {
+        biased;
+        read = timeout(within, collect(body, reserve)) => read,
+        // what has not arrived is not waited for: it was no message yet
+        () = offer.cx.drain.cancelled() => return Err(draining()),
+    };
+    match read {
         Ok(Ok(Some(payload))) => Ok((payload, in_flight)),
         Ok(Ok(None)) => Err(too_large(offer, max)),
         Ok(Err(error)) => Err(bad_request(format!("the body can't be read: {error}"))),
@@ -123,6 +129,11 @@ fn too_large(offer: &Offer, max: usize) -> Problem {
     let rejection = Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail);
     offer.outside(&rejection);
     Problem::from(&rejection)
+}
+
+fn draining() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "drain", "the gateway stops")
+        .after(Duration::from_secs(1))
 }
 
 fn full(offer: &Offer) -> Problem {

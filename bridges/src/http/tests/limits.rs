@@ -5,7 +5,7 @@ use std::time::Duration;
 use envelope::RejectKind;
 use tokio_tungstenite::{connect_async, tungstenite};
 
-use super::client::Client;
+use super::client::{Client, Ws};
 use crate::{BridgeConfig, BridgeError, conformance::Rig, http::HttpConfig};
 
 fn config() -> HttpConfig {
@@ -209,4 +209,31 @@ async fn an_address_in_use_or_off_loopback_is_found_before_start() {
     let mut open = HttpConfig::new("0.0.0.0:0".parse().unwrap()).build("web").source.unwrap();
     assert!(matches!(open.bind().await, Err(BridgeError::OffLoopback(_))));
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_websocket_keeps_its_slot() {
+    let (rig, client) = rig(|config| config.server.max_connections = 1).await;
+    drop(client);
+    let ws = Ws::connect(rig.address()).await;
+    let mut next = Client::connect(rig.address()).await;
+    next.request("POST /a", "x").await;
+    let early = tokio::time::timeout(Duration::from_millis(50), next.stream.readable()).await;
+    assert!(early.is_err(), "nobody answers while the slot is taken");
+    drop(ws);
+    assert_eq!(next.answer().await.status, 202);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn at_the_drain_a_body_that_has_not_arrived_is_not_waited_for() {
+    let (rig, mut client) = rig(|_| {}).await;
+    assert_eq!(client.ask("POST /a", "x").await.status, 202);
+    let host = rig.address();
+    client.send(format!("POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\n\r\nab")).await;
+    rig.until_in_flight().await;
+    rig.stop().await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.member("kind").as_deref()), (503, Some("draining")));
+    assert_eq!(rig.counts().received, 1);
 }

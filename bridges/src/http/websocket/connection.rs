@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::{
     sync::mpsc::{self, Sender},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
@@ -89,15 +89,13 @@ impl Connection {
         }
     }
 
-    /// Ends the subscriptions, which settle what is acked already.
-    pub(super) async fn finish(mut self) {
+    /// Ends the subscriptions, which settle what is acked already. One that is not done by `deadline`, because its
+    /// client does not read or the outlet does not answer, is dropped with what it has unsettled.
+    pub(super) async fn finish(mut self, deadline: Instant) {
         let open: Vec<_> = self.subscriptions.drain().map(|(_, open)| open.task).collect();
-        for task in open {
-            // one that waits to send ends with the writer
-            tokio::select! {
-                biased;
-                _ = task => {}
-                () = self.gone.cancelled() => {}
+        for mut task in open {
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
             }
         }
     }

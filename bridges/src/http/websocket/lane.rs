@@ -90,6 +90,7 @@ impl LaneContext<'_> {
                 () = self.stopped() => return self.give_back(kinds(), End::GoingAway),
                 () = tokio::time::sleep(wait) => attempt += 1,
             }
+            self.offer.retries.increment(waiting.len() as u64);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ mod lane;
 mod subscription;
 mod writer;
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
@@ -23,6 +23,7 @@ use axum::{
 use envelope::{Credentials, Principal, RejectKind};
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
@@ -43,6 +44,8 @@ enum End {
 
 /// A batch with this many bytes takes no further frame.
 pub(super) const BATCH_BYTES: usize = 262_144;
+/// How long an ended connection may take to settle what was acked, and to send what is queued.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Read ahead of the frame parser; grows with a frame.
 const READ_BUFFER_BYTES: usize = 8_192;
 
@@ -78,13 +81,12 @@ async fn run(offer: Arc<Offer>, principal: Arc<Principal>, peer: IpAddr, socket:
     let mut connection = Connection::new(offer, principal, peer, out.clone(), gone);
     let end = connection.serve(&mut stream).await;
     tracing::debug!(?end, %peer, "websocket ends");
-    // subscriptions settle what the client has acked, then end
-    connection.finish().await;
-    if let Some(close) = end.close_frame() {
-        let _ = out.send(axum::extract::ws::Message::Close(Some(close))).await;
+    let deadline = Instant::now() + CLOSE_WITHIN;
+    connection.finish(deadline).await;
+    let closed = writer::close(writer, out, end.close_frame());
+    if timeout_at(deadline, closed).await.is_err() {
+        tracing::debug!(%peer, "the client did not read to the end");
     }
-    drop(out);
-    let _ = writer.await;
     writer::linger(&mut stream).await;
     open.decrement(1.0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
@@ -13,7 +13,10 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, interval_at, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 /// Frames that may wait for the writer.
 const QUEUE: usize = 32;
@@ -64,6 +67,17 @@ async fn write(
         }
         sink.flush().await?;
     }
+}
+
+/// Sends what is queued and the close frame, if there is one to send. Dropped before its end, it stops the writer.
+pub(super) async fn close(writer: JoinHandle<()>, out: Sender<Message>, close: Option<CloseFrame>) {
+    let mut writer = AbortOnDropHandle::new(writer);
+    if close.is_some() {
+        // the writer is gone if this fails
+        let _ = out.send(Message::Close(close)).await;
+    }
+    drop(out);
+    let _ = (&mut writer).await;
 }
 
 /// Reads on for a moment, so that the client gets to see the close frame before the connection is reset.
