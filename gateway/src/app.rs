@@ -103,6 +103,7 @@ impl App {
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
         }
         readiness.serving();
+        addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;
         drop((unfinished.0.disarm(), unfinished.1.disarm()));
         Ok(Running { addresses, readiness, backbone, bridges, admin, drain_timeout })
@@ -128,6 +129,7 @@ fn serve_admin(
     until: &Stoppable,
 ) {
     let metrics = telemetry::metrics();
+    admin::describe();
     until.tasks.spawn(telemetry::upkeep(metrics.clone(), until.stop.clone()));
     let state =
         Admin { readiness: readiness.clone(), metrics, mappings: loaded.mappings.clone(), backbone: backbone.clone() };
@@ -158,6 +160,17 @@ fn with_cause(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    fn log(&self) {
+        for (bridge, address) in &self.bridges {
+            tracing::info!(%bridge, %address, "listening");
+        }
+        tracing::info!(admin = %self.admin, "ready");
+    }
 }
 
 // === impl Running ===

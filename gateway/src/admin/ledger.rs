@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backbone::{Backbone, BridgeCounts, LedgerReport, RouteCounts, SubscriptionCounts};
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,33 @@ pub(super) struct Page {
 
 /// How often the gateway checks the sums by itself.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
+
+/// Says what the metrics below mean; once a process is enough.
+pub(crate) fn describe() {
+    describe_counter!("openmesh_bridge_messages_total", "messages of a bridge by what became of them");
+    describe_counter!("openmesh_route_messages_total", "messages of a mapping by what became of them");
+    describe_counter!(
+        "openmesh_route_envelopes_total",
+        "envelopes stored by a mapping, claimed by a durable subscription or not"
+    );
+    describe_counter!(
+        "openmesh_subscription_envelopes_total",
+        "envelopes of all durable subscriptions by what became of them"
+    );
+    describe_counter!("openmesh_store_envelopes_total", "envelopes stored");
+    describe_counter!("openmesh_store_lost_messages_total", "messages acked as received that could not be stored");
+    describe_counter!("openmesh_store_dedup_evicted_total", "ids forgotten because the dedup window was full or over");
+    describe_gauge!("openmesh_bridge_in_flight_messages", "messages without an outcome yet");
+    describe_gauge!(
+        "openmesh_subscription_pending_envelopes",
+        "envelopes that durable subscriptions have not settled yet"
+    );
+    describe_gauge!("openmesh_store_dedup_entries", "ids that are remembered");
+    describe_gauge!(
+        "openmesh_ledger_violations",
+        "equations of the ledger that do not hold; anything but 0 is an error"
+    );
+}
 
 /// Checks the sums until `stop`. A violation is an error in the log: messages were lost, or miscounted.
 pub(crate) async fn watch(backbone: Arc<dyn Backbone>, stop: CancellationToken) {

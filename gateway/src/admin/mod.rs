@@ -24,7 +24,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
 
-pub(crate) use ledger::watch;
+pub(crate) use ledger::{describe, watch};
 
 use crate::readiness::Readiness;
 

@@ -37,7 +37,9 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
             return Ok(());
         }
     };
-    what.write(running.addresses(), out)?;
+    if let Err(error) = what.write(running.addresses(), out) {
+        tracing::warn!(%error, "nobody reads what is said on stdout");
+    }
     let signal = signals.next().await;
     tracing::info!(signal, "told to end");
     end(running.drain(), &mut signals).await.map_err(Failure::from)

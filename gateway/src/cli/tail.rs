@@ -5,7 +5,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use bytes::Bytes;
@@ -90,6 +90,7 @@ impl Tail {
         let (socket, _) = connect_async(&self.url).await.map_err(|cause| self.unreachable(cause))?;
         let (mut send, receive) = socket.split();
         send.send(Message::text(self.subscribe())).await.map_err(gone)?;
+        self.say_what_to_expect();
         let mut receive = receive.ready_chunks(ACK_TOGETHER);
         let mut left = self.count.unwrap_or(u64::MAX);
         while let Some(messages) = receive.next().await {
@@ -115,6 +116,17 @@ impl Tail {
             }
         }
         Err(TailError::Gone("the connection ended".to_owned()))
+    }
+
+    /// On a terminal, so that an empty one is no riddle.
+    fn say_what_to_expect(&self) {
+        let stderr = io::stderr();
+        if self.from == From::New && stderr.is_terminal() {
+            let filter = self.filter.as_str();
+            // Only a courtesy: what counts is on stdout.
+            let _ =
+                writeln!(&stderr, "what passes on {filter} from now on; --from earliest begins with what is stored");
+        }
     }
 
     fn unreachable(&self, cause: tungstenite::Error) -> TailError {
