@@ -1,9 +1,12 @@
 //! Compares what a test expects with what came out, and says each difference with its path.
 
-use envelope::{Envelope, json};
+use envelope::{
+    Envelope,
+    json::{self, write_string},
+};
 use yaml::{Kind, Node, Problems};
 
-use crate::{Outcome, file_tests::write_json};
+use crate::Outcome;
 
 /// How far a number may be from one that is expected as `{ near: x }`, relative to it; absolute below 1.
 const NEAR: f64 = 1e-9;
@@ -139,4 +142,32 @@ fn text_of(node: &Node) -> String {
     let mut out = Vec::new();
     write_json(node, &mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The value as JSON, numbers as the file writes them.
+pub(crate) fn write_json(node: &Node, out: &mut Vec<u8>) {
+    match &node.kind {
+        Kind::Null => out.extend_from_slice(b"null"),
+        Kind::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        Kind::Integer(_, text) | Kind::Float(_, text) => out.extend_from_slice(text.as_bytes()),
+        Kind::String(text) => write_string(out, &text.value),
+        Kind::List(items) => {
+            out.push(b'[');
+            for (n, item) in items.iter().enumerate() {
+                out.extend_from_slice(if n > 0 { b"," } else { b"" });
+                write_json(item, out);
+            }
+            out.push(b']');
+        }
+        Kind::Map(entries) => {
+            out.push(b'{');
+            for (n, (key, value)) in entries.iter().enumerate() {
+                out.extend_from_slice(if n > 0 { b"," } else { b"" });
+                write_string(out, &key.name);
+                out.push(b':');
+                write_json(value, out);
+            }
+            out.push(b'}');
+        }
+    }
 }

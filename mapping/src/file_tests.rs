@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use envelope::{
-    Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection, json::write_string,
-};
-use yaml::{Fields, Kind, Node, Problems};
+use envelope::{Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection};
+use yaml::{Fields, Node, Problems};
 
 use crate::{
     Mappings, Outcome, TestResult,
     codec::Codec,
-    compare::{self, Differences},
+    compare::{Differences, write_json},
+    expect::Expect,
     file::{Action, Mapping},
 };
 
@@ -31,25 +30,6 @@ struct Given {
     headers: Headers,
     principal: Option<String>,
 }
-
-#[derive(Debug)]
-enum Expect {
-    Envelope(Expected),
-    /// A kind, or a part of what the sender is told.
-    Rejected(String),
-    Filtered,
-}
-
-#[derive(Debug, Default)]
-struct Expected {
-    /// Attribute and value, in the order of [`ATTRIBUTES`].
-    attributes: Vec<(&'static str, String)>,
-    residency: Option<Vec<String>>,
-    data: Option<Node>,
-}
-
-const ATTRIBUTES: [&str; 7] =
-    ["topic", "performative", "key", "type", "classification", "datacontenttype", "dataschema"];
 
 // === impl FileTest ===
 
@@ -180,127 +160,10 @@ fn headers(node: &Node, problems: &Problems) -> Option<Vec<(String, Bytes)>> {
     read.into_iter().collect()
 }
 
-/// The value as JSON, numbers as the file writes them.
 fn json(node: &Node) -> Bytes {
     let mut out = Vec::new();
     write_json(node, &mut out);
     out.into()
-}
-
-pub(crate) fn write_json(node: &Node, out: &mut Vec<u8>) {
-    match &node.kind {
-        Kind::Null => out.extend_from_slice(b"null"),
-        Kind::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Kind::Integer(_, text) | Kind::Float(_, text) => out.extend_from_slice(text.as_bytes()),
-        Kind::String(text) => write_string(out, &text.value),
-        Kind::List(items) => {
-            out.push(b'[');
-            for (n, item) in items.iter().enumerate() {
-                out.extend_from_slice(if n > 0 { b"," } else { b"" });
-                write_json(item, out);
-            }
-            out.push(b']');
-        }
-        Kind::Map(entries) => {
-            out.push(b'{');
-            for (n, (key, value)) in entries.iter().enumerate() {
-                out.extend_from_slice(if n > 0 { b"," } else { b"" });
-                write_string(out, &key.name);
-                out.push(b':');
-                write_json(value, out);
-            }
-            out.push(b'}');
-        }
-    }
-}
-
-// === impl Expect ===
-
-impl Expect {
-    fn read(node: &Node, problems: &Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, problems)?;
-        let alone = node.map(problems)?.len() == 1;
-        let other = match (fields.entry("rejected"), fields.entry("filtered")) {
-            (Some((key, _)), _) | (None, Some((key, _))) if !alone => {
-                let message = format!("{:?} stands alone: there is no envelope then", key.name);
-                problems.report(key.span, "contradiction", message);
-                None
-            }
-            (Some((_, node)), _) => node.non_empty(problems).map(|what| Some(Self::Rejected(what.to_owned()))),
-            (None, Some((_, node))) => match node.bool(problems) {
-                Some(true) => Some(Some(Self::Filtered)),
-                Some(false) => node.mismatch("true, or no such key", problems),
-                None => None,
-            },
-            (None, None) => Some(None),
-        };
-        let mut expected = Expected::default();
-        let mut sound = true;
-        for attribute in ATTRIBUTES {
-            if let Some(node) = fields.optional(attribute) {
-                match node.string(problems) {
-                    Some(text) => expected.attributes.push((attribute, text.to_owned())),
-                    None => sound = false,
-                }
-            }
-        }
-        if let Some(node) = fields.optional("residency") {
-            expected.residency = match &node.kind {
-                Kind::String(text) => Some(vec![text.value.clone()]),
-                _ => node.strings(problems).map(|all| all.into_iter().map(str::to_owned).collect()),
-            };
-            sound &= expected.residency.is_some();
-        }
-        if let Some(node) = fields.optional("data") {
-            sound &= compare::check(node, problems);
-            expected.data = Some(node.clone());
-        }
-        fields.finish();
-        match other? {
-            Some(other) => Some(other),
-            None => sound.then_some(Self::Envelope(expected)),
-        }
-    }
-}
-
-impl std::fmt::Display for Expect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Envelope(_) => f.write_str("an envelope"),
-            Self::Rejected(what) => write!(f, "rejected: {what}"),
-            Self::Filtered => f.write_str("filtered"),
-        }
-    }
-}
-
-// === impl Expected ===
-
-impl Expected {
-    fn compare(&self, mapped: &Mapped, found: &mut Differences) {
-        let Some(envelope) = mapped.group.as_slice().first() else { return };
-        for (attribute, expected) in &self.attributes {
-            let got = match *attribute {
-                "topic" => Some(envelope.subject.as_str()),
-                "performative" => envelope.performative.as_deref(),
-                "key" => envelope.partitionkey.as_deref(),
-                "type" => Some(&*envelope.kind),
-                "classification" => envelope.classification.as_deref(),
-                "datacontenttype" => envelope.datacontenttype.as_deref(),
-                _ => envelope.dataschema.as_deref(),
-            };
-            if got != Some(expected) {
-                found.add(attribute, format!("{expected:?}"), got.map_or("nothing".into(), |got| format!("{got:?}")));
-            }
-        }
-        if let Some(expected) = &self.residency
-            && !expected.iter().map(String::as_str).eq(envelope.residency.iter().map(|label| &**label))
-        {
-            found.add("residency", format!("{expected:?}"), format!("{:?}", envelope.residency));
-        }
-        if let Some(expected) = &self.data {
-            compare::data(expected, envelope, found);
-        }
-    }
 }
 
 // === impl Mappings ===

@@ -7,6 +7,7 @@ mod address;
 mod body;
 mod codec;
 mod compare;
+mod expect;
 mod expr;
 mod file;
 mod file_tests;

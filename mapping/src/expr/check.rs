@@ -1,6 +1,6 @@
 //! What can be said of an operation before a message comes: its type, and its value if nothing in it varies.
 
-use super::{Literal, Op, Term, eval::Scope, parse::Problem};
+use super::{Literal, Op, Term, parse::Problem, value::Scope};
 
 /// The types a term may have. `Any`: only the message tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,12 @@
-//! The `cel` crate's syntax tree to a plan: names are resolved, what this version has not is refused with its place.
+//! The `cel` crate's syntax tree to a plan. What this version has not is refused with its place; what
+//! names mean is in `names`.
 
 use cel::common::ast::{CallExpr, Expr as Syntax, IdedExpr, LiteralValue, SourceInfo, operators};
 
-use super::{
-    Arithmetic, Expr, Literal, Names, Op, Order, PayloadKind, Term, check, parse,
-    parse::Problem,
-    path::{Path, Step},
-};
+use super::{Arithmetic, Expr, Literal, Names, Op, Order, Term, check, parse, parse::Problem};
 
 /// Deeper nesting of operations is refused: evaluation recurses.
 const MAX_NESTING: usize = 64;
-const SCOPE: &str = "in scope: payload, headers, address, principal, now";
 
 /// Compiles an expression; everything that is wrong with it is in the error.
 pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
@@ -22,16 +18,16 @@ pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>
     }
 }
 
-struct Compiler<'c> {
-    text: &'c str,
-    names: Names<'c>,
+pub(super) struct Compiler<'c> {
+    pub(super) text: &'c str,
+    pub(super) names: Names<'c>,
     info: SourceInfo,
     depth: usize,
     problems: Vec<Problem>,
 }
 
 /// `None`: what is wrong is among the problems.
-type Compiled<T = Term> = Option<T>;
+pub(super) type Compiled<T = Term> = Option<T>;
 
 // === impl Compiler ===
 
@@ -141,119 +137,8 @@ impl Compiler<'_> {
         std::iter::once(first).chain(rest).collect()
     }
 
-    fn has(&mut self, syntax: &IdedExpr) -> Compiled {
-        let span = self.place(syntax);
-        let op = match self.path(syntax)?.op {
-            Op::Payload(path) => Op::HasPayload(path),
-            Op::Header(name) => Op::HasHeader(name),
-            _ => return self.refuse(span, "expression-call", "has takes a path into the payload or a header"),
-        };
-        Some(Term { op, span })
-    }
-
-    /// `root.key["key"][0]`
-    fn path(&mut self, syntax: &IdedExpr) -> Compiled {
-        let span = self.place(syntax);
-        let (mut at, mut steps) = (syntax, Vec::new());
-        let root = loop {
-            match &at.expr {
-                Syntax::Ident(name) => break name.as_str(),
-                Syntax::Select(select) => {
-                    steps.push(Step::Key(select.field.as_str().into()));
-                    at = &select.operand;
-                }
-                Syntax::Call(call) if call.func_name == operators::INDEX => {
-                    let [of, index] = call.args.as_slice() else {
-                        return self.refuse(span, "expression-syntax", "expected one index");
-                    };
-                    steps.push(self.index(index)?);
-                    at = of;
-                }
-                _ => return self.not_yet(self.place(at), "a path into anything but a name"),
-            }
-        };
-        steps.reverse();
-        let op = self.resolve(root, steps, span, self.place(at))?;
-        Some(Term { op, span })
-    }
-
-    fn index(&mut self, index: &IdedExpr) -> Compiled<Step> {
-        let place = self.place(index);
-        match &index.expr {
-            Syntax::Literal(LiteralValue::String(key)) => Some(Step::Key(key.inner().into())),
-            Syntax::Literal(LiteralValue::Int(index)) => match usize::try_from(*index.inner()) {
-                Ok(index) => Some(Step::Index(index)),
-                Err(_) => self.refuse(place, "expression-index", "an index counts from 0"),
-            },
-            _ => self.not_yet(place, "an index that is no literal"),
-        }
-    }
-
-    fn resolve(&mut self, root: &str, steps: Vec<Step>, span: (u32, u32), place: (u32, u32)) -> Compiled<Op> {
-        let field = match steps.as_slice() {
-            [Step::Key(key)] => Some(&**key),
-            _ => None,
-        };
-        match (root, field) {
-            ("payload", _) => self.payload(steps, span),
-            ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
-            ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
-            ("address", name) => self.capture(name, span),
-            ("principal", Some("id")) => Some(Op::PrincipalId),
-            ("principal", Some("domain")) => Some(Op::PrincipalDomain),
-            ("principal", _) => self.refuse(span, "unknown-name", "expected principal.id or principal.domain"),
-            ("now", _) if steps.is_empty() => Some(Op::Now),
-            ("now", _) => self.refuse(span, "unknown-name", "now has no members"),
-            ("envelope" | "let", _) => self.not_yet(place, &format!("\"{root}\" in an expression")),
-            _ => {
-                let shown: String = root.chars().take(64).collect();
-                let help = match self.subtracted_key(place.0) {
-                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {SCOPE}"),
-                    None => SCOPE.to_owned(),
-                };
-                self.refuse_with_help(place, "unknown-name", format!("unknown name {shown:?}"), help)
-            }
-        }
-    }
-
-    fn capture(&mut self, name: Option<&str>, span: (u32, u32)) -> Compiled<Op> {
-        let Some(captures) = self.names.captures else { return Some(Op::Capture(0)) };
-        if let Some((_, segment)) = captures.iter().find(|(capture, _)| Some(&**capture) == name) {
-            return Some(Op::Capture(*segment));
-        }
-        let known: Vec<_> = captures.iter().map(|(name, _)| format!("address.{name}")).collect();
-        let help = match known.is_empty() {
-            true => "the address captures nothing: write {name} for a segment of it".to_owned(),
-            false => format!("captured: {}", known.join(", ")),
-        };
-        self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
-    }
-
-    fn payload(&mut self, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
-        match self.names.payload {
-            PayloadKind::Json => Some(Op::Payload(Path(steps))),
-            PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),
-            PayloadKind::Text => {
-                self.refuse(span, "unknown-name", "a payload decoded as text is one string without members")
-            }
-            PayloadKind::Bytes => {
-                self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions")
-            }
-        }
-    }
-
-    /// `payload.line-id` subtracts: what its author meant, if a name directly behind a minus is unknown.
-    fn subtracted_key(&self, start: u32) -> Option<String> {
-        let (before, after) = self.text.split_at_checked(start as usize)?;
-        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-        let before = before.strip_suffix('-')?;
-        let from = before.rfind(|c| !word(c)).map_or(0, |at| at + 1);
-        let to = after.find(|c| !word(c)).unwrap_or(after.len());
-        before[..from].ends_with('.').then(|| format!("{}-{}", &before[from..], &after[..to]))
-    }
-
     /// From the first byte to the last, as far as the parser tells: it knows where each token stands.
-    fn place(&self, syntax: &IdedExpr) -> (u32, u32) {
+    pub(super) fn place(&self, syntax: &IdedExpr) -> (u32, u32) {
         let (mut start, mut end) = (u32::MAX, 0);
         let mut left = vec![syntax];
         while let Some(at) = left.pop() {
@@ -280,16 +165,21 @@ impl Compiler<'_> {
         (start, end.min(self.text.len() as u32))
     }
 
-    fn not_yet<T>(&mut self, place: (u32, u32), what: &str) -> Compiled<T> {
+    pub(super) fn not_yet<T>(&mut self, place: (u32, u32), what: &str) -> Compiled<T> {
         self.refuse(place, "not-supported", format!("{what} is not supported yet"))
     }
 
-    fn refuse<T>(&mut self, place: (u32, u32), code: &'static str, message: impl Into<String>) -> Compiled<T> {
+    pub(super) fn refuse<T>(
+        &mut self,
+        place: (u32, u32),
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Compiled<T> {
         self.problems.push(Problem::new(place.0 as usize..place.1 as usize, code, message));
         None
     }
 
-    fn refuse_with_help<T>(
+    pub(super) fn refuse_with_help<T>(
         &mut self,
         place: (u32, u32),
         code: &'static str,
@@ -301,8 +191,11 @@ impl Compiler<'_> {
     }
 }
 
+/// Makes an operation of its two sides.
+type Binary = fn(Box<[Term; 2]>) -> Op;
+
 /// What an operator with two sides becomes.
-fn binary(operator: &str) -> Option<fn(Box<[Term; 2]>) -> Op> {
+fn binary(operator: &str) -> Option<Binary> {
     Some(match operator {
         operators::SUBSTRACT => |sides| Op::Arithmetic(Arithmetic::Subtract, sides),
         operators::MULTIPLY => |sides| Op::Arithmetic(Arithmetic::Multiply, sides),

@@ -4,7 +4,7 @@ use envelope::json::{MAX_DEPTH, Node, write_escaped, write_string};
 
 use super::{
     Expr, MAX_OUTPUT, Op, Term,
-    eval::{Evaluated, Fault, Scope, Value},
+    value::{Evaluated, Fault, Scope, Value},
 };
 
 /// A buffer of UTF-8 that numbers can be formatted into.

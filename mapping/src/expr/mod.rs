@@ -6,17 +6,21 @@
 
 mod check;
 mod compile;
+#[cfg(test)]
+mod differential;
 mod emit;
 mod eval;
+mod names;
 mod number;
 mod parse;
 mod path;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub(crate) use compile::compile;
-pub(crate) use eval::{Fault, Scope, ScopePayload};
 pub(crate) use parse::Problem;
+pub(crate) use value::{Fault, Scope, ScopePayload};
 
 use path::Path;
 

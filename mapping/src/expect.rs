@@ -1,0 +1,116 @@
+//! The `expect:` of a test in a mapping file.
+
+use envelope::Mapped;
+use yaml::{Fields, Kind, Node, Problems};
+
+use crate::compare::{self, Differences};
+
+/// What a test expects.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    Envelope(Expected),
+    /// A kind, or a part of what the sender is told.
+    Rejected(String),
+    Filtered,
+}
+
+/// What a test expects of the envelope; what it does not name may be anything.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    /// Attribute and value, in the order of [`ATTRIBUTES`].
+    attributes: Vec<(&'static str, String)>,
+    residency: Option<Vec<String>>,
+    data: Option<Node>,
+}
+
+const ATTRIBUTES: [&str; 7] =
+    ["topic", "performative", "key", "type", "classification", "datacontenttype", "dataschema"];
+
+// === impl Expect ===
+
+impl Expect {
+    pub(crate) fn read(node: &Node, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let alone = node.map(problems)?.len() == 1;
+        let other = match (fields.entry("rejected"), fields.entry("filtered")) {
+            (Some((key, _)), _) | (None, Some((key, _))) if !alone => {
+                let message = format!("{:?} stands alone: there is no envelope then", key.name);
+                problems.report(key.span, "contradiction", message);
+                None
+            }
+            (Some((_, node)), _) => node.non_empty(problems).map(|what| Some(Self::Rejected(what.to_owned()))),
+            (None, Some((_, node))) => match node.bool(problems) {
+                Some(true) => Some(Some(Self::Filtered)),
+                Some(false) => node.mismatch("true, or no such key", problems),
+                None => None,
+            },
+            (None, None) => Some(None),
+        };
+        let mut expected = Expected::default();
+        let mut sound = true;
+        for attribute in ATTRIBUTES {
+            if let Some(node) = fields.optional(attribute) {
+                match node.string(problems) {
+                    Some(text) => expected.attributes.push((attribute, text.to_owned())),
+                    None => sound = false,
+                }
+            }
+        }
+        if let Some(node) = fields.optional("residency") {
+            expected.residency = match &node.kind {
+                Kind::String(text) => Some(vec![text.value.clone()]),
+                _ => node.strings(problems).map(|all| all.into_iter().map(str::to_owned).collect()),
+            };
+            sound &= expected.residency.is_some();
+        }
+        if let Some(node) = fields.optional("data") {
+            sound &= compare::check(node, problems);
+            expected.data = Some(node.clone());
+        }
+        fields.finish();
+        match other? {
+            Some(other) => Some(other),
+            None => sound.then_some(Self::Envelope(expected)),
+        }
+    }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Envelope(_) => f.write_str("an envelope"),
+            Self::Rejected(what) => write!(f, "rejected: {what}"),
+            Self::Filtered => f.write_str("filtered"),
+        }
+    }
+}
+
+// === impl Expected ===
+
+impl Expected {
+    pub(crate) fn compare(&self, mapped: &Mapped, found: &mut Differences) {
+        let Some(envelope) = mapped.group.as_slice().first() else { return };
+        for (attribute, expected) in &self.attributes {
+            let got = match *attribute {
+                "topic" => Some(envelope.subject.as_str()),
+                "performative" => envelope.performative.as_deref(),
+                "key" => envelope.partitionkey.as_deref(),
+                "type" => Some(&*envelope.kind),
+                "classification" => envelope.classification.as_deref(),
+                "datacontenttype" => envelope.datacontenttype.as_deref(),
+                _ => envelope.dataschema.as_deref(),
+            };
+            if got != Some(expected) {
+                found.add(attribute, format!("{expected:?}"), got.map_or("nothing".into(), |got| format!("{got:?}")));
+            }
+        }
+        if let Some(expected) = &self.residency
+            && !expected.iter().map(String::as_str).eq(envelope.residency.iter().map(|label| &**label))
+        {
+            found.add("residency", format!("{expected:?}"), format!("{:?}", envelope.residency));
+        }
+        if let Some(expected) = &self.data {
+            compare::data(expected, envelope, found);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the names of an expression mean: paths into the payload, headers, captures, the principal, the time.
+
+use cel::common::ast::{Expr as Syntax, IdedExpr, LiteralValue, operators};
+
+use super::{
+    Op, PayloadKind, Term,
+    compile::{Compiled, Compiler},
+    path::{Path, Step},
+};
+
+const SCOPE: &str = "in scope: payload, headers, address, principal, now";
+
+// === impl Compiler ===
+
+impl Compiler<'_> {
+    pub(super) fn has(&mut self, syntax: &IdedExpr) -> Compiled {
+        let span = self.place(syntax);
+        let op = match self.path(syntax)?.op {
+            Op::Payload(path) => Op::HasPayload(path),
+            Op::Header(name) => Op::HasHeader(name),
+            _ => return self.refuse(span, "expression-call", "has takes a path into the payload or a header"),
+        };
+        Some(Term { op, span })
+    }
+
+    /// `root.key["key"][0]`
+    pub(super) fn path(&mut self, syntax: &IdedExpr) -> Compiled {
+        let span = self.place(syntax);
+        let (mut at, mut steps) = (syntax, Vec::new());
+        let root = loop {
+            match &at.expr {
+                Syntax::Ident(name) => break name.as_str(),
+                Syntax::Select(select) => {
+                    steps.push(Step::Key(select.field.as_str().into()));
+                    at = &select.operand;
+                }
+                Syntax::Call(call) if call.func_name == operators::INDEX => {
+                    let [of, index] = call.args.as_slice() else {
+                        return self.refuse(span, "expression-syntax", "expected one index");
+                    };
+                    steps.push(self.index(index)?);
+                    at = of;
+                }
+                _ => return self.not_yet(self.place(at), "a path into anything but a name"),
+            }
+        };
+        steps.reverse();
+        let op = self.resolve(root, steps, span, self.place(at))?;
+        Some(Term { op, span })
+    }
+
+    fn index(&mut self, index: &IdedExpr) -> Compiled<Step> {
+        let place = self.place(index);
+        match &index.expr {
+            Syntax::Literal(LiteralValue::String(key)) => Some(Step::Key(key.inner().into())),
+            Syntax::Literal(LiteralValue::Int(index)) => match usize::try_from(*index.inner()) {
+                Ok(index) => Some(Step::Index(index)),
+                Err(_) => self.refuse(place, "expression-index", "an index counts from 0"),
+            },
+            _ => self.not_yet(place, "an index that is no literal"),
+        }
+    }
+
+    fn resolve(&mut self, root: &str, steps: Vec<Step>, span: (u32, u32), place: (u32, u32)) -> Compiled<Op> {
+        let field = match steps.as_slice() {
+            [Step::Key(key)] => Some(&**key),
+            _ => None,
+        };
+        match (root, field) {
+            ("payload", _) => self.payload(steps, span),
+            ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
+            ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
+            ("address", name) => self.capture(name, span),
+            ("principal", Some("id")) => Some(Op::PrincipalId),
+            ("principal", Some("domain")) => Some(Op::PrincipalDomain),
+            ("principal", _) => self.refuse(span, "unknown-name", "expected principal.id or principal.domain"),
+            ("now", _) if steps.is_empty() => Some(Op::Now),
+            ("now", _) => self.refuse(span, "unknown-name", "now has no members"),
+            ("envelope" | "let", _) => self.not_yet(place, &format!("\"{root}\" in an expression")),
+            _ => {
+                let shown: String = root.chars().take(64).collect();
+                let help = match self.subtracted_key(place.0) {
+                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {SCOPE}"),
+                    None => SCOPE.to_owned(),
+                };
+                self.refuse_with_help(place, "unknown-name", format!("unknown name {shown:?}"), help)
+            }
+        }
+    }
+
+    fn capture(&mut self, name: Option<&str>, span: (u32, u32)) -> Compiled<Op> {
+        let Some(captures) = self.names.captures else { return Some(Op::Capture(0)) };
+        if let Some((_, segment)) = captures.iter().find(|(capture, _)| Some(&**capture) == name) {
+            return Some(Op::Capture(*segment));
+        }
+        let known: Vec<_> = captures.iter().map(|(name, _)| format!("address.{name}")).collect();
+        let help = match known.is_empty() {
+            true => "the address captures nothing: write {name} for a segment of it".to_owned(),
+            false => format!("captured: {}", known.join(", ")),
+        };
+        self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
+    }
+
+    fn payload(&mut self, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
+        match self.names.payload {
+            PayloadKind::Json => Some(Op::Payload(Path(steps))),
+            PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),
+            PayloadKind::Text => {
+                self.refuse(span, "unknown-name", "a payload decoded as text is one string without members")
+            }
+            PayloadKind::Bytes => {
+                self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions")
+            }
+        }
+    }
+
+    /// `payload.line-id` subtracts: what its author meant, if a name directly behind a minus is unknown.
+    fn subtracted_key(&self, start: u32) -> Option<String> {
+        let (before, after) = self.text.split_at_checked(start as usize)?;
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        let before = before.strip_suffix('-')?;
+        let from = before.rfind(|c| !word(c)).map_or(0, |at| at + 1);
+        let to = after.find(|c| !word(c)).unwrap_or(after.len());
+        before[..from].ends_with('.').then(|| format!("{}-{}", &before[from..], &after[..to]))
+    }
+}
