@@ -148,16 +148,20 @@ async fn a_foreign_host_and_origin_are_refused_on_every_path() {
 }
 
 #[tokio::test]
-async fn a_websocket_from_a_foreign_page_is_refused() {
+async fn a_websocket_from_a_foreign_page_or_with_wrong_credentials_is_refused() {
     use tungstenite::{Error, client::IntoClientRequest};
 
     let (rig, _) = rig(|_| {}).await;
-    let mut request = format!("ws://{}/mesh/v1/ws", rig.address()).into_client_request().unwrap();
-    request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
-    match connect_async(request).await {
-        Err(Error::Http(response)) => assert_eq!(response.status(), 403),
-        other => panic!("expected a refusal, got {other:?}"),
+    for (header, value, status) in [("origin", "https://evil.example", 403), ("authorization", "Bearer wrong", 401)] {
+        let mut request = format!("ws://{}/mesh/v1/ws", rig.address()).into_client_request().unwrap();
+        request.headers_mut().insert(header, value.parse().unwrap());
+        match connect_async(request).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), status),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
     }
+    let counts = rig.counts();
+    assert_eq!((counts.received, counts.refused.len()), (0, 0), "an upgrade is no message");
     rig.stop().await;
 }
 

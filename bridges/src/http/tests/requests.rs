@@ -159,15 +159,23 @@ async fn a_path_with_two_readings_and_a_bad_key_are_bad_requests() {
 
 #[tokio::test]
 async fn a_client_that_leaves_half_way_is_still_accounted() {
-    let (rig, mut client) = rig().await;
+    let mut config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
+    config.server.max_connections = 1;
+    let rig = Rig::start(&config).await;
     rig.hold();
     rig.answer(|_| Err(Rejection::new(RejectKind::Unavailable, "store", "away")));
-    client.request("POST /a", "x").await;
+    let mut leaves = Client::connect(rig.address()).await;
+    leaves.request("POST /a", "x").await;
     rig.until(|counts| counts.offered == 1).await;
-    drop(client);
+    drop(leaves);
+    // there is room for the next connection only once the first is gone
+    let mut stays = Client::connect(rig.address()).await;
+    stays.request("POST /a", "x").await;
+    rig.until(|counts| counts.offered == 2).await;
     rig.release();
-    rig.until(|counts| counts.returned == [RejectKind::Unavailable]).await;
-    assert_eq!(rig.counts().received, 1);
+    assert_eq!(stays.answer().await.status, 503);
+    rig.until(|counts| counts.returned == [RejectKind::Unavailable; 2]).await;
+    assert_eq!(rig.counts().received, 2);
     rig.stop().await;
 }
 
