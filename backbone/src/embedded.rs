@@ -51,6 +51,11 @@ impl Embedded {
         Ok(Self { shared, queue })
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Reads the whole log and checks each record against the hash that the next one keeps of it.
     pub fn verify(&self) -> BoxFuture<'static, Result<Verified, Rejection>> {
         let store = self.shared.store.borrow().clone();

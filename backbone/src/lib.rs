@@ -67,3 +67,6 @@ pub enum Status {
     /// It does not, and why: a sentence for people. Reads go on where they can.
     Refusing(String),
 }
+
+#[cfg(test)]
+mod tests;

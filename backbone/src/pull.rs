@@ -322,6 +322,7 @@ impl Pull {
     }
 
     async fn settle_all(&mut self, settled: Vec<(Position, Settlement)>) -> Result<(), Rejection> {
+        self.report_outcomes().await?;
         let mut outcomes = Vec::with_capacity(settled.len());
         let mut later = Vec::new();
         let mut seen = BTreeSet::new();

@@ -1,0 +1,174 @@
+//! Random publishes, settlements, repeats, takeovers, crashes and closes, against a model of what must come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Ids from a small space, so that there are duplicates.
+    Publish(Vec<u8>),
+    /// Pulls a batch and settles each delivery by a coin: 0 leaves it, 1 asks for it again, else it is delivered.
+    Pull(Vec<u8>),
+    TakeOver,
+    Crash,
+    Close,
+    /// The next commit fails: 1 lost, 2 got to disk.
+    Fault(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Step::Publish),
+        6 => prop::collection::vec(0_u8..4, 1..20).prop_map(Step::Pull),
+        1 => Just(Step::TakeOver),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Close),
+        1 => (1_u8..3).prop_map(Step::Fault),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+#[derive(Default)]
+struct Model {
+    /// Acked ids, by their position.
+    acked: BTreeMap<u128, Position>,
+    /// Ids that a crash or a fault may have stored without an ack.
+    handed: BTreeSet<u128>,
+    delivered: BTreeSet<u128>,
+}
+
+impl Model {
+    fn see(&mut self, delivery: &Delivery) {
+        let id = delivery.envelope.id.uuid().as_u128();
+        assert!(!self.delivered.contains(&id), "{id} was settled and comes again");
+        assert!(self.handed.insert(id) || delivery.redelivered, "{id} is a repeat without its mark");
+    }
+}
+
+/// A store with its switch for faults.
+struct Bench {
+    folder: tempfile::TempDir,
+    fault: Arc<std::sync::atomic::AtomicU8>,
+}
+
+impl Bench {
+    fn open(&self) -> Embedded {
+        open_with(config(self.folder.path()), || {
+            let fault = self.fault.clone();
+            let commit = move || match fault.swap(0, std::sync::atomic::Ordering::SeqCst) {
+                1 => crate::writer::Fault::Lost,
+                2 => crate::writer::Fault::Unsure,
+                _ => crate::writer::Fault::None,
+            };
+            Hooks { commit: Box::new(commit), ..Hooks::default() }
+        })
+    }
+}
+
+/// Offers until the store takes it.
+async fn publish(store: &Embedded, ids: &[u8], model: &mut Model) {
+    store.ledger().received("web", ids.len() as u64);
+    let messages: Vec<_> = ids.iter().map(|id| message(u128::from(*id), "a")).collect();
+    let verdicts = loop {
+        match store.publish(Batch::new(messages.clone()).unwrap()).await {
+            Ok(verdicts) => break verdicts,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    for (id, verdict) in ids.iter().zip(verdicts) {
+        let Ok(Admission::Stored(receipt)) = verdict.answer else { panic!("{id} was not stored") };
+        let position = receipt.position.unwrap();
+        let known = model.acked.insert(u128::from(*id), position.clone());
+        assert!(known.is_none_or(|known| known == position), "{id} has two positions");
+    }
+}
+
+/// Pulls what is there; `None` if the subscription ended.
+async fn pull(consumer: &mut Box<dyn Deliveries>, coins: &[u8], model: &mut Model) -> Option<()> {
+    let Ok(batch) = tokio::time::timeout(Duration::from_millis(5), consumer.next()).await else { return Some(()) };
+    let deliveries = batch.ok()?.into_vec();
+    let mut settled = Vec::new();
+    for (delivery, coin) in deliveries.iter().zip(coins.iter().cycle()) {
+        model.see(delivery);
+        match coin {
+            0 => {}
+            1 => settled.push((delivery.position.clone(), Settlement::Again { after: Duration::ZERO })),
+            _ => settled.push((delivery.position.clone(), Settlement::Delivered)),
+        }
+    }
+    consumer.settle(settled.clone()).await.ok()?;
+    let is_delivered = |position: &Position| settled.contains(&(position.clone(), Settlement::Delivered));
+    let delivered = deliveries.iter().filter(|delivery| is_delivered(&delivery.position));
+    model.delivered.extend(delivered.map(|delivery| delivery.envelope.id.uuid().as_u128()));
+    Some(())
+}
+
+async fn run(steps: Vec<Step>) {
+    let bench = Bench { folder: tempfile::tempdir().unwrap(), fault: Arc::default() };
+    let mut model = Model::default();
+    let mut store = bench.open();
+    let mut consumer = consumer(&store, "s", 8).await;
+    for step in steps {
+        match step {
+            Step::Publish(ids) => publish(&store, &ids, &mut model).await,
+            Step::Pull(coins) => {
+                if pull(&mut consumer, &coins, &mut model).await.is_none() {
+                    consumer = reconnect(&store).await;
+                }
+            }
+            Step::TakeOver => consumer = reconnect(&store).await,
+            Step::Fault(kind) => bench.fault.store(kind, std::sync::atomic::Ordering::SeqCst),
+            Step::Crash | Step::Close => {
+                if matches!(step, Step::Close) {
+                    // A fault may meet the last group: then it ended as in a crash.
+                    store.close().await.ok();
+                }
+                drop(consumer);
+                drop(store);
+                store = bench.open();
+                consumer = reconnect(&store).await;
+            }
+        }
+        assert_eq!(store.report().check(), [""; 0]);
+    }
+    bench.fault.store(0, std::sync::atomic::Ordering::SeqCst);
+    drain(&store, &mut model).await;
+    let counts = store.report().subscriptions["s"].clone();
+    assert_eq!((counts.pending, counts.matched), (0, model.acked.len() as u64));
+    assert_eq!(model.delivered, model.acked.keys().copied().collect());
+    assert!(store.verify().await.unwrap().wrong.is_empty());
+}
+
+/// A new consumer; the store may be opening anew.
+async fn reconnect(store: &Embedded) -> Box<dyn Deliveries> {
+    loop {
+        if let Ok(consumer) = store.subscribe(subscribe("#", Some("s"), Start::Earliest, 8)).await {
+            return consumer;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Every acked message comes out.
+async fn drain(store: &Embedded, model: &mut Model) {
+    let started = std::time::Instant::now();
+    let mut consumer = reconnect(store).await;
+    while model.delivered.len() < model.acked.len() {
+        assert!(started.elapsed() < PATIENCE, "{} of {} came out", model.delivered.len(), model.acked.len());
+        if pull(&mut consumer, &[2], model).await.is_none() {
+            consumer = reconnect(store).await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_acked_is_lost_and_every_repeat_is_marked(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
