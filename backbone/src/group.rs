@@ -252,7 +252,8 @@ impl Group {
         let skip = usize::try_from(from.saturating_sub(stored)).ok()?;
         envelopes.extend(self.records.iter().skip(skip).map(|prepared| prepared.envelope.clone()));
         let filters = &self.cursor(feed, registry)?.filters;
-        let matched = envelopes.iter().filter(|envelope| filters.iter().any(|filter| filter.matches(&envelope.subject)));
+        let matched =
+            envelopes.iter().filter(|envelope| filters.iter().any(|filter| filter.matches(&envelope.subject)));
         Some(Passed { from, to: tip, matched: matched.count() as u64 })
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use envelope::{AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Mapped, Receipt, RejectKind, Rejection, Settled,
-    Timestamp, Verdict, Verdicts};
+use envelope::{
+    AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Mapped, Receipt, RejectKind, Rejection, Settled,
+    Timestamp, Verdict, Verdicts,
+};
 
 use crate::{
     ledger::Books,
@@ -22,15 +24,20 @@ pub(crate) fn prepare(
         return Err(too_large(format!("the batch has {count} envelopes, the limit is {MAX_BATCH}")));
     }
     let now = Timestamp::now();
-    let mut publish =
-        Publish { messages: Vec::with_capacity(batch.len()), records: Vec::with_capacity(count), bytes: 0, reply: None };
+    let mut publish = Publish {
+        messages: Vec::with_capacity(batch.len()),
+        records: Vec::with_capacity(count),
+        bytes: 0,
+        reply: None,
+    };
     let mut at_once = true;
     for admitted in batch.into_vec() {
         let (mapped, epoch) = admitted.into_parts();
         at_once &= mapped.ack == AckPoint::Received;
         publish.add(domain, books, now, mapped, epoch);
         if publish.bytes > MAX_BATCH_BYTES {
-            let detail = format!("the batch's records have over {} bytes, the limit is {MAX_BATCH_BYTES}", publish.bytes);
+            let detail =
+                format!("the batch's records have over {} bytes, the limit is {MAX_BATCH_BYTES}", publish.bytes);
             return Err(too_large(detail));
         }
     }

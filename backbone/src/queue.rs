@@ -12,8 +12,8 @@ use envelope::{Admission, Admitted, Batch, Envelope, EnvelopeId, RejectKind, Rej
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
-    ledger::RouteRow,
     attach::Attached,
+    ledger::RouteRow,
     subscription::{Feed, Outcome},
 };
 

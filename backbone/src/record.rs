@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use envelope::{
-    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Timestamp, Topic, TraceContext,
-};
+use envelope::{Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Timestamp, Topic, TraceContext};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

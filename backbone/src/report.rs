@@ -194,7 +194,8 @@ mod tests {
     use super::*;
 
     fn balanced() -> LedgerReport {
-        let route = RouteCounts { accepted: 2, duplicate: 1, stored: 3, claimed: 1, unclaimed: 2, ..Default::default() };
+        let route =
+            RouteCounts { accepted: 2, duplicate: 1, stored: 3, claimed: 1, unclaimed: 2, ..Default::default() };
         let bridge = BridgeCounts {
             received: 6,
             accepted: 2,
@@ -204,7 +205,8 @@ mod tests {
             routes: [("r".to_owned(), route)].into(),
             ..Default::default()
         };
-        let subscription = SubscriptionCounts { matched: 3, delivered: 1, expired: 1, pending: 1, ..Default::default() };
+        let subscription =
+            SubscriptionCounts { matched: 3, delivered: 1, expired: 1, pending: 1, ..Default::default() };
         LedgerReport {
             bridges: [("web".to_owned(), bridge)].into(),
             subscriptions: [("s".to_owned(), subscription)].into(),

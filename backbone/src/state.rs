@@ -78,7 +78,8 @@ impl State {
         }
         for entry in store.ledger.iter() {
             let (key, value) = entry.into_inner().map_err(failed)?;
-            let wrong = |error: DecodeError| corrupt(format!("ledger row {:?}: {error}", key.escape_ascii().to_string()));
+            let wrong =
+                |error: DecodeError| corrupt(format!("ledger row {:?}: {error}", key.escape_ascii().to_string()));
             shared.books.load(&key, &value).map_err(wrong)?;
             state.saved.insert(key.to_vec(), value.to_vec());
         }

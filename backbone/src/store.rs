@@ -70,11 +70,7 @@ impl Store {
             .open()
             .map_err(storage)?;
         let keyspace = |name, memtable| {
-            let options = || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(memtable)
-                    .expect_point_read_hits(true)
-            };
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable).expect_point_read_hits(true);
             database.keyspace(name, options).map_err(storage)
         };
         let store = Self {

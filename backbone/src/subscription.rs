@@ -139,9 +139,8 @@ impl Cursor {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let filters = reader.list("filters", |reader| {
-            Filter::new(reader.str("filter")?).map_err(|_| DecodeError::Invalid("filter"))
-        })?;
+        let filters = reader
+            .list("filters", |reader| Filter::new(reader.str("filter")?).map_err(|_| DecodeError::Invalid("filter")))?;
         let backlog = reader.option("backlog", |reader| reader.u64("backlog"))?;
         let (top, mark) = (reader.u64("top")?, reader.u64("mark")?);
         let mut before = 0_u64;

