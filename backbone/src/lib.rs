@@ -17,6 +17,7 @@ mod pull;
 mod queue;
 mod record;
 mod registry;
+mod reopen;
 mod report;
 mod shared;
 mod space;

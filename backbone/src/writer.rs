@@ -28,7 +28,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// How long the writer sleeps at most: counters that changed are on disk after it.
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two attempts to open the store anew.
-const REOPEN: Duration = Duration::from_millis(200);
+pub(crate) const REOPEN: Duration = Duration::from_millis(200);
 
 /// What tests put in the way of the writer.
 pub(crate) struct Hooks {
@@ -58,8 +58,8 @@ pub(crate) struct Writer {
     space: SpaceGuard,
     commit: Box<dyn FnMut() -> Fault + Send>,
     /// The group that failed.
-    doubt: Option<Group>,
-    tried: Option<Instant>,
+    pub(crate) doubt: Option<Group>,
+    pub(crate) tried: Option<Instant>,
     meters: Meters,
 }
 
@@ -235,51 +235,6 @@ impl Writer {
             publish.messages.iter().for_each(|message| self.lose(&message.row));
         }
         job.fail(away);
-    }
-
-    /// A message that was acked when it was queued, as its route says, is lost.
-    fn lose(&self, row: &crate::ledger::RouteRow) {
-        row.rejected.add(envelope::RejectKind::Unavailable);
-        self.shared.books.lost.fetch_add(1, SeqCst);
-    }
-
-    /// Opens the store anew after a failure, and finds out what became of the group that failed.
-    fn reopen(&mut self) {
-        if self.store.is_some() || self.tried.is_some_and(|at| at.elapsed() < REOPEN) {
-            return;
-        }
-        self.tried = Some(Instant::now());
-        let opened = Store::open(&self.shared.config.path).map_err(|error| error.to_string());
-        let opened = opened.and_then(|store| {
-            store.rewrite().map_err(|error| error.to_string())?;
-            let group = store.group().map_err(|error| error.to_string())?;
-            Ok((store, group))
-        });
-        match opened {
-            Ok((store, group)) => {
-                self.resolve(group);
-                let store = Arc::new(store);
-                self.store = Some(store.clone());
-                self.shared.store.send_replace(Some(store));
-                tracing::info!("the store is open again");
-            }
-            Err(error) => tracing::error!(error, "the store can't be opened anew"),
-        }
-    }
-
-    /// `last` is the number of the last group on disk.
-    fn resolve(&mut self, last: u64) {
-        let Some(mut group) = self.doubt.take() else { return };
-        if group.number == Some(last) {
-            let unanswered = std::mem::take(&mut group.unanswered);
-            group.deltas.without_messages_of(&unanswered);
-            let asked: Vec<_> = group.asked().collect();
-            group.apply(&mut self.state, &self.shared);
-            self.state.doubt(asked.into_iter());
-        } else {
-            self.state.group = last;
-            group.answered.iter().for_each(|row| self.lose(row));
-        }
     }
 
     /// Free space, and consumers that went away.

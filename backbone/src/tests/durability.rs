@@ -204,3 +204,53 @@ async fn a_flipped_bit_in_the_log_is_found() {
     assert_eq!(verified.records, 5);
     assert_eq!(verified.wrong.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [4]);
 }
+
+/// Until the writer's thread has let go of the folder.
+fn wait_until_free(folder: &Path) {
+    let started = std::time::Instant::now();
+    while let Err(error) = crate::store::Store::open(folder) {
+        assert!(matches!(error, OpenError::Locked { .. }) && started.elapsed() < PATIENCE, "{error}");
+    }
+}
+
+/// The journal that is written to, and where its content ends.
+fn journal(folder: &Path) -> (std::path::PathBuf, usize) {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut journals = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false if entry.extension().is_some_and(|extension| extension == "jnl") => journals.push(entry),
+                false => {}
+            }
+        }
+    }
+    journals.sort();
+    let journal = journals.pop().unwrap();
+    let content = std::fs::read(&journal).unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (journal, end)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_group_is_gone_whole_and_what_was_before_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let consumer = consumer(&store, "s", 10).await;
+    put(&store, 1, "a").await;
+    offer(&store, (2..=4).map(|id| message(id, "a")).collect()).await.unwrap();
+    drop(consumer);
+    offer(&store, (5..=7).map(|id| message(id, "a")).collect()).await.unwrap();
+    drop(store);
+    wait_until_free(folder.path());
+    let (journal, end) = journal(folder.path());
+    std::fs::OpenOptions::new().write(true).open(journal).unwrap().set_len(end as u64 - 20).unwrap();
+
+    let store = open(folder.path());
+    assert_eq!(store.report().store.stored, 4);
+    assert_eq!(store.report().subscriptions["s"].matched, 4);
+    assert_balanced(&store);
+    assert!(store.verify().await.unwrap().wrong.is_empty());
+    assert!(!put(&store, 5, "a").await.duplicate);
+}
