@@ -41,7 +41,6 @@ pub(crate) fn describe() {
         "openmesh_subscription_pending_envelopes",
         "envelopes that durable subscriptions have not settled yet"
     );
-    describe_gauge!("openmesh_store_dedup_entries", "ids that are remembered");
     describe_gauge!(
         "openmesh_ledger_violations",
         "equations of the ledger that do not hold; anything but 0 is an error"
@@ -90,7 +89,6 @@ pub(super) fn expose(report: &LedgerReport) {
     counter!("openmesh_store_envelopes_total").absolute(report.store.stored);
     counter!("openmesh_store_lost_messages_total").absolute(report.store.lost);
     counter!("openmesh_store_dedup_evicted_total").absolute(report.store.dedup_evicted);
-    gauge!("openmesh_store_dedup_entries").set(report.store.dedup_entries as f64);
 }
 
 fn expose_bridge(bridge: &str, counts: &BridgeCounts) {
