@@ -74,6 +74,11 @@ impl Shared {
         *refusal = why.map(str::to_owned);
     }
 
+    /// The end in order: nothing to warn of.
+    pub(crate) fn refuse_from_now_on(&self) {
+        *locked(&self.refusal) = Some("the store is closed".to_owned());
+    }
+
     pub(crate) fn status(&self) -> Status {
         locked(&self.refusal).clone().map_or(Status::Ready, Status::Refusing)
     }

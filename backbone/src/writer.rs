@@ -249,7 +249,7 @@ impl Writer {
 
     /// The last counters, and where each consumer was. Everything that was queued before is stored by now.
     fn close(mut self, reply: oneshot::Sender<Result<(), envelope::Rejection>>) {
-        self.shared.refuse(Some("the store is closed"));
+        self.shared.refuse_from_now_on();
         let result = match self.store.clone() {
             None => Err(unavailable("the store failed and could not be opened anew")),
             Some(store) => {

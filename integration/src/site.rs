@@ -26,15 +26,16 @@ impl Site {
         let dir = tempfile::tempdir().expect("a scratch folder");
         copy(&repository().join("config"), &dir.path().join("config"));
         let site = Self { dir, http: free_port(), admin: free_port() };
-        site.configure("");
+        site.configure("", "");
         site
     }
 
-    /// Writes `gateway.yaml`; `more` is further top-level lines, as `limits: { max_in_flight: 4 }`.
-    pub fn configure(&self, more: &str) {
+    /// Writes `gateway.yaml`; `http` is further keys of the HTTP bridge, as `write_timeout: 1s`, and `more` further
+    /// top-level lines, as `limits: { max_in_flight: 4 }`.
+    pub fn configure(&self, http: &str, more: &str) {
         let text = format!(
             "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {} }} }}\nadmin: {{ listen: {} }}\n\
-             bridges:\n  web:\n    http:\n      listen: {}\nmappings: mappings/\npolicy: policy.yaml\n{more}",
+             bridges:\n  web:\n    http: {{ listen: '{}', {http} }}\nmappings: mappings/\npolicy: policy.yaml\n{more}",
             self.data().display(),
             self.admin,
             self.http,

@@ -100,7 +100,7 @@ fn call(began: f64, text: &str, ended: f64) -> Option<Call<'_>> {
     let (name, rest) = text.split_once('(')?;
     let (_, rest) = rest.split_once('<')?;
     // the name of a TCP socket has an arrow in it: TCP:[127.0.0.1:80->127.0.0.1:90]
-    let end = rest.find(">,").or_else(|| rest.find(">)")).unwrap_or(rest.len().min(4_096));
+    let end = rest.find(">,").or_else(|| rest.find(">)")).or_else(|| rest.rfind('>'))?;
     let (file, bytes) = rest.split_at(end);
     Some(Call { began, ended, name, file, bytes })
 }

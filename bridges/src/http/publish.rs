@@ -22,6 +22,10 @@ use super::{
     offer::{self, Offer},
 };
 
+/// The most that is read of a body that is refused, and for how long.
+const DISCARD_BYTES: usize = 8_388_608;
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+
 /// Answers a request that is a message.
 pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Response {
     match take(offer, peer, request).await {
@@ -54,10 +58,11 @@ async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> R
 }
 
 /// The whole body and what it takes of the bytes in flight.
-async fn read(offer: &Offer, body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
     let max = offer.config.max_payload_bytes;
     let expected = body.size_hint();
     if expected.lower() > max as u64 {
+        discard(body).await;
         return Err(too_large(offer, max));
     }
     // a chunked body does not say how long it will be
@@ -70,13 +75,16 @@ async fn read(offer: &Offer, body: Incoming) -> Result<(Bytes, Option<OwnedSemap
     let within = offer.config.body_timeout;
     let read = tokio::select! {
         biased;
-        read = timeout(within, collect(body, reserve)) => read,
+        read = timeout(within, collect(&mut body, reserve)) => read,
         // what has not arrived is not waited for: it was no message yet
         () = offer.cx.drain.cancelled() => return Err(draining()),
     };
     match read {
         Ok(Ok(Some(payload))) => Ok((payload, in_flight)),
-        Ok(Ok(None)) => Err(too_large(offer, max)),
+        Ok(Ok(None)) => {
+            discard(body).await;
+            Err(too_large(offer, max))
+        }
         Ok(Err(error)) => Err(bad_request(format!("the body can't be read: {error}"))),
         Err(_) => {
             let detail = format!("the body did not arrive within {within:?}");
@@ -86,7 +94,7 @@ async fn read(offer: &Offer, body: Incoming) -> Result<(Bytes, Option<OwnedSemap
 }
 
 /// The whole body, not copied if it came in one piece; `None` if it is longer than `max`.
-async fn collect(mut body: Incoming, max: usize) -> Result<Option<Bytes>, hyper::Error> {
+async fn collect(body: &mut Incoming, max: usize) -> Result<Option<Bytes>, hyper::Error> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -107,6 +115,22 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Option<Bytes>, hyper:
         all.extend_from_slice(&chunk);
     }
     Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+}
+
+/// Reads on for a while and keeps nothing: to a client that still writes when the connection closes, the system reports
+/// a broken connection in place of the answer.
+async fn discard(mut body: Incoming) {
+    let read = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(size) else { return };
+            left = rest;
+        }
+    };
+    if timeout(DISCARD_WITHIN, read).await.is_err() {
+        tracing::debug!("a body over the limit was cut");
+    }
 }
 
 fn credentials(parts: &Parts) -> Credentials {
