@@ -131,15 +131,15 @@ fn run(site: &Site, example: &Example) -> usize {
         }
     }
     for (command, expected) in &commands {
-        // the default port of commands that are not told one
-        let prelude = format!("openmesh() {{ command {} \"$@\" {}; }}\n", binary().display(), "");
-        let tail = command.replace("openmesh tail", &format!("openmesh tail --url ws://{}/mesh/v1/ws", site.http));
+        let prelude = format!("exec 2>&1\nopenmesh() {{ {} \"$@\"; }}\n", binary().display());
+        // its default port is the documented one
+        let command = command.replace("openmesh tail", &format!("openmesh tail --url ws://{}/mesh/v1/ws", site.http));
         let output = Command::new("timeout")
-            .args(["30", "bash", "-c", &format!("{prelude}{tail}")])
+            .args(["30", "bash", "-c", &format!("{prelude}{command}")])
             .current_dir(site.config().parent().unwrap())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(matches(expected, &said), "{}: $ {command}\nexpected:\n{}\nsaid:\n{said}", example.place, expected.join("\n"));
     }
     commands.len()
