@@ -5,7 +5,7 @@ use schema::Schema;
 use sha2::{Digest, Sha256};
 use yaml::{Fields, Node, Problems, Span};
 
-use crate::{Context, address::Pattern, codec::Codec, expr::Names, file_tests::FileTest, plan::Plan};
+use crate::{Context, address::Pattern, codec::Codec, expr::Names, file_tests::FileTest, plan::Plan, uri};
 
 /// The longest name of a mapping, in bytes.
 const MAX_NAME: usize = 64;
@@ -22,6 +22,8 @@ pub(crate) struct Mapping {
     pub(crate) action: Action,
     pub(crate) ack: AckPoint,
     pub(crate) tests: Vec<FileTest>,
+    /// `mesh://<domain>/<bridge>/`
+    pub(crate) source_prefix: Box<str>,
     /// Where its name stands.
     pub(crate) name_at: Span,
 }
@@ -90,10 +92,12 @@ impl Mapping {
         };
         fields.finish();
         let version = version(problems.source().text());
+        let from = parts.finish()?;
         Some(Self {
             route: Route::new(name?, &version),
             path: problems.source().path().into(),
-            from: parts.finish()?,
+            source_prefix: uri::source_prefix(reader.context.domain, &from.bridge),
+            from,
             order: order?,
             action: action?,
             ack: ack?,

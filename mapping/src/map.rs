@@ -99,7 +99,8 @@ impl Mapping {
             None => None,
         };
         scratch.clear();
-        uri::write_source(&mut scratch, domain, &inbound.bridge, &inbound.principal.id);
+        scratch.push_str(&self.source_prefix);
+        uri::write_segment(&mut scratch, &inbound.principal.id);
         let parts = IdentityParts {
             domain,
             bridge: &inbound.bridge,

@@ -195,9 +195,18 @@ impl TopicPlan {
     }
 }
 
+/// The first control character. Bytes are enough for ASCII, which most values are.
+fn control(text: &str) -> Option<char> {
+    match text.is_ascii() {
+        true => text.bytes().find(u8::is_ascii_control).map(char::from),
+        false => text.chars().find(|c| c.is_control()),
+    }
+}
+
 /// What may be put into a topic.
 fn segment(value: &str) -> Result<(), String> {
-    match value.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
+    let shapes = || value.bytes().find(|b| matches!(b, b'/' | b'+' | b'#')).map(char::from);
+    match shapes().or_else(|| control(value)) {
         Some(c) => Err(format!("{c:?} is not allowed in what is put into a topic")),
         None if value.is_empty() => Err("nothing at all is not allowed in a topic".to_owned()),
         None => Ok(()),
@@ -222,13 +231,23 @@ impl Attribute {
         if let Some(fixed) = &self.fixed {
             return Ok(fixed.clone());
         }
-        scratch.clear();
-        let written = self.template.write(scope, scratch, |_| Ok(()));
-        written.map_err(|(expr, fault)| refusal(self.field, expr, *fault))?;
-        check(self.field, scratch).map_err(|problem| {
+        let whole;
+        let text = match &self.template {
+            Template::Whole(expr) => {
+                whole = expr.to_text(scope).map_err(|fault| refusal(self.field, expr, *fault))?;
+                &*whole
+            }
+            template => {
+                scratch.clear();
+                let written = template.write(scope, scratch, |_| Ok(()));
+                written.map_err(|(expr, fault)| refusal(self.field, expr, *fault))?;
+                scratch.as_str()
+            }
+        };
+        check(self.field, text).map_err(|problem| {
             Rejection::new(RejectKind::Malformed, "mapping", format!("{}: {problem}", self.field))
         })?;
-        Ok(scratch.as_str().into())
+        Ok(text.into())
     }
 }
 
@@ -240,7 +259,7 @@ fn check(field: &str, text: &str) -> Result<(), String> {
     if text.len() > MAX_ATTRIBUTE {
         return Err(format!("an attribute has at most {MAX_ATTRIBUTE} bytes, this has {}", text.len()));
     }
-    if let Some(c) = text.chars().find(|c| c.is_control()) {
+    if let Some(c) = control(text) {
         return Err(format!("{c:?} is not allowed in an attribute"));
     }
     if field == "envelope.performative" && !PERFORMATIVES.contains(&text) {

@@ -2,7 +2,7 @@
 
 use yaml::{Node, Problems};
 
-use crate::expr::{self, Expr, Fault, Names, Scope};
+use crate::expr::{self, Expr, Fault, MAX_OUTPUT, Names, Scope};
 
 /// A string of the file, compiled.
 #[derive(Debug)]
@@ -106,9 +106,10 @@ impl Template {
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<(), InExpr<'t>> {
         let value = |expr: &'t Expr, out: &mut String| {
-            let start = out.len();
-            expr.write_text(scope, out).map_err(|fault| (expr, fault))?;
-            check(&out[start..]).map_err(|problem| (expr, expr.fault(problem)))
+            let text = expr.to_text(scope).map_err(|fault| (expr, fault))?;
+            check(&text).map_err(|problem| (expr, expr.fault(problem)))?;
+            out.push_str(&text);
+            if out.len() <= MAX_OUTPUT { Ok(()) } else { Err((expr, expr.too_large())) }
         };
         match self {
             Self::Literal(text) => out.push_str(text),

@@ -1,17 +1,18 @@
 //! The `source` of an envelope: `mesh://<domain>/<bridge>/<principal>`.
 
-/// Appends it. What a URI's path segment can't have (RFC 3986) is percent-encoded, so that a principal's name never
-/// adds a segment.
-pub(crate) fn write_source(out: &mut String, domain: &str, bridge: &str, principal: &str) {
-    out.push_str("mesh://");
-    write_segment(out, domain);
+/// The same for every message of a mapping: all but the principal.
+pub(crate) fn source_prefix(domain: &str, bridge: &str) -> Box<str> {
+    let mut out = "mesh://".to_owned();
+    write_segment(&mut out, domain);
     out.push('/');
-    write_segment(out, bridge);
+    write_segment(&mut out, bridge);
     out.push('/');
-    write_segment(out, principal);
+    out.into()
 }
 
-fn write_segment(out: &mut String, text: &str) {
+/// Appends a path segment. What it can't have (RFC 3986) is percent-encoded, so that a principal's name never adds
+/// another.
+pub(crate) fn write_segment(out: &mut String, text: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b':' | b'@');
     if text.bytes().all(plain) {
@@ -33,8 +34,8 @@ mod tests {
     use super::*;
 
     fn source(principal: &str) -> String {
-        let mut out = String::new();
-        write_source(&mut out, "plant-a", "web", principal);
+        let mut out = String::from(source_prefix("plant-a", "web"));
+        write_segment(&mut out, principal);
         out
     }
 

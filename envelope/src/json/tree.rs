@@ -68,6 +68,7 @@ pub struct Members<'a>(Items<'a>);
 
 impl Slot {
     /// The slot behind this value, which stands at `at`.
+    #[inline]
     pub(super) fn after(&self, at: u32) -> u32 {
         match self.kind {
             Kind::Array | Kind::Object => self.next,
@@ -79,15 +80,18 @@ impl Slot {
 // === impl Node ===
 
 impl<'a> Node<'a> {
+    #[inline]
     pub(super) fn root(json: &'a Json) -> Self {
         Self { json, at: 0 }
     }
 
+    #[inline]
     fn slot(self) -> &'a Slot {
         &self.json.slots[self.at as usize]
     }
 
     /// The value by its type.
+    #[inline]
     pub fn view(self) -> View<'a> {
         let slot = self.slot();
         match slot.kind {
@@ -102,6 +106,7 @@ impl<'a> Node<'a> {
     }
 
     /// The value as it stands in the text.
+    #[inline]
     pub fn source(self) -> &'a str {
         let slot = self.slot();
         &self.json.text[slot.start as usize..slot.end as usize]
@@ -124,6 +129,7 @@ impl<'a> Node<'a> {
     }
 
     /// The member of an object; `None` if there is none, or if this is no object.
+    #[inline]
     pub fn get(self, key: &str) -> Option<Node<'a>> {
         if self.slot().kind != Kind::Object {
             return None;
@@ -132,6 +138,7 @@ impl<'a> Node<'a> {
     }
 
     /// The element of an array, from 0; `None` if there is none, or if this is no array.
+    #[inline]
     pub fn item(self, index: usize) -> Option<Node<'a>> {
         if self.slot().kind != Kind::Array {
             return None;
@@ -140,6 +147,7 @@ impl<'a> Node<'a> {
     }
 
     /// `true` or `false`.
+    #[inline]
     pub fn as_bool(self) -> Option<bool> {
         match self.slot().kind {
             Kind::True => Some(true),
@@ -149,11 +157,13 @@ impl<'a> Node<'a> {
     }
 
     /// A string, unescaped.
+    #[inline]
     pub fn as_str(self) -> Option<&'a str> {
         matches!(self.slot().kind, Kind::String | Kind::Escaped).then(|| self.text())
     }
 
     /// A number's source text.
+    #[inline]
     pub fn as_number(self) -> Option<&'a str> {
         (self.slot().kind == Kind::Number).then(|| self.source())
     }
@@ -185,6 +195,7 @@ impl<'a> Node<'a> {
         }
     }
 
+    #[inline]
     fn text(self) -> &'a str {
         let slot = self.slot();
         match slot.kind {
@@ -193,6 +204,7 @@ impl<'a> Node<'a> {
         }
     }
 
+    #[inline]
     fn items(self) -> Items<'a> {
         Items { json: self.json, at: self.at + 1, left: self.slot().count }
     }
@@ -209,6 +221,7 @@ impl std::fmt::Debug for Node<'_> {
 impl<'a> Iterator for Items<'a> {
     type Item = Node<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Node<'a>> {
         self.left = self.left.checked_sub(1)?;
         let node = Node { json: self.json, at: self.at };
@@ -228,6 +241,7 @@ impl ExactSizeIterator for Items<'_> {}
 impl<'a> Iterator for Members<'a> {
     type Item = (&'a str, Node<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.0.left = self.0.left.checked_sub(1)?;
         let key = Node { json: self.0.json, at: self.0.at };

@@ -48,8 +48,8 @@ impl Topic {
     /// Checks and takes a topic.
     pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, TopicError> {
         check_shape(text.as_ref())?;
-        match text.as_ref().chars().find(|c| matches!(c, '+' | '#')) {
-            Some(wildcard) => Err(TopicError::Forbidden(wildcard)),
+        match text.as_ref().bytes().find(|b| matches!(b, b'+' | b'#')) {
+            Some(wildcard) => Err(TopicError::Forbidden(char::from(wildcard))),
             None => Ok(Self(text.into())),
         }
     }
@@ -84,18 +84,24 @@ fn check_shape(text: &str) -> Result<(), TopicError> {
     if text.len() > MAX_BYTES {
         return Err(TopicError::TooLong(text.len()));
     }
-    let (mut segments, mut before) = (1, '/');
-    for c in text.chars() {
-        match c {
-            '/' if before == '/' => return Err(TopicError::EmptySegment(segments)),
-            '/' => segments += 1,
-            c if c.is_control() => return Err(TopicError::Forbidden(c)),
+    let (mut segments, mut before) = (1, b'/');
+    for byte in text.bytes() {
+        match byte {
+            b'/' if before == b'/' => return Err(TopicError::EmptySegment(segments)),
+            b'/' => segments += 1,
+            control if control.is_ascii_control() => return Err(TopicError::Forbidden(char::from(control))),
             _ => {}
         }
-        before = c;
+        before = byte;
     }
-    if before == '/' {
+    if before == b'/' {
         return Err(TopicError::EmptySegment(segments));
+    }
+    // beyond ASCII there are controls too: U+0080 to U+009F
+    if !text.is_ascii()
+        && let Some(control) = text.chars().find(|c| c.is_control())
+    {
+        return Err(TopicError::Forbidden(control));
     }
     if segments > MAX_SEGMENTS {
         return Err(TopicError::TooDeep(segments));

@@ -1,5 +1,7 @@
 //! Writes the value of an expression where it is wanted: into JSON or into text, without building it first.
 
+use std::borrow::Cow;
+
 use envelope::json::{MAX_DEPTH, Node, write_escaped, write_string};
 
 use super::{
@@ -19,9 +21,9 @@ impl Expr {
         self.root.write_json(scope, room, out)
     }
 
-    /// Appends the value as it reads in text: strings without quotes, numbers of the payload as they stand there.
-    pub(crate) fn write_text(&self, scope: &Scope<'_>, out: &mut String) -> Result<(), Box<Fault>> {
-        self.root.write_text(scope, out)
+    /// The value as it reads in text: strings without quotes, numbers of the payload as they stand there.
+    pub(crate) fn to_text<'a>(&'a self, scope: &Scope<'a>) -> Result<Cow<'a, str>, Box<Fault>> {
+        self.root.to_text(scope)
     }
 
     /// Appends the value as it reads inside a JSON string.
@@ -78,25 +80,22 @@ impl Term {
         self.bounded(out.len())
     }
 
-    fn write_text(&self, scope: &Scope<'_>, out: &mut String) -> Evaluated<()> {
-        match self.eval(scope)? {
-            Value::Text(text) => out.push_str(&text),
-            Value::Source(text) => out.push_str(text),
-            Value::Number(number) => number.write(out),
-            Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
+    fn to_text<'a>(&'a self, scope: &Scope<'a>) -> Evaluated<Cow<'a, str>> {
+        Ok(match self.eval(scope)? {
+            Value::Text(text) => text,
+            Value::Source(text) => Cow::Borrowed(text),
+            Value::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+            Value::Number(number) => {
+                let mut out = String::new();
+                number.write(&mut out);
+                Cow::Owned(out)
+            }
             other => return Err(self.wrong_type("a string, a number or a boolean inside text", &other)),
-        }
-        self.bounded(out.len())
+        })
     }
 
     fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Evaluated<()> {
-        match self.eval(scope)? {
-            Value::Text(text) => write_escaped(out, &text),
-            Value::Source(text) => out.extend_from_slice(text.as_bytes()),
-            Value::Number(number) => number.write(&mut Utf8(out)),
-            Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-            other => return Err(self.wrong_type("a string, a number or a boolean inside text", &other)),
-        }
+        write_escaped(out, &self.to_text(scope)?);
         self.bounded(out.len())
     }
 

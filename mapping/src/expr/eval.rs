@@ -42,10 +42,7 @@ impl Term {
                 number.negate().map(Value::Number).map_err(|problem| self.fault(problem))
             }
             Op::Sum(terms) => self.sum(terms, scope),
-            Op::Arithmetic(by, sides) => {
-                let (left, right) = (sides[0].eval_number(scope)?, sides[1].eval_number(scope)?);
-                left.apply(*by, right).map(Value::Number).map_err(|problem| self.fault(problem))
-            }
+            Op::Arithmetic(..) => self.eval_number(scope).map(Value::Number),
             Op::Conditional(parts) => {
                 let chosen = if parts[0].eval_bool(scope)? { &parts[1] } else { &parts[2] };
                 chosen.eval(scope)
@@ -106,8 +103,17 @@ impl Term {
     }
 
     pub(super) fn eval_number(&self, scope: &Scope<'_>) -> Evaluated<Number> {
-        let value = self.eval(scope)?;
-        value.number().ok_or_else(|| self.wrong_type("a number", &value))
+        match &self.op {
+            Op::Literal(Literal::Int(value)) => Ok(Number::Int(*value)),
+            Op::Arithmetic(by, sides) => {
+                let (left, right) = (sides[0].eval_number(scope)?, sides[1].eval_number(scope)?);
+                left.apply(*by, right).map_err(|problem| self.fault(problem))
+            }
+            _ => {
+                let value = self.eval(scope)?;
+                value.number().ok_or_else(|| self.wrong_type("a number", &value))
+            }
+        }
     }
 
     /// Its value as a literal, if it is one that a literal can be.

@@ -134,6 +134,11 @@ impl Expr {
         self.root.fault(problem)
     }
 
+    /// What it makes is over [`MAX_OUTPUT`].
+    pub(crate) fn too_large(&self) -> Box<Fault> {
+        Fault::too_large(self.root.span)
+    }
+
     /// A string that does not depend on the message.
     pub(crate) fn literal_text(&self) -> Option<&str> {
         match &self.root.op {
