@@ -7,7 +7,6 @@ use std::{
     fs,
     hint::black_box,
     num::NonZeroU32,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -69,7 +68,7 @@ fn stack(backbone: &Embedded) -> Ingress {
     let text = read(path);
     let context = mapping::Context { domain: "plant-a", bridges: &["web"], schemas: &schemas };
     let mappings = mapping::load(&[mapping::Source { path, text: &text }], &context).expect("a valid mapping");
-    let policy = PolicyConfig::parse(Path::new("policy.yaml"), "anonymous: true").expect("a valid policy");
+    let policy = PolicyConfig::parse("policy.yaml", "anonymous: true").expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy);
     let limits = IngressConfig {
         bridge: "web".into(),
