@@ -99,14 +99,14 @@ fn compare(seconds: u64) {
     assert!(gateway.terminate().success());
 }
 
-/// (groups synced, messages stored) so far.
+/// (groups synced, envelopes stored) so far.
 fn counters(site: &Site) -> (f64, f64) {
     let text = client::get(&site.admin_url("/metrics")).text;
     let sum = |name: &str| {
         let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
     };
-    (sum("openmesh_backbone_groups_total"), sum("openmesh_backbone_messages_total"))
+    (sum("openmesh_backbone_groups_total"), sum("openmesh_backbone_records_total"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
