@@ -39,6 +39,7 @@ pub use parse::{File, MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use problems::{MAX_PROBLEMS, Problems};
 pub use secret::{Resolve, Secret};
 pub use source::Source;
+pub use suggest::nearest;
 
 #[cfg(test)]
 mod tests;

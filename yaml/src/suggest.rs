@@ -6,7 +6,7 @@ const MAX_DISTANCE: usize = 2;
 const MAX_LENGTH: usize = 64;
 
 /// The valid word nearest to `word`, if it is near.
-pub(crate) fn nearest<'w>(word: &str, valid: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, valid: &[&'w str]) -> Option<&'w str> {
     if word.len() > MAX_LENGTH {
         return None;
     }
