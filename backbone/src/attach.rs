@@ -13,7 +13,7 @@ use crate::{
     position,
     shared::{Shared, locked},
     subscription::{Cursor, Feed},
-    writer::Writer,
+    writer::{AWAY, Writer},
 };
 
 /// The most filters of a subscription.
@@ -79,20 +79,24 @@ impl Writer {
             let read = begin(&what.start, tip)?;
             let feed = Arc::new(Feed::new(self.state.registry.reserve()?, None, None));
             self.state.registry.insert(feed.clone(), what.filters.clone(), None);
-            return Ok(self.take(feed, what.filters, read, None));
+            return Ok(self.take(feed, what.filters, Some(read), None));
         };
-        let cursor = match self.state.registry.named(&name).and_then(|one| one.cursor.clone()) {
-            Some(cursor) => self.resume(&name, cursor, &what.filters, tip)?,
-            None => self.register(name.clone(), &what, tip)?,
+        if self.store.is_none() {
+            return Err(unavailable(AWAY));
+        }
+        let known = self.state.registry.named(&name).map(|one| (one.feed.clone(), one.cursor.clone()));
+        let (feed, backlog) = match known {
+            Some((feed, Some(cursor))) => {
+                let backlog = self.resume(&feed, cursor, &what.filters, tip)?;
+                (feed, backlog)
+            }
+            Some((_, None)) | None => self.register(name, &what, tip)?,
         };
-        let feed = self.state.registry.named(&name).map(|one| one.feed.clone());
-        let feed = feed.ok_or_else(|| unavailable("the subscription was not registered"))?;
-        let read = feed.lock().high;
-        Ok(self.take(feed, what.filters, read, cursor.backlog))
+        Ok(self.take(feed, what.filters, None, backlog))
     }
 
     /// A new durable subscription.
-    fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<Cursor, Rejection> {
+    fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<(Arc<Feed>, Option<u64>), Rejection> {
         let top = begin(&what.start, tip)?;
         let backlog = (top < tip).then_some(top);
         let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, ..Cursor::default() };
@@ -100,39 +104,52 @@ impl Writer {
         let id = feed.id;
         self.state.registry.insert(feed.clone(), what.filters.clone(), Some(cursor.clone()));
         if let Err(rejection) = self.save(id, cursor.clone()) {
-            self.state.registry.remove(id);
+            match &mut self.doubt {
+                Some(doubt) => doubt.registered = Some(id),
+                None => self.state.registry.remove(id),
+            }
             return Err(rejection);
         }
-        locked(&self.shared.feeds).insert(name, feed);
-        Ok(cursor)
+        locked(&self.shared.feeds).insert(name, feed.clone());
+        Ok((feed, cursor.backlog))
     }
 
-    /// A durable subscription that exists.
-    fn resume(&mut self, name: &str, mut cursor: Cursor, filters: &[Filter], tip: u64) -> Result<Cursor, Rejection> {
+    /// A durable subscription that exists. Its consumer, if there is one, hands nothing out any more: what it has handed
+    /// out must not change between here and [`Self::take`].
+    fn resume(
+        &mut self,
+        feed: &Feed,
+        mut cursor: Cursor,
+        filters: &[Filter],
+        tip: u64,
+    ) -> Result<Option<u64>, Rejection> {
+        let mut state = feed.lock();
+        state.displace();
         if cursor.filters == filters {
-            return Ok(cursor);
+            return Ok(cursor.backlog);
         }
-        let Some(feed) = self.state.registry.named(name).map(|one| one.feed.clone()) else { return Ok(cursor) };
-        let state = feed.lock();
         cursor.refilter(filters.to_vec(), &state.handed, state.high);
         drop(state);
         cursor.backlog = cursor.backlog.filter(|counted| *counted < tip);
-        self.save(feed.id, cursor.clone())?;
-        Ok(cursor)
+        let backlog = cursor.backlog;
+        self.save(feed.id, cursor)?;
+        Ok(backlog)
     }
 
     fn save(&mut self, id: u32, cursor: Cursor) -> Result<(), Rejection> {
-        let store = self.store.clone().ok_or_else(|| unavailable("the store is being opened anew after a failure"))?;
+        let store = self.store.clone().ok_or_else(|| unavailable(AWAY))?;
         let mut group = Group::new(self.state.next, self.state.chain);
         group.cursors.insert(id, cursor);
         let stored = self.finish(group, &store);
         stored.then_some(()).ok_or_else(|| unavailable("the subscription could not be stored"))
     }
 
-    fn take(&self, feed: Arc<Feed>, filters: Vec<Filter>, read: u64, backlog: Option<u64>) -> Attached {
+    /// Hands the feed to a new consumer, which begins behind `read`: of a durable one, behind what was handed out.
+    fn take(&self, feed: Arc<Feed>, filters: Vec<Filter>, read: Option<u64>, backlog: Option<u64>) -> Attached {
         let mut state = feed.lock();
         let generation = state.attach(self.shared.tip.load(SeqCst));
         let (wake, redeliver) = (state.wake.clone(), state.handed.iter().copied().collect());
+        let read = read.unwrap_or(state.high);
         drop(state);
         let attachment = Attachment { shared: self.shared.clone(), feed, generation };
         Attached { attachment, wake, filters, redeliver, read, backlog }

@@ -1,6 +1,6 @@
 //! The backbone in a folder of this gateway.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, fs::File, io, path::Path, sync::Arc};
 
 use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, Rejection, Subscribe, Verdicts};
 use futures_util::future::BoxFuture;
@@ -38,8 +38,8 @@ impl Embedded {
 
     pub(crate) fn open_with(config: EmbeddedConfig, hooks: Hooks) -> Result<Self, OpenError> {
         let path = config.path.clone();
-        let failed = |source: std::io::Error| OpenError::Storage { path: path.clone(), source: Box::new(source) };
-        std::fs::create_dir_all(&path).map_err(failed)?;
+        let failed = |source: io::Error| OpenError::Storage { path: path.clone(), source: Box::new(source) };
+        make(&path).map_err(failed)?;
         let store = Arc::new(Store::open(&config.path)?);
         let shared = Arc::new(Shared::new(config, Arc::new(Books::default())));
         let state = State::load(&store, &shared)?;
@@ -118,6 +118,18 @@ impl Backbone for Embedded {
             }
         })
     }
+}
+
+/// Makes the folder. The folders above it know of it on disk, so that a power cut does not take away the store as a whole.
+fn make(path: &Path) -> io::Result<()> {
+    let made = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let made: Vec<_> = made.collect();
+    std::fs::create_dir_all(path)?;
+    for folder in made {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Embedded {

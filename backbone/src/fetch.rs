@@ -14,7 +14,7 @@ const MAX_CHUNK_BYTES: usize = 1 << 20;
 /// An envelope and where it is; `None` if its record can't be read.
 pub(crate) type Found = (u64, Option<Arc<Envelope>>);
 
-/// What to read.
+/// What to read. Of sequences that are named, only the first may be found: as many as fit the bounds.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
     /// These sequences; they were handed out before.
@@ -35,12 +35,13 @@ pub(crate) struct Reading {
 // === impl Wanted ===
 
 impl Wanted {
-    /// All of it, if it is in memory.
-    pub(crate) fn in_memory(&self, shared: &Shared) -> Option<Vec<Found>> {
+    /// What of it is in memory, at most `room` of the sequences that are named; `None` if the first is not.
+    pub(crate) fn in_memory(&self, shared: &Shared, room: usize) -> Option<Vec<Found>> {
         match self {
             Self::Again(sequences) | Self::Listed(sequences) => {
-                let found = sequences.iter().map(|sequence| Some((*sequence, Some(shared.tail.get(*sequence)?))));
-                found.collect()
+                let found = |sequence: &u64| Some((*sequence, Some(shared.tail.get(*sequence)?)));
+                let found: Vec<_> = sequences.iter().take(room).map_while(found).collect();
+                (!found.is_empty()).then_some(found)
             }
             Self::After(after) => {
                 let found = shared.tail.after(*after, MAX_CHUNK)?;
@@ -53,9 +54,7 @@ impl Wanted {
     pub(crate) fn read(self, store: Arc<Store>, tip: u64) -> Reading {
         let wanted = self.clone();
         let records = tokio::task::spawn_blocking(move || match wanted {
-            Wanted::Again(sequences) | Wanted::Listed(sequences) => {
-                sequences.into_iter().map(|sequence| one(&store, sequence)).collect()
-            }
+            Wanted::Again(sequences) | Wanted::Listed(sequences) => named(&store, sequences),
             Wanted::After(after) => {
                 let records = store.chunk(after, tip, MAX_CHUNK, MAX_CHUNK_BYTES)?;
                 Ok(records.into_iter().map(|(sequence, envelope)| (sequence, readable(sequence, envelope))).collect())
@@ -79,9 +78,17 @@ impl Reading {
     }
 }
 
-fn one(store: &Store, sequence: u64) -> fjall::Result<Found> {
-    let envelope = store.get(sequence)?.and_then(|envelope| readable(sequence, envelope));
-    Ok((sequence, envelope))
+fn named(store: &Store, sequences: Vec<u64>) -> fjall::Result<Vec<Found>> {
+    let (mut found, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
+    for sequence in sequences {
+        let record = store.get(sequence)?;
+        bytes += record.as_ref().map_or(0, |(size, _)| *size);
+        found.push((sequence, record.and_then(|(_, envelope)| readable(sequence, envelope))));
+        if bytes >= MAX_CHUNK_BYTES {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn readable(sequence: u64, envelope: Result<Envelope, crate::codec::DecodeError>) -> Option<Arc<Envelope>> {

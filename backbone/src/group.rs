@@ -33,11 +33,11 @@ pub(crate) struct Group {
     pub(crate) chain: Chain,
     pub(crate) records: Vec<Prepared>,
     /// Ids that were not known.
-    pub(crate) fresh: Vec<Remembered>,
+    pub(crate) fresh: Remembered,
     /// Ids of messages whose publisher has not been answered yet.
     asked: Vec<EnvelopeId>,
     in_group: HashMap<EnvelopeId, u64>,
-    pub(crate) evicted: Vec<Remembered>,
+    pub(crate) evicted: Vec<Arc<Remembered>>,
     /// What the mappings' counters gain.
     pub(crate) deltas: Deltas,
     /// The part of it that is messages whose publisher has not been answered yet.
@@ -57,6 +57,8 @@ pub(crate) struct Group {
     pub(crate) number: Option<u64>,
     /// Ids of [`State::doubted`] that were offered again.
     pub(crate) redeemed: Vec<EnvelopeId>,
+    /// The subscription that it makes: known before the commit, and unmade if the commit never was.
+    pub(crate) registered: Option<u32>,
     /// The store could not be read: nothing of the group is stored.
     pub(crate) broken: Option<fjall::Error>,
     replies: Vec<Reply>,
@@ -134,7 +136,7 @@ impl Group {
         }
         let sequence = self.next();
         self.in_group.insert(message.id, sequence);
-        self.fresh.push(Remembered { sequence, clock: state.clock(), id: message.id });
+        self.fresh.ids.push((sequence, message.id));
         self.asked.extend(asked.then_some(message.id));
         self.count(&message.row, asked, true);
         for prepared in records {
@@ -269,7 +271,7 @@ impl Group {
         drop(applying);
         state.next = next;
         state.chain = self.chain;
-        self.fresh.iter().for_each(|fresh| state.prints.insert(fresh.id, fresh.sequence));
+        self.fresh.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         state.forget(&self.evicted);
         state.saved.extend(std::mem::take(&mut self.rows));
         self.redeemed.iter().for_each(|id| {

@@ -31,6 +31,8 @@ use crate::{
 
 /// The most deliveries of a batch.
 const MAX_DELIVERIES: usize = 1_024;
+/// How many are read from disk in one go even if there is credit for fewer.
+const AHEAD: usize = 64;
 
 /// An open subscription.
 #[derive(Debug)]
@@ -193,7 +195,7 @@ impl Pull {
             return Ok(true);
         }
         let Some(wanted) = self.wanted() else { return Ok(false) };
-        match wanted.in_memory(&self.shared) {
+        match wanted.in_memory(&self.shared, self.room()) {
             Some(found) => self.take(wanted, found),
             None => self.read(wanted).await,
         }
@@ -202,20 +204,19 @@ impl Pull {
 
     /// What to read next. It is asked for once: what is named here is on its way afterwards.
     fn wanted(&mut self) -> Option<Wanted> {
+        let few = self.room().clamp(AHEAD, MAX_DELIVERIES);
         if !self.redeliver.is_empty() {
-            let few = self.redeliver.len().min(self.room()).min(MAX_DELIVERIES);
             return Some(Wanted::Again(self.redeliver.iter().take(few).copied().collect()));
         }
         if !self.fresh.is_empty() || !self.takes_new() {
             return None;
         }
-        let state = self.attachment.feed.lock();
+        let mut state = self.attachment.feed.lock();
         if self.read < state.from {
             return Some(Wanted::After(self.read));
         }
-        let listed: Vec<_> = state.ready.iter().copied().filter(|sequence| *sequence > self.read).collect();
-        let few = listed.len().min(self.room()).min(MAX_DELIVERIES);
-        (few > 0).then(|| Wanted::Listed(listed[..few].to_vec()))
+        while state.ready.pop_front_if(|sequence| *sequence <= self.read).is_some() {}
+        (!state.ready.is_empty()).then(|| Wanted::Listed(state.ready.iter().take(few).copied().collect()))
     }
 
     /// Begins to read from disk, once there is a store. Cancel safe: `wanted` changes nothing before `take`.
@@ -233,17 +234,13 @@ impl Pull {
     /// Takes what was read.
     fn take(&mut self, wanted: Wanted, found: Vec<Found>) {
         match wanted {
-            Wanted::Again(sequences) => {
-                self.redeliver.drain(..sequences.len().min(self.redeliver.len()));
+            Wanted::Again(_) => {
+                self.redeliver.drain(..found.len().min(self.redeliver.len()));
                 let readable = self.readable(found);
                 self.repeats.extend(readable);
             }
-            Wanted::Listed(sequences) => {
-                let last = sequences.last().copied().unwrap_or(self.read);
-                self.read = self.read.max(last);
-                let mut state = self.attachment.feed.lock();
-                while state.ready.pop_front_if(|sequence| *sequence <= last).is_some() {}
-                drop(state);
+            Wanted::Listed(_) => {
+                self.read = self.read.max(found.last().map_or(0, |(sequence, _)| *sequence));
                 self.coming = self.readable(found);
                 self.plan(None);
             }
@@ -348,18 +345,22 @@ impl Pull {
             }
             false => None,
         };
-        for (sequence, _) in outcomes {
-            self.outstanding.remove(&sequence);
+        let settled_now: Vec<_> = outcomes.into_iter().map(|(sequence, _)| sequence).collect();
+        for sequence in &settled_now {
+            self.outstanding.remove(sequence);
         }
         let now = Instant::now();
         for (after, sequence) in later {
             self.outstanding.remove(&sequence);
             self.again.push(Reverse((now + after.min(MAX_DELAY), sequence)));
         }
-        match answer {
-            Some(answer) => answer.await.map_err(|_| closed())?,
-            None => Ok(()),
+        let Some(answer) = answer else { return Ok(()) };
+        let answer = answer.await.map_err(|_| closed()).and_then(|answer| answer);
+        if answer.is_err() {
+            // They are still in hand, and may be settled again.
+            self.outstanding.extend(settled_now);
         }
+        answer
     }
 }
 

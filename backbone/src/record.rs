@@ -102,12 +102,35 @@ pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> 
     Ok((header, envelope))
 }
 
-fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
-    match reader.u8("format version")? {
-        FORMAT => {}
-        0 => return Err(DecodeError::Invalid("format version")),
-        found => return Err(DecodeError::NewerFormat { found, supported: FORMAT }),
+/// The envelope's id and nothing else: a retry is recognised by it.
+pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
+    let mut reader = Reader::new(record);
+    version(&mut reader)?;
+    reader.take(CHAIN.len(), "hash")?;
+    reader.bytes("domain")?;
+    reader.u64("admission time")?;
+    for what in ["principal", "principal's domain", "bridge", "mapping", "mapping version"] {
+        reader.bytes(what)?;
     }
+    reader.u64("policy epoch")?;
+    match reader.u8("identity")? {
+        0 => reader.bytes("identity")?,
+        1 => reader.take(16, "identity")?,
+        _ => return Err(DecodeError::Invalid("identity")),
+    };
+    id(&mut reader)
+}
+
+fn version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match reader.u8("format version")? {
+        FORMAT => Ok(()),
+        0 => Err(DecodeError::Invalid("format version")),
+        found => Err(DecodeError::NewerFormat { found, supported: FORMAT }),
+    }
+}
+
+fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
+    version(reader)?;
     Ok(Header {
         previous: reader.array("hash")?,
         domain: reader.text("domain")?,

@@ -82,9 +82,12 @@ impl Registry {
         subscription.cursor = Some(cursor);
     }
 
-    /// Takes away one without a name.
+    /// Takes away one without a name, or whose name was never stored.
     pub(crate) fn remove(&mut self, id: u32) {
         let Some(subscription) = self.subscriptions.remove(&id) else { return };
+        if let Some(name) = &subscription.feed.name {
+            self.names.remove(name);
+        }
         for filter in &subscription.filters {
             self.trie.remove(filter, &id);
         }

@@ -12,6 +12,7 @@ use envelope::RejectKind;
 
 use crate::{
     ledger::RouteRow,
+    shared::locked,
     store::Store,
     writer::{REOPEN, Writer},
 };
@@ -51,9 +52,14 @@ impl Writer {
             group.deltas.without_messages_of(&unanswered);
             let asked: Vec<_> = group.asked().collect();
             group.apply(&mut self.state, &self.shared);
+            let made = group.registered.and_then(|id| self.state.registry.get(id)).map(|one| one.feed.clone());
+            if let Some((name, feed)) = made.and_then(|feed| Some((feed.name.clone()?, feed))) {
+                locked(&self.shared.feeds).insert(name, feed);
+            }
             self.state.doubt(asked.into_iter());
         } else {
             self.state.group = last;
+            group.registered.into_iter().for_each(|id| self.state.registry.remove(id));
             group.answered.iter().for_each(|row| self.lose(row));
         }
     }

@@ -74,9 +74,9 @@ impl Shared {
         *refusal = why.map(str::to_owned);
     }
 
-    /// The end in order: nothing to warn of.
-    pub(crate) fn refuse_from_now_on(&self) {
-        *locked(&self.refusal) = Some("the store is closed".to_owned());
+    /// The end: nothing to warn of if it is in order.
+    pub(crate) fn refuse_from_now_on(&self, why: &str) {
+        *locked(&self.refusal) = Some(why.to_owned());
     }
 
     pub(crate) fn status(&self) -> Status {

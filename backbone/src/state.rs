@@ -20,8 +20,10 @@ use crate::{
     subscription::{Cursor, Feed},
 };
 
-/// How many of the oldest ids are read ahead, to see whether they are over their age.
-const OLDEST: usize = 512;
+/// How many of the oldest rows of ids are read ahead, to see whether they are over their age.
+const OLDEST: usize = 16;
+/// About the most ids that one group forgets: more than it can remember, so that the window shrinks under any load.
+const MAX_EVICTED: usize = 8_192;
 /// Doubted ids that are kept; more come only of a disk that fails all the time.
 const MAX_DOUBTED: usize = 65_536;
 
@@ -41,7 +43,7 @@ pub(crate) struct State {
     /// The ledger's rows as they are on disk.
     pub(crate) saved: HashMap<Vec<u8>, Vec<u8>>,
     /// The oldest ids that are remembered.
-    oldest: VecDeque<Remembered>,
+    oldest: VecDeque<Arc<Remembered>>,
     /// No id below it is remembered.
     floor: u64,
     /// Seconds that the gateway had run at start.
@@ -72,9 +74,10 @@ impl State {
             started: Instant::now(),
         };
         for remembered in store.remembered(0) {
-            let remembered = remembered.map_err(failed)?;
+            let wrong = |error| corrupt(format!("ids that are remembered: {error}"));
+            let remembered = remembered.map_err(failed)?.map_err(wrong)?;
             state.clock = state.clock.max(remembered.clock);
-            state.prints.insert(remembered.id, remembered.sequence);
+            remembered.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         }
         for entry in store.ledger.iter() {
             let (key, value) = entry.into_inner().map_err(failed)?;
@@ -111,25 +114,38 @@ impl State {
 
     /// Chooses the ids to forget with this group: those over their age, and the oldest of those over their number.
     pub(crate) fn evict(&mut self, group: &mut Group, window: DedupWindow, store: &Store) {
-        let now = self.clock();
-        let mut over = (self.prints.len() + group.fresh.len()).saturating_sub(window.entries);
-        if self.oldest.is_empty() && !self.prints.is_empty() {
-            self.oldest = store.remembered(self.floor).take(OLDEST).map_while(Result::ok).collect();
+        if self.prints.is_empty() {
+            return;
         }
-        for old in &self.oldest {
+        let now = self.clock();
+        let mut over = (self.prints.len() + group.fresh.ids.len()).saturating_sub(window.entries);
+        let mut evicted = 0;
+        while evicted < MAX_EVICTED {
+            let Some(old) = self.oldest(group.evicted.len(), store) else { break };
             if over == 0 && now.saturating_sub(old.clock) <= window.age.as_secs() {
                 break;
             }
-            over = over.saturating_sub(1);
-            group.evicted.push(*old);
+            over = over.saturating_sub(old.ids.len());
+            evicted += old.ids.len();
+            group.evicted.push(old);
         }
     }
 
+    /// The oldest row but `at`. One that can't be read is not forgotten before the next start, which refuses it.
+    fn oldest(&mut self, at: usize, store: &Store) -> Option<Arc<Remembered>> {
+        if at >= self.oldest.len() {
+            let from = self.oldest.back().map_or(self.floor, |last| last.first() + 1);
+            let more = store.remembered(from).take(OLDEST).map_while(|row| row.ok()?.ok());
+            self.oldest.extend(more.map(Arc::new));
+        }
+        self.oldest.get(at).cloned()
+    }
+
     /// The ids are forgotten on disk.
-    pub(crate) fn forget(&mut self, evicted: &[Remembered]) {
+    pub(crate) fn forget(&mut self, evicted: &[Arc<Remembered>]) {
         for old in evicted {
-            self.prints.remove(old.id, old.sequence);
-            self.floor = old.sequence + 1;
+            old.ids.iter().for_each(|(sequence, id)| self.prints.remove(*id, *sequence));
+            self.floor = old.first() + 1;
         }
         self.oldest.drain(..evicted.len().min(self.oldest.len()));
     }

@@ -3,18 +3,18 @@
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | log | sequence | record |
-//! | dedup | sequence of a group's first envelope | clock, id |
+//! | dedup | first sequence of a commit | clock, and of each message its first envelope's sequence and id |
 //! | ledger | bridge, or bridge and mapping | counters |
 //! | subscriptions | durable name | cursor |
 //! | meta | word | `format`, `group` |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use envelope::{Envelope, EnvelopeId};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::{
     OpenError,
@@ -30,6 +30,10 @@ const CACHE: u64 = 4 << 20;
 /// Memory for records that are in the journal and in no table yet.
 const LOG_MEMTABLE: u64 = 8 << 20;
 const MEMTABLE: u64 = 2 << 20;
+/// The most sealed memtables of a keyspace that wait to become tables.
+const MAX_SEALED: usize = 2;
+/// Between two looks at whether they did.
+const FLUSH: Duration = Duration::from_millis(2);
 /// The least that the storage engine takes.
 const JOURNALS: u64 = 64 << 20;
 const OPEN_FILES: usize = 128;
@@ -45,13 +49,13 @@ pub(crate) struct Store {
     pub(crate) meta: Keyspace,
 }
 
-/// An id that is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Ids that are remembered, and forgotten, together: one row, as one commit made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Remembered {
-    pub(crate) sequence: u64,
     /// Seconds that the gateway had run.
     pub(crate) clock: u64,
-    pub(crate) id: EnvelopeId,
+    /// Where each id is stored, in order.
+    pub(crate) ids: Vec<(u64, EnvelopeId)>,
 }
 
 /// A record's envelope, or why it can't be read.
@@ -99,7 +103,7 @@ impl Store {
             }
             None if self.log.first_key_value().is_some() => Err(corrupt("it has records but no format")),
             None => {
-                let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncAll));
+                let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
                 batch.insert(&self.meta, "format", number(FORMAT.into()));
                 batch.commit().map_err(|error| storage(path, error))
             }
@@ -127,23 +131,26 @@ impl Store {
     }
 
     /// Ids that are remembered, the oldest first, from `from` on.
-    pub(crate) fn remembered(&self, from: u64) -> impl Iterator<Item = fjall::Result<Remembered>> + use<> {
+    pub(crate) fn remembered(
+        &self,
+        from: u64,
+    ) -> impl Iterator<Item = fjall::Result<Result<Remembered, DecodeError>>> + use<> {
         self.dedup.range(from.to_be_bytes()..).map(|entry| {
             let (key, value) = entry.into_inner()?;
             Ok(Remembered::decode(sequence(&key), &value))
         })
     }
 
-    /// Whether `id` is what is remembered at `sequence`.
+    /// Whether the envelope at `sequence` has this id.
     pub(crate) fn is_at(&self, id: EnvelopeId, sequence: u64) -> fjall::Result<bool> {
-        let value = self.dedup.get(sequence.to_be_bytes())?;
-        Ok(value.is_some_and(|value| Remembered::decode(sequence, &value).id == id))
+        let record = self.log.get(sequence.to_be_bytes())?;
+        Ok(record.is_some_and(|record| record::envelope_id(&record) == Ok(id)))
     }
 
-    /// One record.
-    pub(crate) fn get(&self, sequence: u64) -> fjall::Result<Option<Read>> {
+    /// One record, and its bytes.
+    pub(crate) fn get(&self, sequence: u64) -> fjall::Result<Option<(usize, Read)>> {
         let value = self.log.get(sequence.to_be_bytes())?;
-        Ok(value.map(|value| read(value.into())))
+        Ok(value.map(|value| (value.len(), read(value.into()))))
     }
 
     /// Records behind `after` up to `last`, at most `max` and about `max_bytes`.
@@ -163,9 +170,44 @@ impl Store {
 
     /// Writes everything into new files, after a sync that failed: the journal's pages can't be trusted then.
     pub(crate) fn rewrite(&self) -> fjall::Result<()> {
-        [&self.log, &self.dedup, &self.ledger, &self.subscriptions, &self.meta]
-            .into_iter()
-            .try_for_each(Keyspace::rotate_memtable_and_wait)
+        for (keyspace, _) in self.keyspaces() {
+            keyspace.rotate_memtable()?;
+        }
+        self.keyspaces().into_iter().try_for_each(|(keyspace, _)| self.flushed(keyspace, 0))
+    }
+
+    /// Seals what is full, and waits while too much that is sealed is not in tables yet: a disk that is slower than the
+    /// publishers slows them down and fills no memory.
+    pub(crate) fn make_room(&self) -> fjall::Result<()> {
+        for (keyspace, memtable) in self.keyspaces() {
+            if keyspace.tree.active_memtable().size() >= memtable {
+                keyspace.rotate_memtable()?;
+            }
+            self.flushed(keyspace, MAX_SEALED)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until at most so many of its sealed memtables are not in tables. The storage engine's own waits never end
+    /// once its worker has failed, so it never gets to them.
+    fn flushed(&self, keyspace: &Keyspace, at_most: usize) -> fjall::Result<()> {
+        while keyspace.sealed_memtable_count() > at_most {
+            // Writes what is buffered, which is nothing: it tells whether the worker failed.
+            self.database.persist(PersistMode::Buffer)?;
+            std::thread::park_timeout(FLUSH);
+        }
+        Ok(())
+    }
+
+    /// Each with the size at which its memtable is sealed.
+    fn keyspaces(&self) -> [(&Keyspace, u64); 5] {
+        [
+            (&self.log, LOG_MEMTABLE),
+            (&self.dedup, MEMTABLE),
+            (&self.ledger, MEMTABLE),
+            (&self.subscriptions, MEMTABLE),
+            (&self.meta, MEMTABLE),
+        ]
     }
 }
 
@@ -201,18 +243,60 @@ pub(crate) fn storage(path: &Path, error: fjall::Error) -> OpenError {
 // === impl Remembered ===
 
 impl Remembered {
+    /// The row's key.
+    pub(crate) fn first(&self) -> u64 {
+        self.ids.first().map_or(0, |(sequence, _)| *sequence)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+        let mut out = Vec::with_capacity(16 + self.ids.len() * 20);
         put_u64(&mut out, self.clock);
-        record::put_id(&mut out, self.id);
+        put_u64(&mut out, self.ids.len() as u64);
+        let mut before = self.first();
+        for (sequence, id) in &self.ids {
+            put_u64(&mut out, sequence - before);
+            record::put_id(&mut out, *id);
+            before = *sequence;
+        }
         out
     }
 
-    /// An entry that can't be read remembers nothing: the nil id is never a message's.
-    fn decode(sequence: u64, value: &[u8]) -> Self {
+    fn decode(first: u64, value: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value);
-        let read = reader.u64("clock").and_then(|clock| Ok((clock, record::id(&mut reader)?)));
-        let (clock, id) = read.unwrap_or((0, EnvelopeId::new(uuid::Uuid::nil())));
-        Self { sequence, clock, id }
+        let clock = reader.u64("clock")?;
+        let mut before = first;
+        let ids = reader.list("ids", |reader| {
+            before = before.checked_add(reader.u64("sequence")?).ok_or(DecodeError::Invalid("sequence"))?;
+            Ok((before, record::id(reader)?))
+        })?;
+        Ok(Self { clock, ids })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_failed_is_an_error_and_no_endless_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.log.insert("key", "value").unwrap();
+        // No table can be written any more.
+        std::fs::remove_dir_all(folder.path().join("keyspaces")).unwrap();
+        assert!(store.rewrite().is_err());
+        assert!(store.make_room().is_err() || store.database.persist(PersistMode::Buffer).is_err());
+    }
+
+    #[test]
+    fn ids_that_are_remembered_read_back() {
+        let id = |n: u128| EnvelopeId::new(Uuid::from_u128(n));
+        let row = Remembered { clock: 77, ids: vec![(300, id(1)), (301, id(2).item(0)), (1_325, id(u128::MAX))] };
+        assert_eq!(row.first(), 300);
+        assert_eq!(Remembered::decode(300, &row.encode()), Ok(row.clone()));
+        assert!(Remembered::decode(u64::MAX, &row.encode()).is_err());
+        assert!(Remembered::decode(300, &row.encode()[..20]).is_err());
     }
 }

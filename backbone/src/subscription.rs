@@ -213,11 +213,17 @@ impl FeedState {
         self.from = sequence;
     }
 
-    /// A consumer takes over; the one before it is woken to find out.
-    pub(crate) fn attach(&mut self, tip: u64) -> u64 {
+    /// The consumer that is there hands out nothing any more, and is woken to find out.
+    pub(crate) fn displace(&mut self) {
         self.wake.notify_one();
         self.wake = Arc::new(Notify::new());
         self.generation += 1;
+        self.attached = false;
+    }
+
+    /// A consumer takes over.
+    pub(crate) fn attach(&mut self, tip: u64) -> u64 {
+        self.displace();
         self.attached = true;
         self.restart(tip);
         self.generation

@@ -31,8 +31,11 @@ impl Tail {
 
     /// Adds what a group stored: envelopes and the size of their records, the first at `first`.
     pub(crate) fn extend(&self, first: u64, envelopes: impl Iterator<Item = (Arc<Envelope>, usize)>) {
+        // Freed when the lock is not held any more.
+        let mut gone = Vec::new();
         let mut ring = self.lock();
         if first != ring.first + ring.envelopes.len() as u64 {
+            gone.extend(std::mem::take(&mut ring.envelopes));
             *ring = Ring { first, ..Ring::default() };
         }
         for (envelope, bytes) in envelopes {
@@ -40,10 +43,12 @@ impl Tail {
             ring.envelopes.push_back((envelope, bytes));
         }
         while ring.envelopes.len() > MAX_ENVELOPES || ring.bytes > MAX_BYTES {
-            let Some((_, bytes)) = ring.envelopes.pop_front() else { break };
+            let Some((envelope, bytes)) = ring.envelopes.pop_front() else { break };
             ring.bytes -= bytes;
             ring.first += 1;
+            gone.push((envelope, bytes));
         }
+        drop(ring);
     }
 
     pub(crate) fn get(&self, sequence: u64) -> Option<Arc<Envelope>> {

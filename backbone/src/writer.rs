@@ -13,6 +13,7 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
 use crate::{
+    Status,
     group::{Group, unavailable},
     queue::{Job, Jobs, Queued},
     shared::{Shared, locked},
@@ -27,6 +28,8 @@ const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 /// How long the writer sleeps at most: counters that changed are on disk after it.
 const IDLE: Duration = Duration::from_secs(1);
+/// What is said meanwhile.
+pub(crate) const AWAY: &str = "the store is being opened anew after a failure";
 /// Between two attempts to open the store anew.
 pub(crate) const REOPEN: Duration = Duration::from_millis(200);
 
@@ -142,7 +145,7 @@ impl Writer {
     /// One group: stages, commits with one sync, then answers. Without a job, the counters that changed.
     fn write(&mut self, jobs: Vec<Queued>) {
         let Some(store) = self.store.clone() else {
-            let away = unavailable("the store is being opened anew after a failure");
+            let away = unavailable(AWAY);
             return jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
         };
         let mut group = Group::new(self.state.next, self.state.chain);
@@ -159,20 +162,22 @@ impl Writer {
     pub(crate) fn finish(&mut self, mut group: Group, store: &Store) -> bool {
         match self.store_group(&mut group, store) {
             Ok(()) => {
-                let (records, evicted) = (group.records.len() as u64, group.evicted.len() as u64);
+                let (records, evicted) =
+                    (group.records.len() as u64, group.evicted.iter().map(|old| old.ids.len() as u64).sum());
                 group.apply(&mut self.state, &self.shared);
-                group.answer(None);
-                self.meters.records.increment(records);
-                self.meters.remembered.set(self.state.prints.len() as f64);
                 self.shared.groups.store(self.state.group, SeqCst);
                 self.shared.remembered.store(self.state.prints.len() as u64, SeqCst);
                 self.shared.evicted.fetch_add(evicted, SeqCst);
+                // Last: whoever is answered finds its message in the report.
+                group.answer(None);
+                self.meters.records.increment(records);
+                self.meters.remembered.set(self.state.prints.len() as f64);
                 true
             }
             Err(error) => {
                 tracing::error!(%error, "a group could not be stored, the store is opened anew");
                 self.meters.failures.increment(1);
-                self.shared.refuse(Some("the store is being opened anew after a failure"));
+                self.shared.refuse(Some(AWAY));
                 group.answer(Some(&unavailable("the store failed, offer the message again").because(error)));
                 self.doubt = Some(group);
                 self.store = None;
@@ -192,15 +197,17 @@ impl Writer {
         if group.is_empty() {
             return Ok(());
         }
+        store.make_room()?;
         let mut batch = store.database.batch().durability(Some(PersistMode::SyncData));
         for (sequence, prepared) in (group.first..).zip(&mut group.records) {
             batch.insert(&store.log, sequence.to_be_bytes(), std::mem::take(&mut prepared.record));
         }
-        for fresh in &group.fresh {
-            batch.insert(&store.dedup, fresh.sequence.to_be_bytes(), fresh.encode());
+        if !group.fresh.ids.is_empty() {
+            group.fresh.clock = self.state.clock();
+            batch.insert(&store.dedup, group.fresh.first().to_be_bytes(), group.fresh.encode());
         }
         for old in &group.evicted {
-            batch.remove(&store.dedup, old.sequence.to_be_bytes());
+            batch.remove(&store.dedup, old.first().to_be_bytes());
         }
         for (id, cursor) in &group.cursors {
             let name = self.state.registry.get(*id).and_then(|one| one.feed.name.clone());
@@ -249,7 +256,7 @@ impl Writer {
 
     /// The last counters, and where each consumer was. Everything that was queued before is stored by now.
     fn close(mut self, reply: oneshot::Sender<Result<(), envelope::Rejection>>) {
-        self.shared.refuse_from_now_on();
+        self.shared.refuse_from_now_on("the store is closed");
         let result = match self.store.clone() {
             None => Err(unavailable("the store failed and could not be opened anew")),
             Some(store) => {
@@ -263,15 +270,23 @@ impl Writer {
                 if self.finish(group, &store) { Ok(()) } else { Err(unavailable("the last group could not be stored")) }
             }
         };
-        self.shared.store.send_replace(None);
-        self.shared.closed.store(true, SeqCst);
-        self.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
-        let Self { store, jobs, .. } = self;
-        drop(store);
-        drop(jobs);
+        // The folder is free before whoever closes it hears so.
+        drop(self);
         if reply.send(result).is_err() {
             tracing::debug!("nobody waits for the store to be closed");
         }
+    }
+}
+
+impl Drop for Writer {
+    /// However it ends, by a defect of its own too: nothing is taken any more, and consumers hear of it.
+    fn drop(&mut self) {
+        if self.shared.status() == Status::Ready {
+            self.shared.refuse_from_now_on("the store's writer has ended");
+        }
+        self.shared.store.send_replace(None);
+        self.shared.closed.store(true, SeqCst);
+        self.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
     }
 }
 

@@ -90,6 +90,7 @@ fn expected() -> Header {
 #[test]
 fn a_record_reads_back_with_all_attributes_and_with_none() {
     for envelope in [full(), bare()] {
+        assert_eq!(envelope_id(&encoded(envelope.clone())), Ok(envelope.id));
         assert_eq!(decode(&encoded(envelope.clone()).into()), Ok((expected(), envelope)));
     }
 }

@@ -165,6 +165,30 @@ async fn the_oldest_ids_are_forgotten_when_the_window_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ids_are_forgotten_as_fast_as_large_batches_bring_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let window = DedupWindow { entries: 2_000, ..DedupWindow::default() };
+    let store = open_with(EmbeddedConfig { dedup_window: window, ..config(folder.path()) }, Hooks::default);
+    for from in (0..20_000).step_by(2_000) {
+        offer(&store, (from..from + 2_000).map(|id| message(id, "a")).collect()).await.unwrap();
+        assert_eq!(store.report().store.dedup_entries, 2_000);
+    }
+    assert!(put(&store, 19_999, "a").await.duplicate);
+    assert!(put(&store, 18_000, "a").await.duplicate);
+    assert!(!put(&store, 17_999, "a").await.duplicate);
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folders_above_the_store_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b");
+    let store = open(&path);
+    put(&store, 1, "a").await;
+    assert!(path.is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_folder_has_one_owner_and_a_closed_store_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

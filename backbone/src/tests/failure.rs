@@ -110,6 +110,49 @@ async fn a_settlement_that_failed_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_failed_can_be_repeated_by_the_same_consumer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, hooks) = faulty();
+    let store = open_with(config(folder.path()), hooks);
+    let mut consumer = consumer(&store, "s", 1).await;
+    put(&store, 1, "a").await;
+    let deliveries = take(&mut consumer, 1).await;
+    for kind in [1, 2] {
+        switch.store(kind, SeqCst);
+        let settled = vec![(deliveries[0].position.clone(), Settlement::Delivered)];
+        assert!(consumer.settle(settled).await.is_err());
+        offer_until_stored(&store, 10 + u128::from(kind)).await;
+    }
+    settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+    assert_eq!(ids(&take(&mut consumer, 1).await), [11]);
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.matched, counts.delivered, counts.pending), (3, 1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_whose_commit_failed_is_there_if_it_got_to_disk_and_only_then() {
+    for kind in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let (switch, hooks) = faulty();
+        let store = open_with(config(folder.path()), hooks);
+        switch.store(kind, SeqCst);
+        let failed = store.subscribe(subscribe("#", Some("s"), Start::New, 10)).await;
+        assert_eq!(failed.err().map(|rejection| rejection.kind), Some(RejectKind::Unavailable));
+        store.ledger().received("web", 1);
+        offer_until_stored(&store, 1).await;
+        assert_eq!(store.report().subscriptions.contains_key("s"), kind == 2);
+        drop(store);
+        let store = open(folder.path());
+        let mut consumer = store.subscribe(subscribe("#", Some("s"), Start::New, 10)).await.unwrap();
+        put(&store, 2, "a").await;
+        let deliveries = take(&mut consumer, usize::from(kind)).await;
+        settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+        assert_eq!(store.report().subscriptions["s"].pending, 0);
+        assert_balanced(&store);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_free_space_publishes_are_refused_reads_go_on_and_it_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(1_000_000_000));

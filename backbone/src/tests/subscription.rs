@@ -202,6 +202,69 @@ async fn other_filters_keep_the_position() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn takeovers_and_other_filters_while_messages_are_handed_out_lose_and_repeat_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let publisher = store.clone();
+    let publishing = tokio::spawn(async move {
+        for from in (0..2_000).step_by(5) {
+            offer(&publisher, (from..from + 5).map(|id| message(id, "a")).collect()).await.unwrap();
+        }
+    });
+    let (mut first, mut taken) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+    let mut older: Option<tokio::task::JoinHandle<Vec<Delivery>>> = None;
+    for round in 0.. {
+        let filter = ["#", "+"][round % 2];
+        let mut newer = store.subscribe(subscribe(filter, Some("s"), Start::New, 7)).await.unwrap();
+        if let Some(older) = older.take() {
+            for delivery in older.await.unwrap() {
+                let id = delivery.envelope.id;
+                assert!(first.insert(id) || delivery.redelivered, "{id} comes again without its mark");
+                taken.insert(delivery.position);
+            }
+        }
+        if publishing.is_finished() && store.report().subscriptions["s"].pending == 0 {
+            break;
+        }
+        older = Some(tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Ok(Ok(batch)) = tokio::time::timeout(PATIENCE, newer.next()).await {
+                let deliveries = batch.into_vec();
+                let settled = deliveries.iter().map(|one| (one.position.clone(), Settlement::Delivered)).collect();
+                all.extend(deliveries);
+                newer.settle(settled).await.unwrap();
+            }
+            all
+        }));
+        assert_balanced(&store);
+        tokio::task::yield_now().await;
+    }
+    publishing.await.unwrap();
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.delivered, counts.pending), (taken.len() as u64, 0));
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_at_a_time_is_bounded_in_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = consumer(&store, "s", 1_000).await;
+    for id in 0..20 {
+        let mut large = envelope(id, "a");
+        large.data = Data::Opaque(vec![0; 400_000].into());
+        offer(&store, vec![admitted(Group::One(large), AckPoint::Durable)]).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 20 {
+        let deliveries = next(&mut consumer).await;
+        assert!(deliveries.len() <= 11, "{} of 400 kB in one batch", deliveries.len());
+        seen.extend(ids(&deliveries));
+    }
+    assert_eq!(seen, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_future_of_next_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
