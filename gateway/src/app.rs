@@ -16,6 +16,7 @@ use crate::{
     config::Loaded,
     drain::{self, Drained, Stoppable},
     readiness::Readiness,
+    reload::{Because, Reload, Reloaded, describe},
     telemetry,
     wiring::Wiring,
 };
@@ -28,6 +29,7 @@ pub struct App;
 pub struct Running {
     addresses: Addresses,
     readiness: Readiness,
+    reload: Reload,
     backbone: Arc<dyn Backbone>,
     bridges: Stoppable,
     admin: Stoppable,
@@ -89,24 +91,28 @@ impl App {
         let mut addresses = Addresses { admin: listener.local_addr(), bridges: Vec::new() };
         let bound = bind(&loaded, &mut addresses).await?;
         let readiness = Readiness::default();
+        let metrics = telemetry::metrics();
+        let reload = Reload::new(&loaded);
         let opened = Arc::new(OnceLock::new());
-        serve_admin(listener, &loaded, &readiness, &opened, &admin);
+        let (ready, reloads) = (readiness.clone(), reload.clone());
+        serve_admin(listener, Admin { readiness: ready, metrics, reload: reloads, backbone: opened.clone() }, &admin);
 
         let with = loaded.config.backbone.open_with(&loaded.config.domain);
         let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
         let backbone = opened.get_or_init(|| backbone).clone();
         admin.tasks.spawn(admin::watch(backbone.clone(), admin.stop.clone()));
 
-        let wiring = Wiring::new(&loaded, backbone.clone());
+        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone());
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
         }
+        bridges.tasks.spawn(reload.clone().watch(bridges.stop.clone()));
         readiness.serving();
         addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;
         drop((unfinished.0.disarm(), unfinished.1.disarm()));
-        Ok(Running { addresses, readiness, backbone, bridges, admin, drain_timeout })
+        Ok(Running { addresses, readiness, reload, backbone, bridges, admin, drain_timeout })
     }
 }
 
@@ -121,18 +127,10 @@ async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Vec<Bound>, 
     Ok(bound)
 }
 
-fn serve_admin(
-    listener: Listener,
-    loaded: &Loaded,
-    readiness: &Readiness,
-    backbone: &Arc<OnceLock<Arc<dyn Backbone>>>,
-    until: &Stoppable,
-) {
-    let metrics = telemetry::metrics();
+fn serve_admin(listener: Listener, state: Admin, until: &Stoppable) {
     admin::describe();
-    until.tasks.spawn(telemetry::upkeep(metrics.clone(), until.stop.clone()));
-    let state =
-        Admin { readiness: readiness.clone(), metrics, mappings: loaded.mappings.clone(), backbone: backbone.clone() };
+    describe();
+    until.tasks.spawn(telemetry::upkeep(state.metrics.clone(), until.stop.clone()));
     let router = admin::router(state);
     let (stop, tasks) = (until.stop.clone(), until.tasks.clone());
     until.tasks.spawn(async move { listener.serve("admin", |_| router.clone(), stop, tasks).await });
@@ -184,6 +182,16 @@ impl Running {
     /// Whether it takes messages.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// Reads the configuration's files again and puts them in force if they hold. It does so by itself when they change.
+    pub async fn reload(&self) -> Reloaded {
+        self.reload.now(Because::Asked).await
+    }
+
+    /// Has it done soon, and waits for nothing.
+    pub fn reload_soon(&self) {
+        self.reload.soon();
     }
 
     /// Ends it: see [`crate::drain`]. The admin API goes last.

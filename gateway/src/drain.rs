@@ -13,11 +13,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::readiness::Readiness;
 
-/// SIGTERM and ctrl-c.
+/// SIGTERM, ctrl-c and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal tells the gateway to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To drain and end, by the signal of this name.
+    End(&'static str),
+    /// To read its configuration again.
+    Reload,
 }
 
 /// A set of tasks that end when they are told to.
@@ -47,15 +57,29 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 impl Signals {
     /// From here on the signals no longer end the process by themselves.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
     }
 
-    /// Waits for either, and says which it was.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for any. A SIGHUP that came twice meanwhile came once.
+    pub async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            signal = until_either(&mut self.terminate, &mut self.interrupt) => Told::End(signal),
+            _ = self.hangup.recv() => Told::Reload,
         }
+    }
+
+    /// Waits for SIGTERM or SIGINT, and says which it was.
+    pub async fn end(&mut self) -> &'static str {
+        until_either(&mut self.terminate, &mut self.interrupt).await
+    }
+}
+
+async fn until_either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }
 

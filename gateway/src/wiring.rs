@@ -5,11 +5,11 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
-use policy::{Current, Epoch, Flow, Gate, IngressConfig};
+use policy::{Current, Flow, Gate, IngressConfig};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{config::Loaded, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
+use crate::{config::Limits, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -23,18 +23,11 @@ pub(crate) struct Wiring {
     max_in_flight: NonZeroU32,
 }
 
-/// The number of the first epoch; a reload raises it.
-const FIRST_EPOCH: u64 = 1;
-
 // === impl Wiring ===
 
 impl Wiring {
-    /// Around a backbone that is open.
-    pub(crate) fn new(loaded: &Loaded, backbone: Arc<dyn Backbone>) -> Self {
-        let domain = loaded.config.domain.clone();
-        let epoch = Epoch::new(FIRST_EPOCH, domain, loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy);
-        let current = epoch.into_current();
-        let limits = &loaded.config.limits;
+    /// Around a backbone that is open; what is in `current` decides.
+    pub(crate) fn new(limits: &Limits, current: Current, backbone: Arc<dyn Backbone>) -> Self {
         Self {
             backbone,
             authenticator: Arc::new(Gate::new(current.clone())),

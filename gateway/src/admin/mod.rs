@@ -19,21 +19,20 @@ use axum::{
 };
 use backbone::{Backbone, Status};
 use envelope::AckPoint;
-use mapping::Mappings;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
 
 pub(crate) use ledger::{describe, watch};
 
-use crate::readiness::Readiness;
+use crate::{readiness::Readiness, reload::Reload};
 
 /// What the API tells of. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: PrometheusHandle,
-    pub(crate) mappings: Arc<Mappings>,
+    pub(crate) reload: Reload,
     /// Empty until the store is open.
     pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
 }
@@ -95,8 +94,8 @@ async fn serve_ledger(State(admin): State<Admin>) -> Response {
 }
 
 async fn routes(State(admin): State<Admin>) -> Response {
-    let listed: Vec<_> = admin
-        .mappings
+    let (epoch, mappings) = admin.reload.status();
+    let listed: Vec<_> = mappings
         .routes()
         .map(|route| Listed {
             mapping: route.route.name(),
@@ -108,7 +107,7 @@ async fn routes(State(admin): State<Admin>) -> Response {
             file: route.file,
         })
         .collect();
-    Json(listed).into_response()
+    Json(json!({ "epoch": epoch, "routes": listed })).into_response()
 }
 
 async fn absent() -> Response {

@@ -50,7 +50,7 @@ impl Banner {
         writeln!(out, "openmesh {}, domain {}", env!("CARGO_PKG_VERSION"), self.domain)?;
         let width = addresses.bridges.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("backbone".len());
         let mut line = |name: &str, what: &str| writeln!(out, "  {name:width$}  {what}");
-        line("config", &self.config.display().to_string())?;
+        line("config", &format!("{}  reloaded when its files change, and on SIGHUP", self.config.display()))?;
         line("backbone", &format!("embedded, in {}", self.store.display()))?;
         line("admin", &format!("http://{}  /healthz /readyz /metrics /ledger /routes", addresses.admin))?;
         for (name, address) in &addresses.bridges {

@@ -6,6 +6,7 @@ mod banner;
 mod check;
 mod example;
 mod run;
+mod stdout;
 mod tail;
 mod test;
 
@@ -30,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts the gateway; SIGTERM or ctrl-c drains it
+    /// Starts the gateway; SIGTERM or ctrl-c drains it, SIGHUP reloads its configuration
     Run(ConfigPath),
     /// Says everything that is wrong with the configuration, offline
     Check(ConfigPath),
@@ -66,7 +67,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(path) => run::run(&path.config, &mut out),
         Command::Check(path) => check::check(&path.config, &mut out),
         Command::Test(test) => test.run(&mut out),
-        Command::Tail(tail) => block_on(async { Ok(tail.run(&mut out).await?) }),
+        Command::Tail(tail) => block_on(async {
+            tokio::select! {
+                ended = tail.run(&mut out) => Ok(ended?),
+                () = stdout::closed() => Ok(()),
+            }
+        }),
     };
     match done.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `openmesh run`: the gateway in the foreground, until a signal drains it.
+//! `openmesh run`: the gateway in the foreground, until a signal drains it. SIGHUP reloads its configuration.
 
 use std::{future::Future, io::Write, path::Path};
 
@@ -6,7 +6,7 @@ use super::{Failure, Invalid, banner};
 use crate::{
     app::App,
     config::{self, Loaded},
-    drain::{Drained, Signals},
+    drain::{Drained, Signals, Told},
     telemetry,
 };
 
@@ -32,7 +32,7 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     let what = banner::Banner::of(&loaded, path);
     let running = tokio::select! {
         started = App::start(loaded) => started?,
-        signal = signals.next() => {
+        signal = signals.end() => {
             tracing::info!(signal, "ended before the start was complete");
             return Ok(());
         }
@@ -40,7 +40,12 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     if let Err(error) = what.write(running.addresses(), out) {
         tracing::warn!(%error, "nobody reads what is said on stdout");
     }
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            Told::Reload => running.reload_soon(),
+            Told::End(signal) => break signal,
+        }
+    };
     tracing::info!(signal, "told to end");
     end(running.drain(), &mut signals).await.map_err(Failure::from)
 }
@@ -51,7 +56,7 @@ async fn end(drain: impl Future<Output = Drained>, signals: &mut Signals) -> Res
             Drained::Clean => Ok(()),
             Drained::Late(left) => Err(Ended::Late(left.join(", "))),
         },
-        signal = signals.next() => {
+        signal = signals.end() => {
             tracing::error!(signal, "told to end at once");
             Err(Ended::Forced)
         }

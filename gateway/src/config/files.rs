@@ -13,6 +13,11 @@ const MAX_DEPTH: usize = 8;
 /// The most files of one folder.
 const MAX_FILES: usize = 10_000;
 
+/// What the names of mapping files end in.
+pub(super) const MAPPINGS: &[&str] = &["yaml", "yml"];
+/// What the names of schemas end in.
+pub(super) const SCHEMAS: &[&str] = &["json"];
+
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextFile {
@@ -37,11 +42,8 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<String> {
 /// Reads every file below `folder` whose name ends in one of `extensions`, sorted by path; hidden ones are left out.
 /// What can't be read is reported and left out.
 pub(super) fn read_all(folder: &Path, extensions: &[&str], max: u64, found: &mut Vec<Diagnostic>) -> Vec<TextFile> {
-    let mut paths = Vec::new();
-    if let Err((path, error)) = collect(folder, extensions, 0, &mut paths) {
-        found.push(unreadable(&path, &error));
-    }
-    paths.sort();
+    let (paths, failed) = list(folder, extensions);
+    found.extend(failed.map(|(path, error)| unreadable(&path, &error)));
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         match read(&path, max) {
@@ -52,6 +54,15 @@ pub(super) fn read_all(folder: &Path, extensions: &[&str], max: u64, found: &mut
         }
     }
     files
+}
+
+/// The paths of every file below `folder` whose name ends in one of `extensions`, sorted; and what stopped the search, if
+/// something did.
+pub(super) fn list(folder: &Path, extensions: &[&str]) -> (Vec<PathBuf>, Option<(PathBuf, io::Error)>) {
+    let mut paths = Vec::new();
+    let failed = collect(folder, extensions, 0, &mut paths).err();
+    paths.sort();
+    (paths, failed)
 }
 
 /// An error about a file that can't be read.

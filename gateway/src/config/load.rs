@@ -3,17 +3,17 @@
 //! Offline: reads files, and opens and binds nothing. What is wrong is collected from `gateway.yaml`, the schemas, the
 //! policy and the mappings, and said at once.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use mapping::Mappings;
 use policy::PolicyConfig;
 use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
 
-use super::{Config, files};
+use super::{
+    Config, Contents, MAPPINGS, POLICY, SCHEMAS, contents, files,
+    scan::{Places, Scan, Stamp},
+};
 
 /// A configuration that holds: every file it names is read, valid and fits the others.
 #[derive(Debug)]
@@ -26,15 +26,29 @@ pub struct Loaded {
     pub schemas: Arc<Schemas>,
     /// The policy file.
     pub policy: PolicyConfig,
+    /// What all of it says.
+    pub(crate) contents: Contents,
+    /// Where all of it was read.
+    pub(crate) places: Places,
+    /// What the files looked like before they were read.
+    pub(crate) seen: Scan,
+}
+
+/// A load that failed, or did not, and how to tell whether it is worth another try.
+pub(crate) struct Attempt {
+    /// Where the files are, as far as it is known.
+    pub(crate) places: Places,
+    /// What they looked like before they were read.
+    pub(crate) seen: Scan,
+    /// What they say.
+    pub(crate) loaded: Result<Loaded, Diagnostics>,
 }
 
 /// What the other files are checked with, known even where `gateway.yaml` itself is wrong.
 struct Named {
     domain: String,
     bridges: Vec<String>,
-    mappings: PathBuf,
-    schemas: PathBuf,
-    policy: PathBuf,
+    places: Places,
 }
 
 /// The longest schema, in bytes.
@@ -44,25 +58,58 @@ const MAX_YAML: u64 = yaml::MAX_BYTES as u64 + 1;
 
 /// Loads the configuration at `path`.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    let shown = path.display().to_string();
-    let text = files::read(path, MAX_YAML).map_err(|error| files::unreadable(path, &error))?;
-    let file = File::parse(shown, text)?;
+    attempt(&Places::usual(path), None).loaded
+}
+
+/// Loads the configuration again that was at `known`. Mappings are compiled for `domain`, if there is one, whatever the
+/// file says: a gateway's name does not change while it runs.
+pub(crate) fn attempt(known: &Places, domain: Option<&str>) -> Attempt {
+    let path = &known.gateway;
+    let gateway = Stamp::of(path);
+    let file = files::read(path, MAX_YAML)
+        .map_err(|error| files::unreadable(path, &error).into())
+        .and_then(|text| File::parse(path.display().to_string(), text));
+    let file = match file {
+        Ok(file) => file,
+        Err(errors) => {
+            return Attempt { places: known.clone(), seen: known.scan_with(gateway), loaded: Err(errors) };
+        }
+    };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     let config = keep(file.read(|root, problems| Config::read(root, folder, problems)), &mut found);
-    let named = match &config {
-        Some(config) => Named::by(config),
-        None => Named::guessed(file.root(), folder),
+    let mut named = match &config {
+        Some(config) => Named::by(config, path),
+        None => Named::guessed(file.root(), path),
     };
-    let schemas = schemas(&named.schemas, &mut found);
-    let policy = policy(&named.policy, &mut found);
-    let mappings = mappings(&named, &schemas, &mut found);
+    if let Some(domain) = domain {
+        domain.clone_into(&mut named.domain);
+    }
+    let seen = named.places.scan_with(gateway);
+    let loaded = load_named(&file, config, &named, seen, found);
+    Attempt { places: named.places, seen, loaded }
+}
+
+fn load_named(
+    file: &File,
+    config: Option<Config>,
+    named: &Named,
+    seen: Scan,
+    mut found: Vec<Diagnostic>,
+) -> Result<Loaded, Diagnostics> {
+    let (schemas, digests) = schemas(&named.places.schemas, &mut found);
+    let policy = policy(&named.places.policy, &mut found);
+    let mappings = mappings(named, &schemas, &mut found);
     match (Diagnostics::collect(found), config, policy, mappings) {
         (None, Some(config), Some(policy), Some(mappings)) => {
-            Ok(Loaded { config, mappings: Arc::new(mappings), schemas: Arc::new(schemas), policy })
+            let contents = Contents::of(file.root(), &mappings, digests, policy);
+            let (mappings, schemas) = (Arc::new(mappings), Arc::new(schemas));
+            Ok(Loaded { config, mappings, schemas, policy, contents, places: named.places.clone(), seen })
         }
         (Some(all), ..) => Err(all),
-        (None, ..) => Err(Diagnostic::of_file(path.display().to_string(), "unreadable", "can't be loaded").into()),
+        (None, ..) => {
+            Err(Diagnostic::of_file(named.places.gateway.display().to_string(), "unreadable", "can't be loaded").into())
+        }
     }
 }
 
@@ -70,10 +117,11 @@ fn keep<T>(read: Result<T, Diagnostics>, found: &mut Vec<Diagnostic>) -> Option<
     read.map_err(|all| found.extend(all)).ok()
 }
 
-/// Every `.json` file below `folder`, named by its path below it without the extension.
-fn schemas(folder: &Path, found: &mut Vec<Diagnostic>) -> Schemas {
-    let mut schemas = Schemas::default();
-    for file in files::read_all(folder, &["json"], MAX_SCHEMA, found) {
+/// Every `.json` file below `folder`, named by its path below it without the extension; and digests of what they say.
+fn schemas(folder: &Path, found: &mut Vec<Diagnostic>) -> (Schemas, BTreeMap<String, u64>) {
+    let (mut schemas, mut digests) = (Schemas::default(), BTreeMap::new());
+    for file in files::read_all(folder, files::SCHEMAS, MAX_SCHEMA, found) {
+        digests.insert(file.name.clone(), contents::digest(&file.text));
         match Schema::compile(&file.name, file.text.as_bytes()) {
             Ok(schema) => schemas.insert(schema),
             Err(error) => {
@@ -85,7 +133,7 @@ fn schemas(folder: &Path, found: &mut Vec<Diagnostic>) -> Schemas {
             }
         }
     }
-    schemas
+    (schemas, digests)
 }
 
 fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
@@ -99,38 +147,51 @@ fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
 }
 
 fn mappings(named: &Named, schemas: &Schemas, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
-    let files = files::read_all(&named.mappings, &["yaml", "yml"], MAX_YAML, found);
+    let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
     let bridges: Vec<_> = named.bridges.iter().map(String::as_str).collect();
     let context = mapping::Context { domain: &named.domain, bridges: &bridges, schemas };
     keep(mapping::load(&sources, &context), found)
 }
 
+// === impl Places ===
+
+impl Places {
+    /// Where the files are if `gateway.yaml` does not say.
+    fn usual(gateway: &Path) -> Self {
+        let at = |name| gateway.with_file_name(name);
+        Self { gateway: gateway.to_owned(), mappings: at(MAPPINGS), schemas: at(SCHEMAS), policy: at(POLICY) }
+    }
+}
+
 // === impl Named ===
 
 impl Named {
-    fn by(config: &Config) -> Self {
-        Self {
-            domain: config.domain.to_string(),
-            bridges: config.bridges.iter().map(|(name, _)| name.to_string()).collect(),
-            mappings: config.mappings.clone(),
-            schemas: config.schemas.clone(),
-            policy: config.policy.clone(),
-        }
+    fn by(config: &Config, gateway: &Path) -> Self {
+        let bridges = config.bridges.iter().map(|(name, _)| name.to_string()).collect();
+        let Config { mappings, schemas, policy, .. } = config;
+        let places = Places {
+            gateway: gateway.to_owned(),
+            mappings: mappings.clone(),
+            schemas: schemas.clone(),
+            policy: policy.clone(),
+        };
+        Self { domain: config.domain.to_string(), bridges, places }
     }
 
-    fn guessed(root: &Node, folder: &Path) -> Self {
-        let text = |key, default| folder.join(root.get(key).and_then(Node::as_str).unwrap_or(default));
+    fn guessed(root: &Node, gateway: &Path) -> Self {
+        let text = |key, default| gateway.with_file_name(root.get(key).and_then(Node::as_str).unwrap_or(default));
         let bridges = match root.get("bridges").map(|node| &node.kind) {
             Some(yaml::Kind::Map(entries)) => entries.iter().map(|(key, _)| key.name.clone()).collect(),
             _ => Vec::new(),
         };
-        Self {
-            domain: root.get("domain").and_then(Node::as_str).unwrap_or("domain").to_owned(),
-            bridges,
-            mappings: text("mappings", "mappings/"),
-            schemas: text("schemas", "schemas/"),
-            policy: text("policy", "policy.yaml"),
-        }
+        let places = Places {
+            gateway: gateway.to_owned(),
+            mappings: text("mappings", MAPPINGS),
+            schemas: text("schemas", SCHEMAS),
+            policy: text("policy", POLICY),
+        };
+        let domain = root.get("domain").and_then(Node::as_str).unwrap_or("domain").to_owned();
+        Self { domain, bridges, places }
     }
 }

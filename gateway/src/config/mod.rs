@@ -1,10 +1,13 @@
 //! What `gateway.yaml` says, typed and checked.
 //!
 //! Strict: an unknown key is an error, and all errors are found at once. This file is the document as a whole, `sections`
-//! its smaller parts, `load` everything that it names: mappings, schemas and policy.
+//! its smaller parts, `load` everything that it names: mappings, schemas and policy. `contents` tells two of them apart,
+//! `scan` whether the files are still the same.
 
+mod contents;
 mod files;
 mod load;
+mod scan;
 mod sections;
 
 use std::{
@@ -15,7 +18,11 @@ use std::{
 use bridges::{BridgeConfig, Resource, http::ServerConfig, registry};
 use yaml::{Fields, Key, Node, Problems, Resolve, Span};
 
+pub(crate) use contents::Contents;
+pub use contents::{Changes, Differences};
+pub(crate) use load::{Attempt, attempt};
 pub use load::{Loaded, load};
+pub(crate) use scan::{Places, Scan};
 pub use sections::{BackboneConfig, Limits};
 
 use crate::telemetry::LogConfig;
@@ -57,6 +64,12 @@ struct Claim {
 
 /// The most characters of a domain, of a bridge's name and of a jurisdiction: a DNS label's.
 const MAX_NAME: usize = 63;
+/// Where the mapping files are if nothing is said.
+const MAPPINGS: &str = "mappings/";
+/// Where the schemas are if nothing is said.
+const SCHEMAS: &str = "schemas/";
+/// Where the policy is if nothing is said.
+const POLICY: &str = "policy.yaml";
 /// The longest secret that `${file:PATH}` takes, in bytes.
 const MAX_SECRET: u64 = 65_536;
 
@@ -76,9 +89,9 @@ impl Config {
         let bridges = fields.required("bridges").and_then(|node| bridges(node, &mut claims, problems));
         let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
         let log = sections::log(&mut fields, problems);
-        let mappings = path(&mut fields, "mappings", "mappings/", folder, &resolve, problems);
-        let schemas = path(&mut fields, "schemas", "schemas/", folder, &resolve, problems);
-        let policy = path(&mut fields, "policy", "policy.yaml", folder, &resolve, problems);
+        let mappings = path(&mut fields, "mappings", MAPPINGS, folder, &resolve, problems);
+        let schemas = path(&mut fields, "schemas", SCHEMAS, folder, &resolve, problems);
+        let policy = path(&mut fields, "policy", POLICY, folder, &resolve, problems);
         fields.finish();
         report_conflicts(&claims, problems);
         Some(Self {

@@ -55,7 +55,9 @@ async fn the_metrics_have_the_ledger_and_no_label_that_is_a_clients() {
 #[tokio::test]
 async fn the_routes_are_the_mappings() {
     let running = Site::shipped().start().await;
-    let routes = get(running.addresses().admin, "/routes").await.json();
+    let page = get(running.addresses().admin, "/routes").await.json();
+    assert_eq!((page["epoch"]["number"].as_u64(), page["epoch"]["refused"].is_null()), (Some(1), true), "{page:#}");
+    let routes = &page["routes"];
     let names: Vec<_> = routes.as_array().unwrap().iter().map(|route| route["mapping"].as_str().unwrap()).collect();
     assert_eq!(names, ["machine-status", "plant-temperature"]);
     assert_eq!(routes[1]["address"], "POST /telemetry/{line}/temperature");

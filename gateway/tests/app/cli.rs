@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::SocketAddr,
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, sync_channel},
 };
@@ -24,13 +25,13 @@ fn lines(out: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// `openmesh run` as a child; killed when dropped.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Gateway {
-    fn run(site: &Site) -> Self {
+    pub(crate) fn run(site: &Site) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_openmesh"))
             .args(["run", "--config", site.config().to_str().unwrap()])
             .stdout(Stdio::piped())
@@ -50,7 +51,14 @@ impl Gateway {
         lines
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
+    /// Where its admin API listens, once it does.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let banner = self.banner();
+        let line = banner.iter().find_map(|line| line.trim().strip_prefix("admin")).unwrap();
+        line.trim().strip_prefix("http://").unwrap().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let ended = std::time::Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().unwrap() {
@@ -61,7 +69,7 @@ impl Gateway {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
@@ -146,6 +154,24 @@ fn every_command_that_run_prints_works_and_sigterm_ends_it_with_zero() {
 
     gateway.signal("TERM");
     assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn tail_ends_with_its_reader_before_anything_else_passes() {
+    let site = Site::shipped();
+    let gateway = Gateway::run(&site);
+    let banner = gateway.banner();
+    let [curl, tail] = &banner[banner.len() - 2..] else { panic!("{banner:#?}") };
+    assert!(Command::new("sh").args(["-c", &format!("{curl} -s")]).output().unwrap().status.success());
+    // A shell waits for all of a pipeline.
+    let mut shell = Command::new("timeout")
+        .args([&PATIENCE.as_secs().to_string(), "sh", "-c", &format!("{tail} | head -n 1")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = lines(shell.stdout.take().unwrap()).recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains("telemetry/"), "{line}");
+    assert_eq!(shell.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod admin;
 mod cli;
 mod config;
 mod flow;
+mod reload;
 mod support;

@@ -1,0 +1,208 @@
+//! Hot reload: another configuration takes the place of the one in force, as a whole or not at all.
+//!
+//! A set of files that does not hold is refused, and the epoch in force stays. Batches in flight finish under the epoch
+//! that admitted them. What of `gateway.yaml` only a start takes up is named, and is not in force. When to reload is for
+//! `watch`, what is told of it for `status`.
+
+mod status;
+mod watch;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use mapping::Mappings;
+use policy::{Current, Epoch};
+use tokio::sync::Notify;
+
+pub(crate) use status::{Because, Status, describe};
+
+use self::status::{InForce, Refused};
+use crate::config::{Attempt, Contents, Loaded, Places, Scan, attempt};
+
+/// The configuration in force, and how another one takes its place. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub(crate) struct Reload(Arc<Shared>);
+
+/// How a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reloaded {
+    /// Another configuration is in force, as the epoch of this number.
+    Changed(u64),
+    /// The files say what is in force already, but for what needs a restart; the epoch keeps its number.
+    Unchanged(u64),
+    /// The files do not hold, with so many errors; what was in force still is.
+    Refused(usize),
+}
+
+struct Shared {
+    current: Current,
+    domain: Arc<str>,
+    /// What the process was started with: what only a start takes up is compared with this.
+    started: Contents,
+    /// Held through a reload: there is one at a time.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    /// One reload that is asked for and has not begun: more of them would find the same files.
+    asked: Notify,
+}
+
+struct State {
+    places: Places,
+    /// What the files looked like when they were read last, whether they held or not.
+    seen: Scan,
+    in_force: Arc<InForce>,
+    contents: Contents,
+    needs_restart: Vec<String>,
+    refused: Option<Arc<Refused>>,
+    /// Replaced; kept until nobody works with them any more, so that no message waits for their end.
+    retired: Vec<Arc<Epoch>>,
+}
+
+/// The number of the first epoch.
+const FIRST: u64 = 1;
+/// How long the files must be left alone before they are read because they changed.
+const QUIET: Duration = Duration::from_millis(200);
+/// How often files that change while they are read are read again, before they are taken as they are.
+const READS: usize = 5;
+
+// === impl Reload ===
+
+impl Reload {
+    /// With what was loaded in force.
+    pub(crate) fn new(loaded: &Loaded) -> Self {
+        let epoch = epoch(FIRST, &loaded.config.domain, loaded);
+        let state = State {
+            places: loaded.places.clone(),
+            seen: loaded.seen,
+            in_force: Arc::new(InForce::first(FIRST, loaded.mappings.clone())),
+            contents: loaded.contents.clone(),
+            needs_restart: Vec::new(),
+            refused: None,
+            retired: Vec::new(),
+        };
+        Self(Arc::new(Shared {
+            current: epoch.into_current(),
+            domain: loaded.config.domain.clone(),
+            started: loaded.contents.clone(),
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            asked: Notify::new(),
+        }))
+    }
+
+    /// What decides.
+    pub(crate) fn current(&self) -> Current {
+        self.0.current.clone()
+    }
+
+    /// What is in force, what is not and why; and the mappings in force.
+    pub(crate) fn status(&self) -> (Status, Arc<Mappings>) {
+        let state = self.state();
+        let status = Status::of(&state.in_force, &state.needs_restart, state.refused.as_deref());
+        (status, state.in_force.mappings.clone())
+    }
+
+    /// Reloads as soon as the reload that runs, if one does, is done.
+    pub(crate) fn soon(&self) {
+        self.0.asked.notify_one();
+    }
+
+    /// Reads all files and puts them in force if they hold.
+    pub(crate) async fn now(&self, because: Because) -> Reloaded {
+        let _turn = self.0.turn.lock().await;
+        let mut reads = 0;
+        loop {
+            reads += 1;
+            let (this, take_as_it_is) = (self.clone(), reads == READS);
+            // A thread of its own: it reads files, and compiles what may be thousands of them.
+            let done = tokio::task::spawn_blocking(move || this.attempt(because, take_as_it_is)).await;
+            match done {
+                Ok(Some(reloaded)) => return reloaded,
+                Ok(None) => tokio::time::sleep(QUIET).await,
+                Err(panicked) => return self.refuse(because, Refused::by_panic(&panicked)),
+            }
+        }
+    }
+
+    /// `None` if the files changed beneath it.
+    fn attempt(&self, because: Because, take_as_it_is: bool) -> Option<Reloaded> {
+        let places = self.state().places.clone();
+        let Attempt { places, seen, loaded } = attempt(&places, Some(&self.0.domain));
+        if !take_as_it_is && places.scan() != seen {
+            return None;
+        }
+        {
+            let mut state = self.state();
+            state.places = places;
+            state.seen = seen;
+        }
+        Some(match loaded {
+            Ok(loaded) => self.take(because, loaded),
+            Err(errors) => self.refuse(because, Refused::by(&errors)),
+        })
+    }
+
+    fn take(&self, because: Because, loaded: Loaded) -> Reloaded {
+        let mut state = self.state();
+        state.refused = None;
+        state.needs_restart = loaded.contents.needs_restart(&self.0.started);
+        let changes = loaded.contents.changes_since(&state.contents);
+        let reloaded = if changes.is_empty() {
+            Reloaded::Unchanged(state.in_force.number)
+        } else {
+            let number = state.in_force.number + 1;
+            let before = self.0.current.swap(Arc::new(epoch(number, &self.0.domain, &loaded)));
+            state.retired.push(before);
+            state.in_force = Arc::new(InForce::new(number, loaded.mappings, changes));
+            state.contents = loaded.contents;
+            Reloaded::Changed(number)
+        };
+        let status = Status::of(&state.in_force, &state.needs_restart, None);
+        drop(state);
+        status.log(because, reloaded);
+        reloaded
+    }
+
+    fn refuse(&self, because: Because, refused: Refused) -> Reloaded {
+        let mut state = self.state();
+        let (count, refused) = (refused.count, Arc::new(refused));
+        state.refused = Some(refused.clone());
+        let epoch = state.in_force.number;
+        drop(state);
+        refused.log(because, epoch);
+        Reloaded::Refused(count)
+    }
+
+    /// Drops the epochs that nobody works with any more; whether the files are as they were when they were read last.
+    fn look(&self) -> Option<Scan> {
+        let (places, seen, retired) = {
+            let mut state = self.state();
+            let (still_used, retired) =
+                std::mem::take(&mut state.retired).into_iter().partition(|epoch| Arc::strong_count(epoch) > 1);
+            state.retired = still_used;
+            (state.places.clone(), state.seen, retired)
+        };
+        let retired: Vec<Arc<Epoch>> = retired;
+        drop(retired);
+        let found = places.scan();
+        (found != seen).then_some(found)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").field("status", &self.status().0).finish_non_exhaustive()
+    }
+}
+
+fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded) -> Epoch {
+    Epoch::new(number, domain.clone(), loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy)
+}
