@@ -5,7 +5,15 @@ use schema::Schema;
 use sha2::{Digest, Sha256};
 use yaml::{Fields, Node, Problems, Span};
 
-use crate::{Context, address::Pattern, codec::Codec, expr::Names, file_tests::FileTest, plan::Plan, uri};
+use crate::{
+    Context,
+    address::Pattern,
+    codec::Codec,
+    expr::{Names, OwnNames},
+    file_tests::FileTest,
+    plan::Plan,
+    uri,
+};
 
 /// The longest name of a mapping, in bytes.
 const MAX_NAME: usize = 64;
@@ -211,6 +219,7 @@ impl FromParts {
         Names {
             payload: self.decode.unwrap_or(Codec::Json).payload_kind(),
             captures: self.pattern.as_ref().map(|(pattern, _)| pattern.captures()),
+            own: OwnNames::NONE,
         }
     }
 

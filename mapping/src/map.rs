@@ -81,6 +81,8 @@ impl Mapping {
             principal_id: &inbound.principal.id,
             principal_domain: &inbound.principal.domain,
             now: time,
+            own: None,
+            item: None,
         };
         let mut scratch = String::with_capacity(128);
         let mut attribute = |of: &Option<Attribute>| of.as_ref().map(|of| of.of(&scope, &mut scratch)).transpose();

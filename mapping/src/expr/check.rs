@@ -1,6 +1,17 @@
 //! What can be said of an operation before a message comes: its type, and its value if nothing in it varies.
 
-use super::{Literal, Op, Term, parse::Problem, value::Scope};
+use super::{Literal, Op, Own, Term, parse::Problem, value::Scope};
+
+/// What the place of an expression takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// True or false.
+    Condition,
+    /// An array of the payload.
+    Array,
+    /// What can be written as text.
+    Text,
+}
 
 /// The types a term may have. `Any`: only the message tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +30,9 @@ pub(super) fn checked(term: Term) -> Result<Term, Problem> {
         let message = format!("expected {wanted}, found a {}", name(type_of(wrong)));
         return Err(Problem::new(at(wrong), "expression-type", message));
     }
+    if let Some(value) = decided(&term.op) {
+        return Ok(Term { op: Op::Literal(Literal::Bool(value)), span: term.span });
+    }
     if matches!(term.op, Op::Literal(_)) || !constant(&term.op) {
         return Ok(term);
     }
@@ -26,6 +40,33 @@ pub(super) fn checked(term: Term) -> Result<Term, Problem> {
         Ok(Some(literal)) => Ok(Term { op: Op::Literal(literal), span: term.span }),
         Ok(None) => Ok(term),
         Err(fault) => Err(Problem::new(at(&term), "expression-value", fault.problem)),
+    }
+}
+
+/// One side decides, whatever the other is.
+fn decided(op: &Op) -> Option<bool> {
+    let (sides, decides) = match op {
+        Op::And(sides) => (sides, false),
+        Op::Or(sides) => (sides, true),
+        _ => return None,
+    };
+    let literal = |side: &Term| matches!(side.op, Op::Literal(Literal::Bool(value)) if value == decides);
+    sides.iter().any(literal).then_some(decides)
+}
+
+/// Refuses an expression that is for no message what its place takes.
+pub(super) fn wanted(term: &Term, wanted: Wanted) -> Result<(), Problem> {
+    let (allowed, says): (&[Type], _) = match wanted {
+        Wanted::Condition => (&[Type::Bool], "true or false"),
+        Wanted::Array => (&[], "an array"),
+        Wanted::Text => (&[Type::Text, Type::Number, Type::Bool], "a string or a number"),
+    };
+    match wrong([term], allowed) {
+        Some(found) => {
+            let at = term.span.0 as usize..term.span.1 as usize;
+            Err(Problem::new(at, "expression-type", format!("expected {says}, found a {}", name(type_of(found)))))
+        }
+        None => Ok(()),
     }
 }
 
@@ -59,6 +100,8 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
         | Op::Now
         | Op::HasPayload(_)
         | Op::HasHeader(_)
+        | Op::Own(_)
+        | Op::HasOwn(_)
         | Op::Equal { .. }
         | Op::InList(..) => None,
     }
@@ -81,14 +124,15 @@ fn type_of(term: &Term) -> Type {
             Type::Text
         }
         Op::Negate(_) | Op::Arithmetic(..) | Op::Size(_) => Type::Number,
-        Op::HasPayload(_) | Op::HasHeader(_) | Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
+        Op::HasPayload(_) | Op::HasHeader(_) | Op::HasOwn(_) | Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
         Op::Equal { .. } | Op::Order(..) | Op::InList(..) | Op::InValue(_) => Type::Bool,
         Op::Sum(terms) => sum_type(terms),
         Op::Conditional(parts) => match (type_of(&parts[1]), type_of(&parts[2])) {
             (yes, no) if yes == no => yes,
             _ => Type::Any,
         },
-        Op::Payload(_) => Type::Any,
+        Op::Own(Own::Index) => Type::Number,
+        Op::Own(Own::Let(..) | Own::Item(_)) | Op::Payload(_) => Type::Any,
     }
 }
 
@@ -121,6 +165,6 @@ fn constant(op: &Op) -> bool {
         Op::Payload(_) | Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => {
             false
         }
-        Op::Now | Op::HasPayload(_) | Op::HasHeader(_) => false,
+        Op::Now | Op::HasPayload(_) | Op::HasHeader(_) | Op::Own(_) | Op::HasOwn(_) => false,
     }
 }

@@ -3,7 +3,7 @@
 
 use cel::common::ast::{CallExpr, Expr as Syntax, IdedExpr, LiteralValue, SourceInfo, operators};
 
-use super::{Arithmetic, Expr, Literal, Names, Op, Order, Term, check, parse, parse::Problem};
+use super::{Arithmetic, Expr, Literal, Names, Op, Order, Term, Uses, Wanted, check, parse, parse::Problem};
 
 /// Deeper nesting of operations is refused: evaluation recurses.
 const MAX_NESTING: usize = 64;
@@ -11,11 +11,18 @@ const MAX_NESTING: usize = 64;
 /// Compiles an expression; everything that is wrong with it is in the error.
 pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
     let (syntax, info) = parse::parse(text).map_err(|problem| vec![problem])?;
-    let mut compiler = Compiler { text, names, info, depth: 0, problems: Vec::new() };
+    let mut compiler = Compiler { text, names, info, depth: 0, problems: Vec::new(), uses: Uses::default() };
     match compiler.term(&syntax) {
-        Some(root) if compiler.problems.is_empty() => Ok(Expr { text: text.into(), root }),
+        Some(root) if compiler.problems.is_empty() => Ok(Expr { text: text.into(), root, uses: compiler.uses }),
         _ => Err(compiler.problems),
     }
+}
+
+/// The same for a place that takes only some types.
+pub(crate) fn compile_for(wanted: Wanted, text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
+    let expr = compile(text, names)?;
+    check::wanted(&expr.root, wanted).map_err(|problem| vec![problem])?;
+    Ok(expr)
 }
 
 pub(super) struct Compiler<'c> {
@@ -24,6 +31,7 @@ pub(super) struct Compiler<'c> {
     info: SourceInfo,
     depth: usize,
     problems: Vec<Problem>,
+    pub(super) uses: Uses,
 }
 
 /// `None`: what is wrong is among the problems.

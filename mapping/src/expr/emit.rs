@@ -32,8 +32,7 @@ impl Expr {
     }
 
     /// True or false.
-    #[cfg(test)]
-    pub(super) fn test(&self, scope: &Scope<'_>) -> Evaluated<bool> {
+    pub(crate) fn test(&self, scope: &Scope<'_>) -> Result<bool, Box<Fault>> {
         self.root.eval_bool(scope)
     }
 }
@@ -46,7 +45,7 @@ impl Term {
             Op::Payload(path) => {
                 let node = self.find(path, scope)?;
                 if !fits(node, room) {
-                    return Err(self.fault(format!("nested deeper than {MAX_DEPTH} levels where it is put")));
+                    return Err(self.too_deep());
                 }
                 out.extend_from_slice(node.source().as_bytes());
             }
@@ -74,7 +73,8 @@ impl Term {
                 Value::Number(number) => number.write(&mut Utf8(out)),
                 Value::Source(text) => out.extend_from_slice(text.as_bytes()),
                 Value::Text(text) => write_string(out, &text),
-                Value::Container(node) => out.extend_from_slice(node.source().as_bytes()),
+                Value::Container(node) if fits(node, room) => out.extend_from_slice(node.source().as_bytes()),
+                Value::Container(_) => return Err(self.too_deep()),
             },
         }
         self.bounded(out.len())
@@ -97,6 +97,10 @@ impl Term {
     fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Evaluated<()> {
         write_escaped(out, &self.to_text(scope)?);
         self.bounded(out.len())
+    }
+
+    fn too_deep(&self) -> Box<Fault> {
+        self.fault(format!("nested deeper than {MAX_DEPTH} levels where it is put"))
     }
 
     fn bounded(&self, length: usize) -> Evaluated<()> {

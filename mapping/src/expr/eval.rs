@@ -37,6 +37,7 @@ impl Term {
             Op::PrincipalId => Ok(Value::Text(Cow::Borrowed(scope.principal_id))),
             Op::PrincipalDomain => Ok(Value::Text(Cow::Borrowed(scope.principal_domain))),
             Op::Now => Ok(Value::Text(Cow::Owned(scope.now.to_string()))),
+            Op::Own(own) => self.own(own, scope),
             Op::Negate(of) => {
                 let number = of.eval_number(scope)?;
                 number.negate().map(Value::Number).map_err(|problem| self.fault(problem))
@@ -50,6 +51,7 @@ impl Term {
             Op::Size(of) => self.size(of, scope),
             Op::HasPayload(_)
             | Op::HasHeader(_)
+            | Op::HasOwn(_)
             | Op::Not(_)
             | Op::Equal { .. }
             | Op::Order(..)
@@ -64,6 +66,7 @@ impl Term {
         match &self.op {
             Op::HasPayload(path) => self.has(path, scope),
             Op::HasHeader(name) => Ok(scope.headers.iter().any(|(header, _)| **header == **name)),
+            Op::HasOwn(own) => self.has_own(own, scope),
             Op::Not(of) => of.eval_bool(scope).map(|value| !value),
             Op::Equal { sides, negated } => {
                 let (left, right) = (sides[0].eval(scope)?, sides[1].eval(scope)?);

@@ -12,16 +12,20 @@ mod emit;
 mod eval;
 mod names;
 mod number;
+mod own;
 mod parse;
 mod path;
 #[cfg(test)]
 mod tests;
 mod value;
 
-pub(crate) use compile::compile;
+pub(crate) use check::Wanted;
+pub(crate) use compile::{compile, compile_for};
+pub(crate) use own::{Bound, Item, Let, OwnNames, Uses};
 pub(crate) use parse::Problem;
 pub(crate) use value::{Fault, Scope, ScopePayload};
 
+use own::Own;
 use path::Path;
 
 /// The longest expression, in bytes.
@@ -34,6 +38,7 @@ pub(crate) const MAX_OUTPUT: usize = 8 << 20;
 pub(crate) struct Expr {
     text: Box<str>,
     root: Term,
+    uses: Uses,
 }
 
 /// What an expression may name.
@@ -44,6 +49,8 @@ pub(crate) struct Names<'n> {
     /// The captures of the address: name and segment, from 0. `None` if the address itself is wrong: any name passes
     /// then, so that one error does not hide in others.
     pub(crate) captures: Option<&'n [(Box<str>, usize)]>,
+    /// What the file names itself.
+    pub(crate) own: OwnNames<'n>,
 }
 
 /// What `payload` is in an expression.
@@ -78,6 +85,9 @@ enum Op {
     Now,
     HasPayload(Path),
     HasHeader(Box<str>),
+    /// A name of the file's own.
+    Own(Own),
+    HasOwn(Own),
     Not(Box<Term>),
     Negate(Box<Term>),
     /// `a + b + c`, numbers or text; at least two terms.
@@ -127,6 +137,14 @@ impl Expr {
     /// As the file writes it, without `${` and `}`.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// True or false, if that is the same for every message.
+    pub(crate) fn constant(&self) -> Option<bool> {
+        match self.root.op {
+            Op::Literal(Literal::Bool(value)) => Some(value),
+            _ => None,
+        }
     }
 
     /// A fault of the expression as a whole.

@@ -3,7 +3,7 @@
 use cel::common::ast::{Expr as Syntax, IdedExpr, LiteralValue, operators};
 
 use super::{
-    Op, PayloadKind, Term,
+    Op, Own, PayloadKind, Term,
     compile::{Compiled, Compiler},
     path::{Path, Step},
 };
@@ -18,6 +18,7 @@ impl Compiler<'_> {
         let op = match self.path(syntax)?.op {
             Op::Payload(path) => Op::HasPayload(path),
             Op::Header(name) => Op::HasHeader(name),
+            Op::Own(own) if own.has_steps() => Op::HasOwn(own),
             _ => return self.refuse(span, "expression-call", "has takes a path into the payload or a header"),
         };
         Some(Term { op, span })
@@ -66,7 +67,20 @@ impl Compiler<'_> {
             [Step::Key(key)] => Some(&**key),
             _ => None,
         };
+        if let Some(number) = self.names.own.lets.iter().position(|name| **name == *root) {
+            if self.names.own.hidden & 1 << number != 0 {
+                let message = format!("\"{root}\" is made of the item: only \"envelope\" has one");
+                return self.refuse(place, "unknown-name", message);
+            }
+            self.uses.lets |= 1 << number;
+            return Some(Op::Own(Own::Let(number, Path(steps))));
+        }
         match (root, field) {
+            ("item" | "index", _) if self.names.own.item => self.item(root, steps, span),
+            ("item" | "index", _) => {
+                let message = format!("there is no {root} here: \"each\" gives one to \"envelope\" and to \"let\"");
+                self.refuse(place, "unknown-name", message)
+            }
             ("payload", _) => self.payload(steps, span),
             ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
             ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
@@ -101,7 +115,17 @@ impl Compiler<'_> {
         self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
     }
 
+    fn item(&mut self, root: &str, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
+        self.uses.item = true;
+        match root {
+            "item" => Some(Op::Own(Own::Item(Path(steps)))),
+            _ if steps.is_empty() => Some(Op::Own(Own::Index)),
+            _ => self.refuse(span, "unknown-name", "index is a number and has no members"),
+        }
+    }
+
     fn payload(&mut self, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
+        self.uses.payload = true;
         match self.names.payload {
             PayloadKind::Json => Some(Op::Payload(Path(steps))),
             PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),

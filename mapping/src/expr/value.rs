@@ -8,7 +8,7 @@ use envelope::{
     json::{Node, View},
 };
 
-use super::{MAX_OUTPUT, number::Number};
+use super::{Bound, Item, MAX_OUTPUT, number::Number};
 
 /// What an expression reads.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) principal_id: &'a str,
     pub(crate) principal_domain: &'a str,
     pub(crate) now: Timestamp,
+    /// The values of the names under `let`, where a file has any.
+    pub(crate) own: Option<&'a Bound<'a>>,
+    /// Within `each`.
+    pub(crate) item: Option<Item<'a>>,
 }
 
 /// The decoded payload.
@@ -67,6 +71,8 @@ impl Scope<'_> {
         principal_id: "",
         principal_domain: "",
         now: Timestamp::MAX,
+        own: None,
+        item: None,
     };
 }
 
@@ -89,6 +95,14 @@ impl<'a> Value<'a> {
             View::Number(text) => Self::Source(text),
             View::String(text) => Self::Text(Cow::Borrowed(text)),
             View::Array(_) | View::Object(_) => Self::Container(node),
+        }
+    }
+
+    /// The same without a copy of its text.
+    pub(super) fn borrowed(&'a self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(Cow::Borrowed(text)),
+            other => other.clone(),
         }
     }
 
