@@ -3,6 +3,8 @@
 //! `cargo bench -p integration --bench publish [-- SECONDS]`; needs wrk. Prints the median of 5 interleaved rounds, the
 //! syncs a message, and the resident set of the gateway before the load and after it.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
+
 use std::{
     env, fs,
     net::SocketAddr,
@@ -45,7 +47,10 @@ impl Drop for Bare {
 
 fn compare(seconds: u64) {
     let site = Site::shipped();
-    site.write("schemas/floor-reading.json", r#"{"type":"object","required":["f","unit"],"properties":{"f":{"type":"number"},"unit":{"const":"F"}}}"#);
+    site.write(
+        "schemas/floor-reading.json",
+        r#"{"type":"object","required":["f","unit"],"properties":{"f":{"type":"number"},"unit":{"const":"F"}}}"#,
+    );
     let script = site.scratch("post.lua");
     let headers = r#"wrk.headers["content-type"] = "application/json""#;
     fs::write(&script, format!("wrk.method = \"POST\"\nwrk.body = [[{READING}]]\n{headers}\n")).expect("the script");
@@ -58,7 +63,8 @@ fn compare(seconds: u64) {
             .expect("wrk (apt install wrk)");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(!text.contains("Non-2xx"), "{text}");
-        let field = |name: &str| text.lines().find_map(|l| l.trim().strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        let field =
+            |name: &str| text.lines().find_map(|l| l.trim().strip_prefix(name)).unwrap_or_default().trim().to_owned();
         (field("Requests/sec:").parse::<f64>().expect("a rate"), field("50%"), field("99%"))
     };
     let at = free_port();

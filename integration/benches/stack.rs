@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p integration --bench stack`: one core, the median of 5 rounds for batches of 1 and of 64.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
+
 use std::{
     fs,
     hint::black_box,
@@ -46,7 +48,8 @@ async fn round(ingress: &mut Ingress, size: usize) -> f64 {
     let (begin, mut count) = (Instant::now(), 0);
     while begin.elapsed() < Duration::from_secs(1) {
         for _ in 0..64 {
-            let batch = Batch::new((0..size).map(|_| Inbound { identity: Identity::fresh(), ..proto.clone() }).collect());
+            let batch =
+                Batch::new((0..size).map(|_| Inbound { identity: Identity::fresh(), ..proto.clone() }).collect());
             let batch = batch.expect("a message");
             let verdicts = ingress.ready().await.expect("ready").call(batch).await.expect("verdicts");
             assert!(verdicts.iter().all(|verdict| verdict.answer.is_ok()), "{verdicts:?}");

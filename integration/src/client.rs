@@ -72,7 +72,8 @@ pub fn get(url: &str) -> Answer {
 
 impl From<Result<ureq::http::Response<ureq::Body>, ureq::Error>> for Answer {
     fn from(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
-        let read = result.and_then(|mut response| Ok((response.status().as_u16(), response.body_mut().read_to_string()?)));
+        let read =
+            result.and_then(|mut response| Ok((response.status().as_u16(), response.body_mut().read_to_string()?)));
         let (status, text) = read.unwrap_or_default();
         Self { status, body: serde_json::from_str(&text).unwrap_or_default(), text }
     }

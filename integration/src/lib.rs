@@ -1,6 +1,8 @@
 //! The harness of the end-to-end tests and benchmarks: the built binary as a child process on private loopback ports,
 //! and plain clients of it.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
 pub mod client;
 pub mod gateway;
 pub mod site;

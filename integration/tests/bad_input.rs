@@ -1,6 +1,8 @@
 //! What hostile, broken and merely unlucky clients send to the built gateway: each gets a clear answer, nobody else
 //! notices, and the gateway goes on.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
@@ -111,7 +113,9 @@ fn one_more_idle_connection_than_the_limit_does_not_stop_a_busy_one() {
         .map(|n| {
             let mut stream = TcpStream::connect(site.http).unwrap();
             let part = if n % 2 == 0 { &half[..] } else { &half[..10] };
-            stream.write_all(&String::from_utf8_lossy(part).replace("localhost", &site.http.to_string()).into_bytes()).unwrap();
+            stream
+                .write_all(&String::from_utf8_lossy(part).replace("localhost", &site.http.to_string()).into_bytes())
+                .unwrap();
             stream
         })
         .collect();
@@ -176,12 +180,15 @@ fn a_web_page_of_another_origin_reaches_nothing() {
     let site = site();
     let _gateway = Gateway::start(&site);
     let good = site.http.to_string();
-    for (at, path) in [(site.http, "/through"), (site.admin, "/ledger"), (site.admin, "/metrics"), (site.http, "/mesh/v1/ws")] {
+    for (at, path) in
+        [(site.http, "/through"), (site.admin, "/ledger"), (site.admin, "/metrics"), (site.http, "/mesh/v1/ws")]
+    {
         for (host, origin) in [("evil.example", None), (&*at.to_string(), Some("https://evil.example"))] {
             let client = client::Client::new();
             let mut headers = vec![("host", host)];
             headers.extend(origin.map(|origin| ("origin", origin)));
-            let request = headers.iter().fold(format!("GET {path} HTTP/1.1\r\n"), |r, (n, v)| format!("{r}{n}: {v}\r\n"));
+            let request =
+                headers.iter().fold(format!("GET {path} HTTP/1.1\r\n"), |r, (n, v)| format!("{r}{n}: {v}\r\n"));
             let mut stream = TcpStream::connect(at).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             stream.write_all(format!("{request}connection: close\r\n\r\n").as_bytes()).unwrap();
@@ -192,7 +199,8 @@ fn a_web_page_of_another_origin_reaches_nothing() {
             drop(client);
         }
     }
-    let same = client::Client::new().post(&site.url("/through"), &[("origin", &format!("http://{good}"))], b"{\"n\":1}");
+    let same =
+        client::Client::new().post(&site.url("/through"), &[("origin", &format!("http://{good}"))], b"{\"n\":1}");
     assert_eq!(same.status, 202, "{}", same.text);
 }
 

@@ -5,6 +5,8 @@
 //! - ```` ```yaml ```` with a `mapping:` key: loaded into a copy of the shipped config, and its own tests run.
 //! - ```` ```yaml gateway ```` : a whole `gateway.yaml`, checked.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -57,7 +59,8 @@ fn examples(document: &Path) -> Vec<Example> {
 }
 
 fn openmesh(arguments: &[&str], config: &Path) -> (bool, String) {
-    let output = Command::new(binary()).args(arguments).arg("--config").arg(config.join("gateway.yaml")).output().unwrap();
+    let output =
+        Command::new(binary()).args(arguments).arg("--config").arg(config.join("gateway.yaml")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
@@ -140,7 +143,12 @@ fn run(site: &Site, example: &Example) -> usize {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(matches(expected, &said), "{}: $ {command}\nexpected:\n{}\nsaid:\n{said}", example.place, expected.join("\n"));
+        assert!(
+            matches(expected, &said),
+            "{}: $ {command}\nexpected:\n{}\nsaid:\n{said}",
+            example.place,
+            expected.join("\n")
+        );
     }
     commands.len()
 }

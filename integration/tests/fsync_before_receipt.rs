@@ -2,6 +2,8 @@
 //! write that carries an envelope's id to disk and the write that carries its receipt to the client there is an
 //! `fdatasync` of the same file that began after the one and ended before the other.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::{collections::HashMap, ffi::OsStr, fs, path::Path, thread};
 
 use integration::{Gateway, Site, client::Client};
@@ -24,8 +26,20 @@ fn no_receipt_before_the_fdatasync_that_covers_its_message() {
     let site = Site::shipped();
     let trace = site.scratch("trace");
     let tracer: Vec<&OsStr> = [
-        "strace", "-f", "-qq", "-ttt", "-T", "-yy", "-xx", "-s", "4000000", "-e", "signal=none", "-e",
-        "trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fdatasync,fsync,sync_file_range,msync", "-o",
+        "strace",
+        "-f",
+        "-qq",
+        "-ttt",
+        "-T",
+        "-yy",
+        "-xx",
+        "-s",
+        "4000000",
+        "-e",
+        "signal=none",
+        "-e",
+        "trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fdatasync,fsync,sync_file_range,msync",
+        "-o",
     ]
     .into_iter()
     .map(OsStr::new)
@@ -57,7 +71,8 @@ fn check(trace: &Path, ids: &[String]) {
     let syncs: Vec<_> = calls.iter().filter(|call| matches!(call.name, "fdatasync" | "fsync")).collect();
     assert!(!syncs.is_empty(), "the gateway syncs");
     for id in ids {
-        let raw: String = id.replace('-', "").as_bytes().chunks(2).map(|pair| format!("\\x{}", as_text(pair))).collect();
+        let raw: String =
+            id.replace('-', "").as_bytes().chunks(2).map(|pair| format!("\\x{}", as_text(pair))).collect();
         let told: String = id.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
         let carries = |call: &&Call<'_>, needle: &str| call.bytes.contains(needle);
         let receipt = calls.iter().find(|call| call.file.contains("TCP") && carries(call, &told));

@@ -3,6 +3,8 @@
 //! No receipt is given and then lost, every equation of the ledger holds at every start and at the end, and the durable
 //! consumer sees every accepted message at least once, again only where it is marked as redelivery.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -73,12 +75,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     drop(gateway);
 }
 
-fn spawn(
-    site: &Arc<Site>,
-    record: &Arc<Record>,
-    n: usize,
-    run: fn(&Site, &Record, usize),
-) -> thread::JoinHandle<()> {
+fn spawn(site: &Arc<Site>, record: &Arc<Record>, n: usize, run: fn(&Site, &Record, usize)) -> thread::JoinHandle<()> {
     let (site, record) = (site.clone(), record.clone());
     thread::spawn(move || run(&site, &record, n))
 }
@@ -184,8 +181,18 @@ fn assert_settled(site: &Site, record: &Record, receipts: &HashMap<String, (Stri
             assert_eq!(told, position, "{key} was told another position");
         }
     }
-    let ledger = ledger(site);
+    // What a kill cut off has an outcome too: it is interrupted, and not in flight for ever.
+    let ledger = eventually("nothing is in flight", Duration::from_secs(10), || {
+        let ledger = ledger(site);
+        (ledger["bridges"]["web"]["in_flight"] == 0).then_some(ledger)
+    });
     assert_eq!(ledger["balanced"], true, "at the end: {ledger:#}");
+    let route = &ledger["bridges"]["web"]["routes"]["kill-order"];
+    assert_eq!(route["accepted"], route["stored"], "one envelope a message: {ledger:#}");
+    assert!(route["accepted"].as_u64() >= Some(receipts.len() as u64), "every receipt is counted: {ledger:#}");
+    let consumer = &ledger["subscriptions"].as_object().expect("subscriptions")["kill"];
+    let unsettled = consumer["pending"].as_u64().expect("a count");
+    assert_eq!(consumer["matched"], consumer["delivered"].as_u64().expect("a count") + unsettled, "{ledger:#}");
     let seen = record.seen.lock().expect("seen").len();
     println!(
         "{} receipts, {seen} seen, {} repeats, {} refusals",
