@@ -5,10 +5,10 @@
 
 use std::{future::ready, sync::Arc};
 
-use envelope::{Authenticator, Credentials, Principal, RejectKind, Rejection};
+use envelope::{Authenticator, Credentials, Inbound, Principal, RejectKind, Rejection};
 use futures_util::{FutureExt as _, future::BoxFuture};
 
-use crate::{Current, Epoch};
+use crate::{Current, Epoch, lift::Rule};
 
 const DECIDED_BY: &str = "authentication";
 
@@ -17,6 +17,10 @@ const DECIDED_BY: &str = "authentication";
 pub struct Gate {
     current: Current,
 }
+
+/// Refuses messages of a principal that this epoch does not let in: its connection may be older than the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Authenticated;
 
 // === impl Gate ===
 
@@ -35,9 +39,30 @@ impl Authenticator for Gate {
 
 fn decide(epoch: &Epoch, credentials: &Credentials) -> Result<Arc<Principal>, Rejection> {
     match credentials {
-        Credentials::None => epoch.anonymous().ok_or_else(|| refuse("credentials are required")),
+        Credentials::None => epoch.anonymous().ok_or_else(required),
         Credentials::Authorization(_) => Err(refuse("credentials of this kind are not accepted")),
     }
+}
+
+// === impl Authenticated ===
+
+impl Rule<Inbound> for Authenticated {
+    fn check(&self, epoch: &Epoch, _: &Inbound) -> Result<(), Rejection> {
+        epoch.still_lets_in()
+    }
+}
+
+// === impl Epoch ===
+
+impl Epoch {
+    /// Refuses who was let in by an epoch before, if this one lets nobody in. Asks not who: everyone is `anonymous`.
+    pub fn still_lets_in(&self) -> Result<(), Rejection> {
+        if self.access.anonymous { Ok(()) } else { Err(required()) }
+    }
+}
+
+fn required() -> Rejection {
+    refuse("credentials are required")
 }
 
 fn refuse(detail: &'static str) -> Rejection {
@@ -46,7 +71,6 @@ fn refuse(detail: &'static str) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use envelope::Inbound;
     use futures_util::FutureExt as _;
     use schema::Schemas;
 
@@ -99,5 +123,11 @@ mod tests {
         assert!(verify(&gate, Credentials::None).is_ok());
         current.store(Arc::new(epoch(false)));
         assert_eq!(verify(&gate, Credentials::None), Err(RejectKind::Unauthenticated));
+    }
+
+    #[test]
+    fn who_was_let_in_before_is_refused_by_an_epoch_that_lets_nobody_in() {
+        assert!(epoch(true).still_lets_in().is_ok());
+        assert_eq!(epoch(false).still_lets_in().unwrap_err().kind, RejectKind::Unauthenticated);
     }
 }

@@ -11,8 +11,8 @@ use tower::{
 };
 
 use crate::{
-    Current, account::AccountLayer, admit::AdmitLayer, audit::AuditLayer, conformance::Conformance, lift::RuleLayer,
-    loop_guard::LoopGuard, map::MapLayer, payload_limit::PayloadLimit,
+    Current, account::AccountLayer, admit::AdmitLayer, audit::AuditLayer, authenticate::Authenticated,
+    conformance::Conformance, lift::RuleLayer, loop_guard::LoopGuard, map::MapLayer, payload_limit::PayloadLimit,
 };
 
 /// When it makes sense to offer again what was shed.
@@ -54,7 +54,8 @@ pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: A
         .layer(RuleLayer(PayloadLimit::new(config.max_payload_bytes)));
     let inner = ServiceBuilder::new()
         // PeerLimit: an address over its rate is refused before it costs a look-up of credentials.
-        // Authenticated: the principal's credentials must still be valid, in this epoch too.
+        // A connection may be older than the epoch: who was let in must be in this one too.
+        .layer(RuleLayer(Authenticated))
         // PrincipalLimit: a principal over its rate is refused before its messages are parsed.
         // Below here a message has envelopes, a topic and a route; what it can't map is refused.
         .layer(MapLayer)

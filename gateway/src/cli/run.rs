@@ -1,6 +1,6 @@
 //! `openmesh run`: the gateway in the foreground, until a signal drains it. SIGHUP reloads its configuration.
 
-use std::{future::Future, io::Write, path::Path};
+use std::{future::Future, io::Write, path::Path, time::Duration};
 
 use super::{Failure, Invalid, banner};
 use crate::{
@@ -19,12 +19,18 @@ enum Ended {
     Forced,
 }
 
+/// How long threads that nobody waits for any more may go on.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
 /// Loads, starts, says what listens where, and waits for the end.
 pub(super) fn run(path: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
     let loaded = config::load(path).map_err(Invalid)?;
     telemetry::init(&loaded.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(loaded, path, out))
+    let ended = runtime.block_on(serve(loaded, path, out));
+    // A file system that does not answer would hold up the thread that looks at the configuration, and with it the end.
+    runtime.shutdown_timeout(LAST_GRACE);
+    ended
 }
 
 async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {

@@ -153,6 +153,70 @@ async fn a_policy_that_lets_nobody_in_holds_from_the_next_request_on() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_older_than_the_policy_is_held_to_it() {
+    let site = Site::shipped();
+    site.write("mappings/doors.yaml", &doors("doors/7"));
+    let running = site.start().await;
+    let address = web(&running);
+    for _ in 0..2 {
+        assert_eq!(post(address, PATH, "{}").await.status, 202);
+    }
+    let subscribe = json!({ "op": "subscribe", "ref": "t", "filters": ["doors/#"], "start": "earliest", "credit": 1,
+        "durable": "d" });
+    let publish = json!({ "op": "publish", "ref": "p", "address": format!("POST {PATH}"), "payload": {} });
+    let mut socket = Socket::subscribe(address, "others/#", "new", None).await;
+    socket.frame("subscribed").await;
+    let mut reader = Socket::subscribe(address, "others/#", "new", None).await;
+    reader.send(&subscribe).await;
+    reader.frame("message").await;
+
+    site.write("policy.yaml", "anonymous: false\n");
+    assert_eq!(taken(&running).await, 2);
+    socket.send(&publish).await;
+    assert_eq!(socket.frame("error").await["kind"], "unauthenticated");
+    socket.send(&subscribe).await;
+    assert_eq!(socket.frame("error").await["kind"], "unauthenticated");
+    // The second envelope is not handed out to who subscribed before.
+    reader.send(&json!({ "op": "credit", "sub": "t", "more": 1 })).await;
+    assert_eq!(reader.frame("closed").await["reason"], "unauthenticated");
+
+    site.write("policy.yaml", "anonymous: true\n");
+    assert_eq!(taken(&running).await, 3);
+    socket.send(&publish).await;
+    socket.frame("receipt").await;
+    // Nothing was lost meanwhile for the durable subscription.
+    let mut reader = Socket::subscribe(address, "doors/#", "earliest", Some("d")).await;
+    for _ in 0..3 {
+        assert_eq!(reader.envelope().await["subject"], "doors/7");
+    }
+}
+
+#[tokio::test]
+async fn files_that_never_rest_are_taken_as_they_are() {
+    let site = Arc::new(Site::shipped());
+    site.write("mappings/doors.yaml", &doors("doors/0"));
+    let running = site.start().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (site, done) = (site.clone(), done.clone());
+        move || {
+            for n in (1..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                site.write("new", &doors(&format!("doors/{n}")));
+                std::fs::rename(
+                    site.config().with_file_name("new"),
+                    site.config().with_file_name("mappings/doors.yaml"),
+                )
+                .unwrap();
+            }
+        }
+    });
+    let number = tokio::time::timeout(PATIENCE, taken(&running)).await.unwrap();
+    done.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert_eq!(number, 2);
+}
+
+#[tokio::test]
 async fn a_file_that_changes_is_in_force_without_being_asked_for() {
     let site = Site::shipped();
     let running = site.start().await;
