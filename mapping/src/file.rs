@@ -9,7 +9,7 @@ use crate::{
     Context,
     address::Pattern,
     codec::Codec,
-    expr::{Names, OwnNames},
+    expr::{Names, OwnNames, PayloadKind},
     file_tests::FileTest,
     plan::Plan,
     uri,
@@ -200,12 +200,12 @@ impl FromParts {
         let address = fields.required("address");
         let pattern = address.and_then(|node| Pattern::read(node, problems).map(|pattern| (pattern, node.span)));
         let decode = match fields.optional("decode") {
-            Some(node) => node.one_of(&Codec::WORDS, problems),
+            Some(node) => Codec::read(node, problems),
             None => Some(Codec::Json),
         };
         let schema = match fields.entry("schema") {
-            Some((key, _)) if decode.is_some_and(|decode| decode != Codec::Json) => {
-                problems.report(key.span, "contradiction", "a schema needs a payload decoded as json");
+            Some((key, _)) if decode.is_some_and(|decode| decode.payload_kind() != PayloadKind::Json) => {
+                problems.report(key.span, "contradiction", "a schema needs a payload that is more than text or bytes");
                 None
             }
             Some((_, node)) => reader.schema(node, |name| format!("schemas/{name}.json")).map(Some),

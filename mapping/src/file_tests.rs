@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use envelope::{Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection};
 use yaml::{Fields, Node, Problems};
 
 use crate::{
     Mappings, Outcome, TestResult,
-    codec::Codec,
+    codec::{Charset, Codec},
     compare::{Differences, write_json},
     expect::Expect,
     file::{Action, Mapping},
@@ -99,23 +100,7 @@ impl Given {
     fn read(node: &Node, decode: Codec, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
         let address = fields.required("address").and_then(|node| node.string(problems));
-        let payload = match (fields.entry("payload"), fields.entry("text")) {
-            (Some((key, _)), Some(_)) => {
-                problems.report(key.span, "contradiction", "either \"payload\" or \"text\"");
-                None
-            }
-            (Some((key, _)), None) if decode != Codec::Json => {
-                problems.report(
-                    key.span,
-                    "contradiction",
-                    "\"payload\" is JSON; what is not decoded as json is \"text\"",
-                );
-                None
-            }
-            (Some((_, node)), None) => Some(json(node)),
-            (None, Some((_, node))) => node.string(problems).map(|text| Bytes::copy_from_slice(text.as_bytes())),
-            (None, None) => Some(Bytes::new()),
-        };
+        let payload = payload(&mut fields, decode, problems);
         let headers = match fields.optional("headers") {
             Some(node) => headers(node, problems),
             None => Some(Vec::new()),
@@ -147,6 +132,37 @@ impl Given {
             trace: None,
             received_at: SystemTime::UNIX_EPOCH,
         }
+    }
+}
+
+/// `payload` is a value of JSON, `text` is written in the declared charset, `base64` is any bytes.
+fn payload(fields: &mut Fields<'_, '_>, decode: Codec, problems: &Problems) -> Option<Bytes> {
+    let given = ["payload", "text", "base64"].map(|key| fields.entry(key));
+    let mut all = given.into_iter().flatten();
+    let Some((key, node)) = all.next() else { return Some(Bytes::new()) };
+    if let Some((second, _)) = all.next() {
+        let message = format!("either {:?} or {:?}", key.name, second.name);
+        problems.report(second.span, "contradiction", message);
+        return None;
+    }
+    match key.name.as_str() {
+        "payload" if decode == Codec::Json => Some(json(node)),
+        "payload" => {
+            let message = "\"payload\" is JSON; what is not decoded as json is \"text\" or \"base64\"";
+            problems.report(key.span, "contradiction", message);
+            None
+        }
+        "text" => {
+            let charset = decode.charset().unwrap_or(Charset::Utf8);
+            match charset.encode(node.string(problems)?) {
+                Some(bytes) => Some(bytes.into()),
+                None => node.mismatch(&format!("text that {charset} has"), problems),
+            }
+        }
+        _ => match BASE64_STANDARD.decode(node.string(problems)?) {
+            Ok(bytes) => Some(bytes.into()),
+            Err(_) => node.mismatch("base64 with padding", problems),
+        },
     }
 }
 

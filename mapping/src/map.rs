@@ -60,7 +60,7 @@ impl Mapping {
             return Ok(None);
         }
         let decoded = self.from.decode.decode(&inbound.payload)?;
-        if let (Some(schema), Decoded::Json(json)) = (&self.from.schema, &decoded) {
+        if let (Some(schema), Some(json)) = (&self.from.schema, decoded.tree()) {
             schema.check(json).map_err(|violation| {
                 let detail = format!("payload: {}", violation.detail);
                 Rejection::new(RejectKind::Malformed, "mapping.from.schema", detail).at(violation.pointer)
@@ -135,6 +135,6 @@ impl Mapping {
 fn untouched(decoded: Decoded<'_>, inbound: &Inbound) -> Data {
     match decoded {
         Decoded::Json(json) => Data::Json(Arc::new(json)),
-        Decoded::Text(_) | Decoded::Bytes => Data::Opaque(inbound.payload.clone()),
+        Decoded::Tree(_) | Decoded::Text(_) | Decoded::Bytes => Data::Opaque(inbound.payload.clone()),
     }
 }

@@ -111,8 +111,13 @@ impl Plan {
             Some(node) => node.duration(range, problems).map(Some),
             None => Some(None),
         };
-        let schema = match fields.optional("schema") {
-            Some(node) => reader.schema(node, |name| name.to_owned()).map(Some),
+        let schema = match fields.entry("schema") {
+            Some((key, _)) if decode != Codec::Json && node.get("data").is_none() => {
+                let message = "only JSON conforms to a schema, and this payload goes through as it came: say \"data\"";
+                problems.report(key.span, "contradiction", message);
+                None
+            }
+            Some((_, node)) => reader.schema(node, |name| name.to_owned()).map(Some),
             None => Some(None),
         };
         let body = match fields.optional("data") {

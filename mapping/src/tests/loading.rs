@@ -25,7 +25,7 @@ fn the_version_changes_with_the_text() {
 #[test]
 fn every_error_of_every_file_is_told_at_once_with_its_place() {
     let broken = "mapping: Bad Name
-from: { bridge: webb, address: a/#, decode: xml }
+from: { bridge: webb, address: a/#, decode: yaml }
 envelope:
   topic: ${payload.x +}
   performative: infrom
