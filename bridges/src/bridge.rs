@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use envelope::{Authenticator, Ingress, Ledger, Outlet, Sink};
+use envelope::{Authenticator, Flow, Ingress, Ledger, Outlet, Sink};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,6 +58,12 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
 
     /// What it guarantees its peers.
     fn delivery(&self) -> Guarantees;
+
+    /// Whether its peers push, or it pulls.
+    fn flow(&self) -> Flow;
+
+    /// The largest payload of one message, inclusive: the ingress stack refuses a larger one, whichever way it came.
+    fn max_payload_bytes(&self) -> usize;
 
     /// The most of [`SourceContext::bytes`] that one message or batch takes.
     fn max_message_bytes(&self) -> usize;

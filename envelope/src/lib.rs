@@ -32,8 +32,8 @@ pub use message::{
 };
 pub use rejection::{Disposition, RejectKind, Rejection};
 pub use seams::{
-    Authenticator, Credentials, Deliveries, EgressMapper, Ingress, MapResult, Mapper, Outlet, Settlement, Sink, Start,
-    Store, Subscribe,
+    Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, MapResult, Mapper, Outlet, Settlement, Sink,
+    Start, Store, Subscribe,
 };
 pub use time::Timestamp;
 pub use topic::{Filter, FilterTrie, Topic, TopicError};

@@ -18,6 +18,15 @@ pub type Sink = BoxCloneSyncService<Batch<Outbound>, Verdicts<Taken>, Rejection>
 /// What ends the ingress stack: the backbone behind its boundary.
 pub type Store = BoxCloneSyncService<Batch<Admitted>, Verdicts<Admission>, Rejection>;
 
+/// What happens to what a bridge brings when too much is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The peer pushes and hears at once that it is too much: [`RejectKind::Overloaded`].
+    Push,
+    /// The bridge pulls, and waits until the stack is ready.
+    Pull,
+}
+
 /// Where a subscription begins. A durable one that exists already resumes instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
-use policy::{Current, Flow, Gate, IngressConfig};
+use policy::{Current, Gate, IngressConfig};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
@@ -54,9 +54,8 @@ impl Wiring {
     fn ingress(&self, name: &Arc<str>, config: &dyn BridgeConfig) -> Ingress {
         let ingress = IngressConfig {
             bridge: name.clone(),
-            // HTTP pushes, and there is no other kind yet.
-            flow: Flow::Push,
-            max_payload_bytes: config.max_message_bytes(),
+            flow: config.flow(),
+            max_payload_bytes: config.max_payload_bytes(),
             max_in_flight: self.max_in_flight,
         };
         let stack = policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger());

@@ -24,8 +24,9 @@ mod stack;
 pub use authenticate::Gate;
 pub use config::PolicyConfig;
 pub use egress::{Egress, egress, hand_over};
+pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
-pub use stack::{Flow, IngressConfig, ingress};
+pub use stack::{IngressConfig, ingress};
 
 #[cfg(test)]
 mod tests;

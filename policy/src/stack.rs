@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use envelope::{Ingress, Ledger, RejectKind, Rejection, Store};
+use envelope::{Flow, Ingress, Ledger, RejectKind, Rejection, Store};
 use tower::{
     BoxError, ServiceBuilder,
     limit::ConcurrencyLimitLayer,
@@ -17,15 +17,6 @@ use crate::{
 
 /// When it makes sense to offer again what was shed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// What happens when too much is in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// The peer pushes and hears at once that it is too much: [`RejectKind::Overloaded`].
-    Push,
-    /// The bridge pulls, and waits until the stack is ready.
-    Pull,
-}
 
 /// One bridge's ingress.
 #[derive(Debug, Clone)]

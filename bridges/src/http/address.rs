@@ -12,6 +12,9 @@ use super::Problem;
 /// Paths below it are the gateway's own endpoints and never a mapping's.
 pub(super) const RESERVED: &str = "/mesh/v1";
 
+/// The longest path, percent-encoded.
+const MAX_PATH_BYTES: usize = 8_192;
+
 /// Methods that name no message: they ask about a resource, or about the connection.
 const NOT_PUBLISHED: [&str; 4] = ["CONNECT", "HEAD", "OPTIONS", "TRACE"];
 
@@ -31,6 +34,8 @@ pub(super) enum AddressError {
     EncodedSlash(usize),
     #[error("the path is not UTF-8 once decoded")]
     NotUtf8,
+    #[error("the path is {0} bytes, limit is {MAX_PATH_BYTES}")]
+    TooLong(usize),
     #[error("the path has the control character U+{0:04X}")]
     Control(u32),
     #[error("the path has an empty segment")]
@@ -51,6 +56,7 @@ impl From<AddressError> for Problem {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(METHODS)
             }
             AddressError::Reserved => Self::new(StatusCode::NOT_FOUND, "not-found", "http", detail),
+            AddressError::TooLong(_) => Self::new(StatusCode::URI_TOO_LONG, "bad-request", "http", detail),
             _ => Self::new(StatusCode::BAD_REQUEST, "bad-request", "http", detail),
         }
     }
@@ -68,6 +74,9 @@ pub(super) fn address(method: &str, path: &str) -> Result<Arc<str>, AddressError
     }
     if !path.starts_with('/') {
         return Err(AddressError::NotAbsolute);
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return Err(AddressError::TooLong(path.len()));
     }
     let mut address = Vec::with_capacity(method.len() + 1 + path.len());
     address.extend_from_slice(method.as_bytes());
@@ -152,6 +161,13 @@ mod tests {
         ] {
             assert_eq!(post(path), Err(why), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_at_the_limit_passes_and_one_over_it_is_refused() {
+        let at = format!("/{}", "a".repeat(MAX_PATH_BYTES - 1));
+        assert!(post(&at).is_ok());
+        assert_eq!(post(&format!("{at}a")), Err(AddressError::TooLong(MAX_PATH_BYTES + 1)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
+use envelope::Flow;
 use yaml::{Fields, Node, Problems};
 
 use super::{source::HttpSource, websocket::BATCH_BYTES};
@@ -56,6 +57,10 @@ pub struct WebSocketConfig {
     pub retry_for: Duration,
 }
 
+/// The default of `max_payload_bytes`.
+const PAYLOAD: usize = 1_048_576;
+/// What a frame has room for beside the largest payload, where the config does not say.
+const FRAME_HEAD: usize = 65_536;
 const HEADER_BYTES: RangeInclusive<u64> = 1_024..=262_144;
 const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=67_108_864;
 const FRAME_BYTES: RangeInclusive<u64> = 1_024..=134_217_728;
@@ -78,9 +83,9 @@ impl HttpConfig {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             server: ServerConfig::new(listen),
-            max_payload_bytes: 1_048_576,
+            max_payload_bytes: PAYLOAD,
             body_timeout: Duration::from_secs(30),
-            websocket: WebSocketConfig::default(),
+            websocket: WebSocketConfig::around(PAYLOAD),
         }
     }
 
@@ -88,11 +93,12 @@ impl HttpConfig {
     pub fn read(node: &Node, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
         let server = ServerConfig::read(&mut fields, problems);
-        let max_payload_bytes = size(&mut fields, "max_payload_bytes", 1_048_576, PAYLOAD_BYTES, problems);
+        let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
         let body_timeout = timeout(&mut fields, "body_timeout", 30, problems);
+        let largest = max_payload_bytes.unwrap_or(PAYLOAD);
         let websocket = match fields.optional("websocket") {
-            Some(node) => WebSocketConfig::read(node, problems),
-            None => Some(WebSocketConfig::default()),
+            Some(node) => WebSocketConfig::read(node, largest, problems),
+            None => Some(WebSocketConfig::around(largest)),
         };
         fields.finish();
         Some(Self {
@@ -119,6 +125,14 @@ impl BridgeConfig for HttpConfig {
             ack: "202, or a receipt frame",
             identity: "Idempotency-Key, or ce-source with ce-id; without them a sender's retry is a second message",
         }
+    }
+
+    fn flow(&self) -> Flow {
+        Flow::Push
+    }
+
+    fn max_payload_bytes(&self) -> usize {
+        self.max_payload_bytes
     }
 
     fn max_message_bytes(&self) -> usize {
@@ -173,22 +187,22 @@ impl ServerConfig {
 
 // === impl WebSocketConfig ===
 
-impl Default for WebSocketConfig {
-    fn default() -> Self {
+impl WebSocketConfig {
+    /// The defaults where the largest payload has `max_payload_bytes`: a frame can carry it.
+    pub fn around(max_payload_bytes: usize) -> Self {
         Self {
-            max_frame_bytes: 1_114_112,
+            max_frame_bytes: max_payload_bytes + FRAME_HEAD,
             max_subscriptions: 64,
             max_credit: 1_024,
             ping_interval: Duration::from_secs(30),
             retry_for: Duration::from_secs(300),
         }
     }
-}
 
-impl WebSocketConfig {
-    fn read(node: &Node, problems: &Problems) -> Option<Self> {
+    fn read(node: &Node, max_payload_bytes: usize, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
-        let max_frame_bytes = size(&mut fields, "max_frame_bytes", 1_114_112, FRAME_BYTES, problems);
+        let default = max_payload_bytes + FRAME_HEAD;
+        let max_frame_bytes = size(&mut fields, "max_frame_bytes", default, FRAME_BYTES, problems);
         let max_subscriptions = count(&mut fields, "max_subscriptions", 64, SUBSCRIPTIONS, problems);
         let max_credit = count(&mut fields, "max_credit", 1_024, CREDIT, problems);
         let ping_interval = timeout(&mut fields, "ping_interval", 30, problems);

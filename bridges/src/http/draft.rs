@@ -84,8 +84,9 @@ pub(super) fn identity(address: &str, key: Option<&[u8]>, event: Option<(&[u8], 
             let valid = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
             if valid { Ok(native([b"key", address.as_bytes(), key])) } else { Err(KeyError) }
         }
-        (None, Some((source, id))) => Ok(native([b"event", source, id])),
-        (None, None) => Ok(Identity::fresh()),
+        // an empty attribute is none (CloudEvents, section 3.1)
+        (None, Some((source, id))) if !source.is_empty() && !id.is_empty() => Ok(native([b"event", source, id])),
+        (None, _) => Ok(Identity::fresh()),
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) fn request_identity(address: &str, map: &HeaderMap) -> Result<Identit
     if keys.next().is_some() {
         return Err(KeyError);
     }
-    let attribute = |name| map.get(name).map(|value| value.as_bytes()).filter(|value| !value.is_empty());
+    let attribute = |name| map.get(name).map(|value| value.as_bytes());
     let event = attribute("ce-source").zip(attribute("ce-id"));
     identity(address, key.map(|key| key.as_bytes()), event)
 }
@@ -162,6 +163,8 @@ mod tests {
         assert_eq!(by_event, Identity::Native(Bytes::from("event\0/plant\0e1")));
         let half = request_identity("POST /a", &map(&event[..1])).unwrap();
         assert!(matches!(half, Identity::Fresh(_)));
+        let empty = request_identity("POST /a", &map(&[event[0], ("ce-id", "")])).unwrap();
+        assert!(matches!(empty, Identity::Fresh(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use envelope::{Admission, Credentials, RejectKind, Rejection};
+use envelope::{Admission, Credentials, Identity, RejectKind, Rejection};
 use http::{HeaderMap, Request, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -36,8 +36,13 @@ pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<I
 
 async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Result<Admission, Problem> {
     let (parts, body) = request.into_parts();
-    let address = address(parts.method.as_str(), parts.uri.path())?;
-    let identity = draft::request_identity(&address, &parts.headers).map_err(|error| bad_request(error.to_string()))?;
+    let (address, identity) = match names(&parts) {
+        Ok(names) => names,
+        Err(problem) => {
+            discard(body).await;
+            return Err(problem);
+        }
+    };
     let (payload, in_flight) = read(offer, body).await?;
     offer.received(1);
     let draft = Draft {
@@ -57,8 +62,15 @@ async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> R
     Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))
 }
 
+/// What the head says the message is.
+fn names(parts: &Parts) -> Result<(Arc<str>, Identity), Problem> {
+    let address = address(parts.method.as_str(), parts.uri.path())?;
+    let identity = draft::request_identity(&address, &parts.headers).map_err(|error| bad_request(error.to_string()))?;
+    Ok((address, identity))
+}
+
 /// The whole body and what it takes of the bytes in flight.
-async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let max = offer.config.max_payload_bytes;
     let expected = body.size_hint();
     if expected.lower() > max as u64 {
@@ -67,10 +79,10 @@ async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, Option<OwnedS
     }
     // a chunked body does not say how long it will be
     let reserve = expected.upper().map_or(max, |upper| upper.min(max as u64) as usize);
-    let in_flight = match u32::try_from(reserve) {
-        Ok(0) => None,
-        Ok(bytes) => Some(offer.cx.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| full(offer))?),
-        Err(_) => return Err(full(offer)),
+    let bytes = u32::try_from(reserve).unwrap_or(u32::MAX);
+    let Ok(in_flight) = offer.cx.bytes.clone().try_acquire_many_owned(bytes) else {
+        discard(body).await;
+        return Err(full(offer));
     };
     let within = offer.config.body_timeout;
     let read = tokio::select! {
@@ -149,8 +161,8 @@ fn bad_request(detail: String) -> Problem {
 /// A message all the same, but one that never enters the stack: both its counts are made here.
 fn too_large(offer: &Offer, max: usize) -> Problem {
     offer.received(1);
-    let detail = format!("the payload is over the limit of {max} bytes");
-    let rejection = Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail);
+    let detail = format!("payload is over the limit of {max} bytes");
+    let rejection = Rejection::new(RejectKind::TooLarge, "payload_limit", detail);
     offer.outside(&rejection);
     Problem::from(&rejection)
 }

@@ -72,10 +72,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(cx, AsyncWrite::poll_flush)
+        // of TCP both end at once and say nothing of the peer
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(cx, AsyncWrite::poll_shutdown)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

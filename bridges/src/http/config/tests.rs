@@ -45,6 +45,17 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn a_frame_has_room_for_the_largest_payload_unless_the_config_says_otherwise() {
+    for (text, frame) in [
+        ("{ listen: 127.0.0.1:0 }", 1_114_112),
+        ("{ listen: 127.0.0.1:0, max_payload_bytes: 64 MiB, websocket: { max_credit: 9 } }", (64 << 20) + 65_536),
+        ("{ listen: 127.0.0.1:0, max_payload_bytes: 64 MiB, websocket: { max_frame_bytes: 4096 } }", 4_096),
+    ] {
+        assert_eq!(read(text).unwrap().websocket.max_frame_bytes, frame, "{text}");
+    }
+}
+
+#[test]
 fn all_that_is_wrong_is_found_at_once() {
     let problems = read(
         "{ listen: 0.0.0.0:8080, max_payload_bytes: 0, max_connections: 100000, body_timeout: 1ms, cors: true,

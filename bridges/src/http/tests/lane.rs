@@ -180,7 +180,7 @@ async fn a_client_that_leaves_half_way_is_still_accounted() {
 
 #[tokio::test]
 async fn a_final_refusal_is_an_error_frame_and_the_lane_goes_on() {
-    let (rig, mut ws) = rig(|config| config.max_payload_bytes = 8).await;
+    let (rig, mut ws) = rig(|_| {}).await;
     rig.answer(|inbound| match &inbound.payload[..] {
         b"1" => Err(Rejection::new(RejectKind::Malformed, "conformance", "no number").at("/celsius")),
         _ => Ok(Admission::Filtered),
@@ -190,12 +190,10 @@ async fn a_final_refusal_is_an_error_frame_and_the_lane_goes_on() {
     for (name, value) in [("op", "error"), ("ref", "1"), ("kind", "malformed"), ("pointer", "/celsius")] {
         assert_eq!(member(&error, name).as_deref(), Some(value));
     }
-    ws.send(r#"{"op":"publish","ref":"2","address":"POST /a","payload":"12345678"}"#).await;
-    assert_eq!(member(&ws.text().await, "decided_by").as_deref(), Some("max_payload_bytes"));
-    ws.send(publish(3)).await;
-    assert_eq!(ws.text().await, r#"{"op":"filtered","ref":"3"}"#);
+    ws.send(publish(2)).await;
+    assert_eq!(ws.text().await, r#"{"op":"filtered","ref":"2"}"#);
     let counts = rig.counts();
-    assert_eq!((counts.received, counts.refused), (3, vec![RejectKind::TooLarge]));
+    assert_eq!((counts.received, counts.refused.len()), (2, 0), "Account counts what the stack refuses");
     rig.stop().await;
 }
 

@@ -25,7 +25,7 @@ async fn a_payload_at_the_limit_passes_and_one_over_it_is_too_large() {
     let (rig, mut client) = rig(|config| config.max_payload_bytes = 8).await;
     assert_eq!(client.ask("POST /a", "12345678").await.status, 202);
     let answer = client.ask("POST /a", "123456789").await;
-    assert_eq!((answer.status, answer.member("decided_by").as_deref()), (413, Some("max_payload_bytes")));
+    assert_eq!((answer.status, answer.member("decided_by").as_deref()), (413, Some("payload_limit")));
     let counts = rig.counts();
     assert_eq!((counts.received, counts.refused, counts.offered), (2, vec![RejectKind::TooLarge], 1));
     rig.stop().await;
@@ -193,6 +193,51 @@ async fn with_no_bytes_left_a_request_is_told_to_come_again() {
     assert_eq!(rig.counts().received, 0);
     drop(all);
     assert_eq!(client.ask("POST /a", "x").await.status, 202);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_writes_a_large_body_hears_why_it_is_refused() {
+    let (rig, mut client) = rig(|_| {}).await;
+    let large = "x".repeat(6 << 20);
+    for (head, status) in [("POST /a//b", 400), ("POST /a\nIdempotency-Key: two words", 400), ("POST /a", 413)] {
+        assert_eq!(client.ask(head, &large).await.status, status, "{head}");
+    }
+    let all = rig.fill();
+    assert_eq!(client.ask("POST /a", &large[..1 << 20]).await.status, 503);
+    drop(all);
+    assert_eq!(client.ask("POST /a", "x").await.status, 202, "the connection goes on");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_absolute_target_is_read_by_its_path_and_held_to_its_host() {
+    let (rig, mut client) = rig(|_| {}).await;
+    let own = rig.address();
+    for (target, host, status) in [
+        (format!("http://{own}/a"), own.to_string(), 202),
+        ("http://evil.example/a".to_owned(), own.to_string(), 421),
+        (format!("http://user@{own}/a"), own.to_string(), 421),
+        (format!("http://{own}/a"), "evil.example".to_owned(), 421),
+        (format!("http://{own}/mesh/v1/other"), own.to_string(), 404),
+    ] {
+        client.send(format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status, status, "{target} {host}");
+    }
+    assert_eq!(&*rig.seen()[0][0].address, "POST /a");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn http_1_0_needs_a_host_as_well() {
+    let (rig, _) = rig(|_| {}).await;
+    let own = rig.address();
+    for (headers, status) in [(format!("Host: {own}\r\n"), 202), (String::new(), 400)] {
+        let mut client = Client::connect(own).await;
+        client.send(format!("POST /a HTTP/1.0\r\n{headers}Content-Length: 1\r\n\r\nx")).await;
+        assert_eq!(client.answer().await.status, status);
+        assert!(client.is_closed().await);
+    }
     rig.stop().await;
 }
 

@@ -142,6 +142,23 @@ async fn over_its_limits_a_subscription_is_refused() {
 }
 
 #[tokio::test]
+async fn at_the_limit_a_slot_is_free_as_soon_as_the_client_hears_of_an_end() {
+    let (rig, mut ws) = rig(|config| config.websocket.max_subscriptions = 1).await;
+    rig.outlet.forbid("secret/#");
+    for round in 0..50 {
+        let reference = round.to_string();
+        ws.send(subscribe(&reference, 1)).await;
+        assert_eq!(member(&ws.text().await, "op").as_deref(), Some("subscribed"), "{round}");
+        ws.send(format!(r#"{{"op":"unsubscribe","sub":"{reference}"}}"#)).await;
+        assert_eq!(member(&ws.text().await, "op").as_deref(), Some("closed"), "{round}");
+        ws.send(r#"{"op":"subscribe","ref":"s","filters":["secret/#"],"credit":1}"#).await;
+        assert_eq!(member(&ws.text().await, "kind").as_deref(), Some("denied"), "{round}");
+    }
+    rig.stop().await;
+    assert_eq!(rig.outlet.state().ended, 50);
+}
+
+#[tokio::test]
 async fn a_subscriber_that_never_reads_is_cut_while_another_gets_everything() {
     const COUNT: u64 = 300;
     let (rig, mut deaf) = rig(|config| config.server.write_timeout = Duration::from_secs(1)).await;

@@ -8,7 +8,10 @@ use envelope::{Lane, Principal, RejectKind, Rejection, Subscribe};
 use futures_util::{FutureExt, StreamExt, stream::SplitStream};
 use http::StatusCode;
 use tokio::{
-    sync::mpsc::{self, Sender},
+    sync::{
+        Semaphore,
+        mpsc::{self, Sender},
+    },
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
@@ -20,6 +23,7 @@ use super::{
     frames::{self, ClientFrame, Wish},
     lane::{LaneContext, Waiting},
     subscription::{Command, Subscription},
+    writer::Out,
 };
 use crate::http::{Problem, offer::Offer};
 
@@ -29,9 +33,11 @@ pub(super) struct Connection {
     principal: Arc<Principal>,
     peer: IpAddr,
     lane: Lane,
-    out: Sender<Message>,
+    out: Out,
     gone: CancellationToken,
     subscriptions: HashMap<String, Open>,
+    /// One a subscription, until the client is told of its end.
+    slots: Arc<Semaphore>,
     bad_frames: u32,
 }
 
@@ -58,11 +64,12 @@ impl Connection {
         offer: Arc<Offer>,
         principal: Arc<Principal>,
         peer: IpAddr,
-        out: Sender<Message>,
+        out: Out,
         gone: CancellationToken,
     ) -> Self {
         let lane = offer.lane();
-        Self { offer, principal, peer, lane, out, gone, subscriptions: HashMap::new(), bad_frames: 0 }
+        let slots = Arc::new(Semaphore::new(offer.config.websocket.max_subscriptions));
+        Self { offer, principal, peer, lane, out, gone, subscriptions: HashMap::new(), slots, bad_frames: 0 }
     }
 
     /// Serves until the client leaves, breaks the protocol, or the gateway drains.
@@ -173,14 +180,14 @@ impl Connection {
         if self.subscriptions.contains_key(name) {
             return self.refuse(name, RejectKind::Conflict, "websocket", "a subscription of this ref is open").await;
         }
-        if self.subscriptions.len() >= limits.max_subscriptions {
-            let detail = format!("{} subscriptions are open, which is the limit", limits.max_subscriptions);
-            return self.refuse(name, RejectKind::TooLarge, "max_subscriptions", detail).await;
-        }
         if wish.credit > limits.max_credit {
             let detail = format!("credit is {}, limit is {}", wish.credit, limits.max_credit);
             return self.refuse(name, RejectKind::TooLarge, "max_credit", detail).await;
         }
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            let detail = format!("{} subscriptions are open, which is the limit", limits.max_subscriptions);
+            return self.refuse(name, RejectKind::TooLarge, "max_subscriptions", detail).await;
+        };
         let durable = wish.durable_of(&self.principal.id);
         let (commands, queue) = mpsc::channel(COMMANDS);
         let subscription = Subscription {
@@ -190,6 +197,7 @@ impl Connection {
             outlet: self.offer.cx.outlet.clone(),
             commands: queue,
             out: self.out.clone(),
+            slot: Some(slot),
         };
         let task = self.offer.cx.tasks.spawn(subscription.run());
         self.subscriptions.insert(wish.reference, Open { commands, credit: wish.credit, task });

@@ -46,6 +46,8 @@ const MAX_NAME_BYTES: usize = 128;
 /// The most filters of a subscription, and the most positions of a frame.
 const MAX_FILTERS: usize = 64;
 const MAX_POSITIONS: usize = 4_096;
+/// The most headers of a publish, as many as a request may have.
+const MAX_HEADERS: usize = 100;
 /// The longest a nack may ask for.
 const MAX_AGAIN: Duration = Duration::from_secs(3_600);
 const OPS: &str = "ack, credit, nack, publish, subscribe, unsubscribe";
@@ -121,7 +123,7 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
     let event = header("ce-source").zip(header("ce-id"));
     let identity =
         identity(&address, members.string("key")?.map(str::as_bytes), event).map_err(|error| bad(error.to_string()))?;
-    let ascii = |name| header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let ascii = |name| header(name).filter(|value| value.is_ascii()).and_then(|value| std::str::from_utf8(value).ok());
     let trace = ascii("traceparent").and_then(|parent| TraceContext::parse(parent, ascii("tracestate")));
     Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace } })
 }
@@ -129,7 +131,11 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
 fn headers(members: &Members<'_>, query: Option<&str>) -> Read<Headers> {
     let mut headers = Vec::new();
     if let Some(node) = members.root.get("headers") {
-        for (name, value) in node.as_object().ok_or_else(|| bad("member \"headers\" is no object"))? {
+        let members = node.as_object().ok_or_else(|| bad("member \"headers\" is no object"))?;
+        if members.len() > MAX_HEADERS {
+            return Err(bad(format!("{} headers, limit is {MAX_HEADERS}", members.len())));
+        }
+        for (name, value) in members {
             let wrong = || bad(format!("header {:?} is no header name with a string", shortened(name)));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let value = value.as_str().filter(|value| !value.chars().any(char::is_control)).ok_or_else(wrong)?;

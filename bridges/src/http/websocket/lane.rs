@@ -6,11 +6,10 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::Message;
-use envelope::{Batch, Disposition, Inbound, RejectKind, Rejection, Verdict};
-use tokio::sync::mpsc::Sender;
+use envelope::{Batch, Disposition, Inbound, RejectKind, Verdict};
 use tokio_util::sync::CancellationToken;
 
-use super::{End, answers};
+use super::{End, answers, writer::Out};
 use crate::http::{Problem, offer::Offer};
 
 /// A message that the client waits to hear of.
@@ -24,7 +23,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct LaneContext<'c> {
     pub(super) offer: &'c Offer,
-    pub(super) out: &'c Sender<Message>,
+    pub(super) out: &'c Out,
     /// Cancelled when nothing can be sent to the client any more.
     pub(super) gone: &'c CancellationToken,
 }
@@ -36,15 +35,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl LaneContext<'_> {
     /// Publishes in order and answers each; ends the connection if it gives something back.
-    pub(super) async fn publish(&self, mut waiting: Vec<Waiting>) -> Result<(), End> {
+    pub(super) async fn publish(&self, waiting: Vec<Waiting>) -> Result<(), End> {
         self.offer.received(waiting.len() as u64);
-        let limit = self.offer.config.max_payload_bytes;
-        for oversized in waiting.extract_if(.., |message| message.inbound.payload.len() > limit) {
-            let detail = format!("the payload is {} bytes, limit is {limit}", oversized.inbound.payload.len());
-            let rejection = Rejection::new(RejectKind::TooLarge, "max_payload_bytes", detail);
-            self.offer.outside(&rejection);
-            self.send(answers::error(Some(&oversized.reference), &Problem::from(&rejection))).await;
-        }
         let bytes: usize = waiting.iter().map(|message| message.inbound.payload.len()).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let in_flight = tokio::select! {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::ws::Message;
 use envelope::{Batch, Deliveries, Delivery, Outlet, Position, Principal, Rejection, Settlement, Subscribe};
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::Receiver};
 
-use super::answers;
+use super::{answers, writer::Out};
 use crate::http::Problem;
 
 /// What the client wants of an open subscription. Once the sender is dropped, what is queued is still settled.
@@ -24,7 +24,9 @@ pub(super) struct Subscription {
     pub(super) principal: Arc<Principal>,
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) commands: Receiver<Command>,
-    pub(super) out: Sender<Message>,
+    pub(super) out: Out,
+    /// One of the connection's `max_subscriptions`.
+    pub(super) slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a subscription is over.
@@ -47,7 +49,7 @@ impl Subscription {
                 let problem = Problem::from(&rejection);
                 // from here on the name is free again: say so only then
                 self.commands.close();
-                let _ = self.out.send(answers::error(Some(&self.name), &problem)).await;
+                let _ = self.out.send_last(answers::error(Some(&self.name), &problem), self.slot).await;
                 return;
             }
         };
@@ -60,8 +62,8 @@ impl Subscription {
         // nobody is left to hear it if sending fails
         let _ = match over {
             Over::Left { say: false } => return,
-            Over::Left { say: true } => self.out.send(answers::unsubscribed(&self.name)).await,
-            Over::Refused(rejection) => self.out.send(answers::ended(&self.name, &rejection)).await,
+            Over::Left { say: true } => self.out.send_last(answers::unsubscribed(&self.name), self.slot).await,
+            Over::Refused(rejection) => self.out.send_last(answers::ended(&self.name, &rejection), self.slot).await,
         };
     }
 

@@ -70,6 +70,29 @@ fn what_is_wrong_is_named_with_the_clients_ref() {
 }
 
 #[test]
+fn a_publish_has_as_many_headers_as_a_request_may_have() {
+    let with = |count: usize| {
+        let headers: Vec<_> = (0..count).map(|n| format!(r#""x-{n}":"""#)).collect();
+        read(&format!(
+            r#"{{"op":"publish","ref":"r","address":"POST /a","payload":1,"headers":{{{}}}}}"#,
+            headers.join(",")
+        ))
+    };
+    assert!(with(MAX_HEADERS).is_ok());
+    assert_eq!(with(MAX_HEADERS + 1).unwrap_err().problem.detail(), "101 headers, limit is 100");
+}
+
+#[test]
+fn a_trace_state_that_is_not_ascii_and_empty_names_of_an_event_are_none() {
+    let headers = r#"{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","tracestate":"é=1",
+                      "ce-source":"/plant","ce-id":""}"#;
+    let text = format!(r#"{{"op":"publish","ref":"r","address":"POST /a","payload":1,"headers":{headers}}}"#);
+    let Ok(ClientFrame::Publish { draft, .. }) = read(&text) else { panic!("no publish frame") };
+    assert_eq!(draft.trace.unwrap().tracestate(), None);
+    assert!(matches!(draft.identity, envelope::Identity::Fresh(_)));
+}
+
+#[test]
 fn a_durable_name_is_the_principals_own() {
     let Ok(ClientFrame::Subscribe(wish)) = read(VALID[2]) else { panic!("no subscribe frame") };
     assert_eq!(wish.durable_of("plant").as_deref(), Some("ws:plant:d-1"));
