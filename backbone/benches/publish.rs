@@ -1,7 +1,7 @@
 //! Durable publishes against a bare loop that appends and syncs groups of the same bytes, in the same run.
 //!
 //! `cargo bench -p backbone` prints, for 64 callers with batches of 1 and of 64, messages a second of both, their
-//! ratio, and syncs a message.
+//! ratio, syncs a message, and the memory that is resident at the end of the run.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
@@ -36,6 +36,8 @@ struct Figures {
     messages: u64,
     syncs: u64,
     took: Duration,
+    /// Of the process at its end, in MB.
+    resident: f64,
 }
 
 fn main() {
@@ -48,11 +50,12 @@ fn main() {
             let store = runtime.block_on(embedded(&folder.path().join("store"), size));
             let ratio = store.rate() / bare.rate() * 100.0;
             println!(
-                "{CALLERS} callers x {size}, run {round}: embedded {:.0}/s ({:.4} syncs a message), bare {:.0}/s ({:.4}), ratio {ratio:.0} %",
+                "{CALLERS} callers x {size}, run {round}: embedded {:.0}/s ({:.4} syncs a message), bare {:.0}/s ({:.4}), ratio {ratio:.0} %, {:.0} MB resident",
                 store.rate(),
                 store.syncs_a_message(),
                 bare.rate(),
                 bare.syncs_a_message(),
+                store.resident,
             );
         }
     }
@@ -102,8 +105,9 @@ async fn embedded(path: &Path, size: usize) -> Figures {
     callers.join_all().await;
     let took = started.elapsed();
     let report = store.report().store;
+    let resident = resident();
     store.close().await.unwrap();
-    Figures { messages: report.stored, syncs: report.groups, took }
+    Figures { messages: report.stored, syncs: report.groups, took, resident }
 }
 
 /// The least that a durable append can be: the same queue, groups and answers, and nothing else.
@@ -145,7 +149,7 @@ async fn bare(folder: &Path, size: usize) -> Figures {
     let messages = callers.join_all().await.into_iter().sum();
     let took = started.elapsed();
     writer.join().unwrap();
-    Figures { messages, syncs: syncs.load(SeqCst), took }
+    Figures { messages, syncs: syncs.load(SeqCst), took, resident: resident() }
 }
 
 fn batch(size: usize) -> Batch<Admitted> {

@@ -11,7 +11,7 @@ use crate::{
     ledger::Books,
     prepare::prepare,
     pull::Pull,
-    queue::{Job, Queue, closed, queue},
+    queue::{Job, Queue, Stored, closed, queue},
     shared::Shared,
     state::State,
     store::Store,
@@ -81,7 +81,9 @@ impl Backbone for Embedded {
             let (reply, answer) = oneshot::channel();
             publish.reply = Some(reply);
             queue.send(Job::Publish(publish)).await?;
-            answer.await.map_err(|_| closed())?
+            let Stored { verdicts, gone } = answer.await.map_err(|_| closed())??;
+            drop(gone);
+            Ok(verdicts)
         })
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     ledger::{Deltas, RouteRow, Row},
-    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
+    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish, Stored},
     record::{self, Chain},
     registry::Registry,
     shared::Shared,
@@ -62,12 +62,15 @@ pub(crate) struct Group {
     /// The store could not be read: nothing of the group is stored.
     pub(crate) broken: Option<fjall::Error>,
     replies: Vec<Reply>,
+    /// Envelopes to be freed.
+    gone: Vec<Arc<Envelope>>,
 }
 
 /// What is said once the group is on disk, or is not.
 #[derive(Debug)]
 enum Reply {
-    Publish(oneshot::Sender<Answer>, Verdicts<Admission>),
+    /// With the number of the batch's envelopes.
+    Publish(oneshot::Sender<Answer>, Verdicts<Admission>, usize),
     Settle(oneshot::Sender<Result<(), Rejection>>),
     Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
 }
@@ -98,6 +101,7 @@ impl Group {
     }
 
     fn publish(&mut self, publish: Publish, state: &State, store: &Store) {
+        let envelopes = publish.records.len();
         let mut records = publish.records.into_iter();
         let mut verdicts = Vec::with_capacity(publish.messages.len());
         let asked = publish.reply.is_some();
@@ -105,7 +109,7 @@ impl Group {
             let own = records.by_ref().take(message.records);
             verdicts.push(self.message(&message, own, asked, state, store));
         }
-        self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts)));
+        self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts, envelopes)));
     }
 
     /// A message is stored whole or, if its id is known, not at all.
@@ -278,7 +282,7 @@ impl Group {
             state.doubted.remove(id);
         });
         let records = std::mem::take(&mut self.records).into_iter();
-        shared.tail.extend(self.first, records.map(|one| (one.envelope, one.size)));
+        self.gone = shared.tail.extend(self.first, records.map(|one| (one.envelope, one.size)));
         self.feed(&state.registry);
     }
 
@@ -309,8 +313,11 @@ impl Group {
     pub(crate) fn answer(&mut self, failed: Option<&Rejection>) {
         for reply in self.replies.drain(..) {
             let heard = match (reply, failed) {
-                (Reply::Publish(reply, verdicts), None) => reply.send(Ok(verdicts)).is_ok(),
-                (Reply::Publish(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Publish(reply, verdicts, envelopes), None) => {
+                    let gone = self.gone.split_off(self.gone.len() - envelopes.min(self.gone.len()));
+                    reply.send(Ok(Stored { verdicts, gone })).is_ok()
+                }
+                (Reply::Publish(reply, ..), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Settle(reply), None) => reply.send(Ok(())).is_ok(),
                 (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),

@@ -96,6 +96,9 @@ impl Registry {
     /// Each subscription that selects `topic`, once.
     pub(crate) fn matching(&self, topic: &Topic, found: &mut Vec<u32>) {
         found.clear();
+        if self.subscriptions.is_empty() {
+            return;
+        }
         self.trie.matches(topic, |id| found.push(*id));
         if found.len() > 1 {
             found.sort_unstable();

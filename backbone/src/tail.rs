@@ -29,13 +29,17 @@ impl Tail {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what a group stored: envelopes and the size of their records, the first at `first`.
-    pub(crate) fn extend(&self, first: u64, envelopes: impl Iterator<Item = (Arc<Envelope>, usize)>) {
-        // Freed when the lock is not held any more.
+    /// Adds what a group stored: envelopes and the size of their records, the first at `first`. Gives what has no place
+    /// any more, so that nothing is freed under the lock.
+    pub(crate) fn extend(
+        &self,
+        first: u64,
+        envelopes: impl Iterator<Item = (Arc<Envelope>, usize)>,
+    ) -> Vec<Arc<Envelope>> {
         let mut gone = Vec::new();
         let mut ring = self.lock();
         if first != ring.first + ring.envelopes.len() as u64 {
-            gone.extend(std::mem::take(&mut ring.envelopes));
+            gone.extend(ring.envelopes.drain(..).map(|(envelope, _)| envelope));
             *ring = Ring { first, ..Ring::default() };
         }
         for (envelope, bytes) in envelopes {
@@ -46,9 +50,9 @@ impl Tail {
             let Some((envelope, bytes)) = ring.envelopes.pop_front() else { break };
             ring.bytes -= bytes;
             ring.first += 1;
-            gone.push((envelope, bytes));
+            gone.push(envelope);
         }
-        drop(ring);
+        gone
     }
 
     pub(crate) fn get(&self, sequence: u64) -> Option<Arc<Envelope>> {

@@ -190,7 +190,8 @@ fn assert_settled(site: &Site, record: &Record, receipts: &HashMap<String, (Stri
     let route = &ledger["bridges"]["web"]["routes"]["kill-order"];
     assert_eq!(route["accepted"], route["stored"], "one envelope a message: {ledger:#}");
     assert!(route["accepted"].as_u64() >= Some(receipts.len() as u64), "every receipt is counted: {ledger:#}");
-    let consumer = &ledger["subscriptions"].as_object().expect("subscriptions")["kill"];
+    let subscriptions = ledger["subscriptions"].as_object().expect("subscriptions");
+    let (_, consumer) = subscriptions.iter().find(|(name, _)| name.ends_with("kill")).expect("the durable name");
     let unsettled = consumer["pending"].as_u64().expect("a count");
     assert_eq!(consumer["matched"], consumer["delivered"].as_u64().expect("a count") + unsettled, "{ledger:#}");
     let seen = record.seen.lock().expect("seen").len();
