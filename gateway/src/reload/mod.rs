@@ -177,17 +177,17 @@ impl Reload {
         Reloaded::Refused(count)
     }
 
-    /// Drops the epochs that nobody works with any more; whether the files are as they were when they were read last.
+    /// What the files look like, if not as they did when they were read last. Ends the epochs that nobody works with any
+    /// more, on this thread.
     fn look(&self) -> Option<Scan> {
-        let (places, seen, retired) = {
+        let (places, seen, ended) = {
             let mut state = self.state();
-            let (still_used, retired) =
-                std::mem::take(&mut state.retired).into_iter().partition(|epoch| Arc::strong_count(epoch) > 1);
-            state.retired = still_used;
-            (state.places.clone(), state.seen, retired)
+            let retired = std::mem::take(&mut state.retired);
+            let (used, ended): (Vec<_>, Vec<_>) = retired.into_iter().partition(|epoch| Arc::strong_count(epoch) > 1);
+            state.retired = used;
+            (state.places.clone(), state.seen, ended)
         };
-        let retired: Vec<Arc<Epoch>> = retired;
-        drop(retired);
+        drop(ended);
         let found = places.scan();
         (found != seen).then_some(found)
     }
