@@ -90,6 +90,36 @@ async fn a_retry_with_the_same_idempotency_key_is_a_duplicate() {
 }
 
 #[tokio::test]
+async fn one_payload_limit_holds_for_requests_and_frames_alike() {
+    let site = Site::shipped();
+    let limited = "http: { max_payload_bytes: 64, listen";
+    site.write("gateway.yaml", &site.config_text("").replace("http: { listen", limited));
+    let running = site.start().await;
+    let address = web(&running);
+    let mut socket = Socket::open(address).await;
+    for (size, status) in [(64, 202), (65, 413)] {
+        let body = format!("{:<size$}", r#"{"f":50,"unit":"F"}"#);
+        let payload = format!(r#"{{"f":50,"unit":"F"{}}}"#, " ".repeat(size - 19));
+        assert_eq!((body.len(), payload.len()), (size, size));
+        let answer = post(address, PATH, &body).await;
+        let frame = socket.publish(PATH, &payload).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        if status == 202 {
+            assert_eq!(frame["op"], "receipt", "{frame}");
+            continue;
+        }
+        for refused in [answer.json(), frame] {
+            assert_eq!((&refused["kind"], &refused["status"]), (&"too-large".into(), &status.into()), "{refused}");
+            assert_eq!(refused["decided_by"], "payload_limit", "{refused}");
+        }
+    }
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    let web = &ledger["bridges"]["web"];
+    assert_eq!((&web["accepted"], &web["rejected"]["too-large"]), (&2.into(), &2.into()), "{ledger:#}");
+    assert_eq!((&ledger["balanced"], &web["in_flight"]), (&true.into(), &0.into()), "{ledger:#}");
+}
+
+#[tokio::test]
 async fn a_durable_subscription_goes_on_after_a_restart_where_it_was() {
     let site = Site::shipped();
     let running = site.start().await;

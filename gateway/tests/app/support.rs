@@ -127,10 +127,26 @@ impl Answer {
 }
 
 impl Socket {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}/mesh/v1/ws")).await.unwrap();
+        Self(socket)
+    }
+
+    /// Publishes JSON text as it is; the answer to it, whatever that says.
+    pub(crate) async fn publish(&mut self, path: &str, payload: &str) -> Value {
+        let frame = format!(r#"{{"op":"publish","ref":"p","address":"POST {path}","payload":{payload}}}"#);
+        self.0.send(Message::text(frame)).await.unwrap();
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
     /// Subscribes as `s`.
     pub(crate) async fn subscribe(address: SocketAddr, filter: &str, start: &str, durable: Option<&str>) -> Self {
-        let (socket, _) = connect_async(format!("ws://{address}/mesh/v1/ws")).await.unwrap();
-        let mut socket = Self(socket);
+        let mut socket = Self::open(address).await;
         let mut frame = json!({ "op": "subscribe", "ref": "s", "filters": [filter], "start": start, "credit": 16 });
         if let Some(durable) = durable {
             frame["durable"] = durable.into();
