@@ -29,7 +29,7 @@ pub struct MinFree {
 pub struct DedupWindow {
     /// In time that the gateway runs, so that no jump of the system's clock forgets an id.
     pub age: Duration,
-    /// About 20 bytes of memory each.
+    /// 19 to 39 bytes of memory each.
     pub entries: usize,
 }
 

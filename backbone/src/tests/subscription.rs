@@ -202,6 +202,7 @@ async fn other_filters_keep_the_position() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the tasks of this test end with it")]
 async fn takeovers_and_other_filters_while_messages_are_handed_out_lose_and_repeat_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
