@@ -8,6 +8,9 @@ use std::{borrow::Cow, collections::HashSet};
 
 use super::output::{Fault, Output, Place, Step};
 
+/// The most columns.
+const MAX_COLUMNS: usize = 1 << 16;
+
 /// Writes the rows of `text` behind its header.
 pub(super) fn write(text: &str, delimiter: u8, out: &mut Output) -> Step {
     let mut rows = Rows { text, at: 0, line: 1, begin: 1, delimiter };
@@ -70,6 +73,9 @@ impl<'t> Rows<'t> {
         loop {
             let field = self.field()?;
             fields.push(field);
+            if fields.len() > MAX_COLUMNS {
+                return Err(Fault::new(format!("more than {MAX_COLUMNS} columns")));
+            }
             if self.byte() == Some(self.delimiter) {
                 self.at += 1;
             } else if self.at == self.text.len() || self.end_of_line()? {

@@ -10,6 +10,9 @@ use super::{
     output::{Fault, Output, Place, Step},
 };
 
+/// The most names.
+const MAX_NAMES: usize = 1 << 16;
+
 /// Writes the pairs of `payload`.
 pub(super) fn write(payload: &[u8], charset: Charset, out: &mut Output) -> Step {
     let mut fields: Vec<(Cow<'_, [u8]>, Vec<usize>)> = Vec::new();
@@ -26,6 +29,9 @@ pub(super) fn write(payload: &[u8], charset: Charset, out: &mut Output) -> Step 
         let number = *numbers.entry(name.clone()).or_insert(fields.len());
         if number == fields.len() {
             fields.push((name, Vec::new()));
+            if number == MAX_NAMES {
+                return Err(Fault::new(format!("more than {MAX_NAMES} names")).at(Place::Byte(begin)));
+            }
         }
         fields[number].1.push(begin);
     }

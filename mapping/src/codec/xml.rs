@@ -23,13 +23,16 @@ use super::{
 };
 use grammar::{attributes, is_blank, is_char, name, resolve, shown};
 
+/// The most elements and attributes together: an element costs more memory than the four bytes it can be written with.
+const MAX_PARTS: usize = 1 << 18;
+
 /// Writes the document.
 pub(super) fn write(text: &str, charset: Charset, out: &mut Output) -> Step {
     let line = |at: usize| 1 + text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
     if let Some((at, c)) = text.char_indices().find(|(_, c)| !is_char(*c)) {
         return Err(Fault::new(format!("the character {c:?}")).at(Place::Line(line(at))));
     }
-    let mut document = Document { text, at: 0, elements: Vec::new(), open: Vec::new(), charset };
+    let mut document = Document { text, at: 0, elements: Vec::new(), open: Vec::new(), parts: 0, charset };
     let done = document.read().and_then(|()| document.write(out));
     done.map_err(|fault| fault.at(Place::Line(line(document.at))))
 }
@@ -42,6 +45,8 @@ struct Document<'t> {
     elements: Vec<Element<'t>>,
     /// The elements that are not closed yet.
     open: Vec<usize>,
+    /// Elements and attributes so far.
+    parts: usize,
     charset: Charset,
 }
 
@@ -107,7 +112,11 @@ impl<'t> Document<'t> {
         let begin = self.at + 1;
         let name = name(&self.text[begin..begin + length])?;
         let mut element = Element { name, at: self.at, attributes: Vec::new(), text: "".into(), children: Vec::new() };
-        element.attributes = attributes(&self.text[begin + length..begin + tag.len()])?;
+        element.attributes = attributes(&self.text[begin + length..begin + tag.len()], MAX_PARTS)?;
+        self.parts += 1 + element.attributes.len();
+        if self.parts > MAX_PARTS {
+            return Err(Fault::new(format!("more than {MAX_PARTS} elements and attributes")));
+        }
         self.elements.push(element);
         Ok(number)
     }

@@ -138,6 +138,16 @@ fn form_data_becomes_an_object() {
     refused(FORM, "a=1&b=%E9", "form data at byte 4: not UTF-8");
 }
 
+#[test]
+fn what_costs_more_memory_than_bytes_is_bounded() {
+    refused(XML, "<a>".to_owned() + &"<b/>".repeat(1 << 18) + "</a>", "more than 262144 elements and attributes");
+    let attributes: String = (0..=1 << 18).map(|n| format!(" a{n}=''")).collect();
+    refused(XML, format!("<a{attributes}/>"), "more than 262144 attributes");
+    refused(CSV, ",".repeat(1 << 20), "more than 65536 columns");
+    let names: String = (0..=1 << 16).map(|n| format!("a{n}&")).collect();
+    refused(FORM, names, "more than 65536 names");
+}
+
 /// Any tree that the rule for XML makes of elements without mixed content.
 fn element() -> impl Strategy<Value = String> {
     let text = "[ a-z&<>\"'é\t]{0,12}".prop_map(|text| quick_xml::escape::escape(text.as_str()).into_owned());

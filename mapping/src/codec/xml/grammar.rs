@@ -3,7 +3,7 @@
 use super::super::output::{Fault, Step};
 
 /// The attributes of a start tag, as it has them behind its name. Two of one name are found when the tree is built.
-pub(super) fn attributes(mut rest: &str) -> Step<Vec<(&str, Box<str>)>> {
+pub(super) fn attributes(mut rest: &str, most: usize) -> Step<Vec<(&str, Box<str>)>> {
     let mut found = Vec::new();
     loop {
         let begin = rest.trim_start_matches(is_space);
@@ -22,6 +22,9 @@ pub(super) fn attributes(mut rest: &str) -> Step<Vec<(&str, Box<str>)>> {
             return Err(Fault::new(format!("attribute {:?} has no value in quotes", shown(name))));
         };
         found.push((name, attribute_value(value)?));
+        if found.len() > most {
+            return Err(Fault::new(format!("more than {most} attributes")));
+        }
         rest = behind;
     }
 }
