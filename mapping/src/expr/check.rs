@@ -1,6 +1,6 @@
 //! What can be said of an operation before a message comes: its type, and its value if nothing in it varies.
 
-use super::{Literal, Op, Own, Term, parse::Problem, value::Scope};
+use super::{Literal, Op, Own, Term, frame::Frame, list::Macro, parse::Problem, value::Scope};
 
 /// What the place of an expression takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,28 +15,35 @@ pub(crate) enum Wanted {
 
 /// The types a term may have. `Any`: only the message tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+pub(super) enum Type {
     Any,
     Null,
     Bool,
     Number,
     Text,
+    Time,
+    Duration,
+    List,
+    Map,
 }
+
+const TIMES: &[Type] = &[Type::Time, Type::Duration];
+const ORDERED: &[Type] = &[Type::Number, Type::Text, Type::Time, Type::Duration];
 
 /// Refuses what fails for every message and puts a literal in place of what is the same for every message.
 pub(super) fn checked(term: Term) -> Result<Term, Problem> {
     let at = |of: &Term| of.span.0 as usize..of.span.1 as usize;
     if let Some((wrong, wanted)) = mismatch(&term.op) {
-        let message = format!("expected {wanted}, found a {}", name(type_of(wrong)));
+        let message = format!("expected {wanted}, found a {}", type_of(wrong).name());
         return Err(Problem::new(at(wrong), "expression-type", message));
     }
     if let Some(value) = decided(&term.op) {
         return Ok(Term { op: Op::Literal(Literal::Bool(value)), span: term.span });
     }
-    if matches!(term.op, Op::Literal(_)) || !constant(&term.op) {
+    if matches!(term.op, Op::Literal(_)) || !constant(&term) {
         return Ok(term);
     }
-    match term.literal(&Scope::NOTHING) {
+    match Frame::run(&Scope::NOTHING, |frame| term.literal(frame)) {
         Ok(Some(literal)) => Ok(Term { op: Op::Literal(literal), span: term.span }),
         Ok(None) => Ok(term),
         Err(fault) => Err(Problem::new(at(&term), "expression-value", fault.problem)),
@@ -58,13 +65,13 @@ fn decided(op: &Op) -> Option<bool> {
 pub(super) fn wanted(term: &Term, wanted: Wanted) -> Result<(), Problem> {
     let (allowed, says): (&[Type], _) = match wanted {
         Wanted::Condition => (&[Type::Bool], "true or false"),
-        Wanted::Array => (&[], "an array"),
-        Wanted::Text => (&[Type::Text, Type::Number, Type::Bool], "a string or a number"),
+        Wanted::Array => (&[], "an array of the payload"),
+        Wanted::Text => (&[Type::Text, Type::Number, Type::Bool, Type::Time, Type::Duration], "a string or a number"),
     };
     match wrong([term], allowed) {
         Some(found) => {
             let at = term.span.0 as usize..term.span.1 as usize;
-            Err(Problem::new(at, "expression-type", format!("expected {says}, found a {}", name(type_of(found)))))
+            Err(Problem::new(at, "expression-type", format!("expected {says}, found a {}", type_of(found).name())))
         }
         None => Ok(()),
     }
@@ -74,22 +81,52 @@ pub(super) fn wanted(term: &Term, wanted: Wanted) -> Result<(), Problem> {
 fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
     match op {
         Op::Not(of) => wrong([&**of], &[Type::Bool]).map(|term| (term, "true or false")),
-        Op::Negate(of) => wrong([&**of], &[Type::Number]).map(|term| (term, "a number")),
+        Op::Negate(of) => wrong([&**of], &[Type::Number, Type::Duration]).map(|term| (term, "a number or a duration")),
         Op::And(sides) | Op::Or(sides) => wrong(&**sides, &[Type::Bool]).map(|term| (term, "true or false")),
         Op::Conditional(parts) => wrong([&parts[0]], &[Type::Bool]).map(|term| (term, "true or false")),
         Op::Arithmetic(_, sides) => wrong(&**sides, &[Type::Number]).map(|term| (term, "a number")),
         Op::Sum(terms) => match sum_type(terms) {
             Type::Text => wrong(&**terms, &[Type::Text]).map(|term| (term, "a string, as the other terms")),
             Type::Number => wrong(&**terms, &[Type::Number]).map(|term| (term, "a number, as the other terms")),
-            _ => wrong(&**terms, &[Type::Number, Type::Text]).map(|term| (term, "a number or a string")),
+            Type::Time | Type::Duration => wrong(&**terms, TIMES).map(|term| (term, "a timestamp or a duration")),
+            _ => wrong(&**terms, ORDERED).map(|term| (term, "a number or a string")),
         },
         Op::Order(_, sides) => match type_of(&sides[0]) {
             Type::Text => wrong([&sides[1]], &[Type::Text]).map(|term| (term, "a string, as on the other side")),
             Type::Number => wrong([&sides[1]], &[Type::Number]).map(|term| (term, "a number, as on the other side")),
-            _ => wrong(&**sides, &[Type::Number, Type::Text]).map(|term| (term, "a number or a string")),
+            Type::Time => wrong([&sides[1]], &[Type::Time]).map(|term| (term, "a timestamp, as on the other side")),
+            Type::Duration => {
+                wrong([&sides[1]], &[Type::Duration]).map(|term| (term, "a duration, as on the other side"))
+            }
+            _ => wrong(&**sides, ORDERED).map(|term| (term, "a number or a string")),
         },
-        Op::Size(of) => wrong([&**of], &[Type::Text]).map(|term| (term, "a string, an array or an object")),
-        Op::InValue(sides) => wrong([&sides[1]], &[]).map(|term| (term, "a list, an array or an object")),
+        Op::Since(sides) => wrong(&**sides, TIMES).map(|term| (term, "a timestamp or a duration")),
+        Op::Size(of) => {
+            wrong([&**of], &[Type::Text, Type::List, Type::Map]).map(|term| (term, "a string, an array or an object"))
+        }
+        Op::InValue(sides) => {
+            wrong([&sides[1]], &[Type::List, Type::Map]).map(|term| (term, "a list, an array or an object"))
+        }
+        Op::Matches(of, _) => wrong([&**of], &[Type::Text]).map(|term| (term, "a string")),
+        Op::Extreme(_, terms) => match &**terms {
+            [one] => wrong([one], &[Type::Number, Type::List]).map(|term| (term, "a number or an array of numbers")),
+            several => wrong(several, &[Type::Number]).map(|term| (term, "a number")),
+        },
+        Op::Each(each) => {
+            let bool_body = !matches!(each.by, Macro::Map);
+            wrong([&each.list], &[Type::List, Type::Map])
+                .map(|term| (term, "an array or an object"))
+                .or_else(|| wrong(bool_body.then_some(&each.body), &[Type::Bool]).map(|term| (term, "true or false")))
+        }
+        Op::Member(of, _) | Op::HasMember(of, _) => {
+            wrong([&**of], &[Type::List, Type::Map]).map(|term| (term, "an array or an object"))
+        }
+        Op::Index(sides) => wrong([&sides[0]], &[Type::List, Type::Map])
+            .map(|term| (term, "an array or an object"))
+            .or_else(|| wrong([&sides[1]], &[Type::Number, Type::Text]).map(|term| (term, "a number or a string"))),
+        // looked at where it is compiled: the words name the function
+        Op::Call(..) => None,
+        Op::List(_) | Op::Map(_) | Op::Local(_) => None,
         Op::Literal(_)
         | Op::Payload(_)
         | Op::PayloadText
@@ -107,23 +144,43 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
     }
 }
 
-fn wrong<'t>(terms: impl IntoIterator<Item = &'t Term>, allowed: &[Type]) -> Option<&'t Term> {
+pub(super) fn wrong<'t>(terms: impl IntoIterator<Item = &'t Term>, allowed: &[Type]) -> Option<&'t Term> {
     terms.into_iter().find(|term| {
         let found = type_of(term);
         found != Type::Any && !allowed.contains(&found)
     })
 }
 
-fn type_of(term: &Term) -> Type {
+pub(super) fn type_of(term: &Term) -> Type {
     match &term.op {
         Op::Literal(Literal::Null) => Type::Null,
         Op::Literal(Literal::Bool(_)) => Type::Bool,
         Op::Literal(Literal::Int(_) | Literal::Double(_)) => Type::Number,
         Op::Literal(Literal::Text(_)) => Type::Text,
-        Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain | Op::Now => {
-            Type::Text
+        Op::Literal(Literal::Time(_)) | Op::Now => Type::Time,
+        Op::Literal(Literal::Duration(_)) => Type::Duration,
+        Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => Type::Text,
+        Op::Negate(of) => {
+            if type_of(of) == Type::Duration {
+                Type::Duration
+            } else {
+                Type::Number
+            }
         }
-        Op::Negate(_) | Op::Arithmetic(..) | Op::Size(_) => Type::Number,
+        Op::Since(sides) => match (type_of(&sides[0]), type_of(&sides[1])) {
+            (Type::Time, Type::Time) | (Type::Duration, Type::Duration) => Type::Duration,
+            (Type::Time, Type::Duration) => Type::Time,
+            _ => Type::Any,
+        },
+        Op::Call(function, _) => function.gives(),
+        Op::List(_) => Type::List,
+        Op::Map(_) => Type::Map,
+        Op::Each(each) => match each.by {
+            Macro::Map | Macro::Filter => Type::List,
+            Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
+        },
+        Op::Arithmetic(..) | Op::Size(_) | Op::Extreme(..) => Type::Number,
+        Op::Matches(..) | Op::HasMember(..) => Type::Bool,
         Op::HasPayload(_) | Op::HasHeader(_) | Op::HasOwn(_) | Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
         Op::Equal { .. } | Op::Order(..) | Op::InList(..) | Op::InValue(_) => Type::Bool,
         Op::Sum(terms) => sum_type(terms),
@@ -132,39 +189,56 @@ fn type_of(term: &Term) -> Type {
             _ => Type::Any,
         },
         Op::Own(Own::Index) => Type::Number,
-        Op::Own(Own::Let(..) | Own::Item(_)) | Op::Payload(_) => Type::Any,
+        Op::Own(Own::Let(..) | Own::Item(_)) => Type::Any,
+        Op::Payload(_) | Op::Local(_) | Op::Member(..) | Op::Index(_) => Type::Any,
     }
 }
 
-/// One term that is known tells the type of all.
+/// One term that is known tells the type of all; of times and durations, all together.
 fn sum_type(terms: &[Term]) -> Type {
-    terms.iter().map(type_of).find(|of| matches!(of, Type::Text | Type::Number)).unwrap_or(Type::Any)
+    let mut known = terms.iter().map(type_of).filter(|of| ORDERED.contains(of));
+    match known.next() {
+        Some(Type::Duration) if known.clone().any(|of| of == Type::Time) => Type::Time,
+        Some(Type::Duration) if terms.iter().any(|term| type_of(term) == Type::Any) => Type::Duration,
+        first => first.unwrap_or(Type::Any),
+    }
 }
 
-fn name(of: Type) -> &'static str {
-    match of {
-        Type::Any => "value",
-        Type::Null => "null",
-        Type::Bool => "boolean",
-        Type::Number => "number",
-        Type::Text => "string",
+/// One of them is known to be a time or a duration.
+pub(super) fn is_time(terms: &[Term]) -> bool {
+    terms.iter().any(|term| TIMES.contains(&type_of(term)))
+}
+
+// === impl Type ===
+
+impl Type {
+    /// What a person calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Any => "value",
+            Self::Null => "null",
+            Self::Bool => "boolean",
+            Self::Number => "number",
+            Self::Text => "string",
+            Self::Time => "timestamp",
+            Self::Duration => "duration",
+            Self::List => "array",
+            Self::Map => "object",
+        }
     }
 }
 
 /// Nothing in it depends on the message. Its parts have been through [`checked`]: what is constant is a literal.
-fn constant(op: &Op) -> bool {
-    let literal = |term: &Term| matches!(term.op, Op::Literal(_));
-    match op {
+fn constant(term: &Term) -> bool {
+    let parts = term.parts();
+    match &term.op {
         Op::Literal(_) => true,
-        Op::Not(of) | Op::Negate(of) | Op::Size(of) => literal(of),
-        Op::Sum(terms) => terms.iter().all(literal),
-        Op::Arithmetic(_, sides) | Op::Order(_, sides) | Op::And(sides) | Op::Or(sides) => sides.iter().all(literal),
-        Op::Equal { sides, .. } | Op::InValue(sides) => sides.iter().all(literal),
-        Op::Conditional(parts) => parts.iter().all(literal),
-        Op::InList(item, list) => literal(item) && list.iter().all(literal),
+        // a body reads its variable
+        Op::Each(_) | Op::Local(_) => false,
         Op::Payload(_) | Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => {
             false
         }
         Op::Now | Op::HasPayload(_) | Op::HasHeader(_) | Op::Own(_) | Op::HasOwn(_) => false,
+        _ => parts.iter().all(|part| matches!(part.op, Op::Literal(_))),
     }
 }

@@ -11,7 +11,8 @@ const MAX_NESTING: usize = 64;
 /// Compiles an expression; everything that is wrong with it is in the error.
 pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
     let (syntax, info) = parse::parse(text).map_err(|problem| vec![problem])?;
-    let mut compiler = Compiler { text, names, info, depth: 0, problems: Vec::new(), uses: Uses::default() };
+    let mut compiler =
+        Compiler { text, names, info, depth: 0, locals: Vec::new(), problems: Vec::new(), uses: Uses::default() };
     match compiler.term(&syntax) {
         Some(root) if compiler.problems.is_empty() => Ok(Expr { text: text.into(), root, uses: compiler.uses }),
         _ => Err(compiler.problems),
@@ -30,7 +31,9 @@ pub(super) struct Compiler<'c> {
     pub(super) names: Names<'c>,
     info: SourceInfo,
     depth: usize,
-    problems: Vec<Problem>,
+    /// The variables of the macros around, the innermost last.
+    pub(super) locals: Vec<String>,
+    pub(super) problems: Vec<Problem>,
     pub(super) uses: Uses,
 }
 
@@ -40,7 +43,7 @@ pub(super) type Compiled<T = Term> = Option<T>;
 // === impl Compiler ===
 
 impl Compiler<'_> {
-    fn term(&mut self, syntax: &IdedExpr) -> Compiled {
+    pub(super) fn term(&mut self, syntax: &IdedExpr) -> Compiled {
         if self.depth == MAX_NESTING {
             let message = format!("nested deeper than {MAX_NESTING} operations");
             return self.refuse(self.place(syntax), "expression-too-deep", message);
@@ -66,12 +69,15 @@ impl Compiler<'_> {
                 Some(Term { op: Op::Literal(literal), span: place })
             }
             Syntax::Ident(_) => self.path(syntax),
-            Syntax::Select(select) if select.test => self.has(syntax),
             Syntax::Select(_) => self.path(syntax),
             Syntax::Call(call) => self.call(syntax, call),
-            Syntax::List(_) => self.not_yet(place, "a list other than behind \"in\""),
-            Syntax::Map(_) | Syntax::Struct(_) => self.not_yet(place, "a map"),
-            Syntax::Comprehension(_) => self.not_yet(place, "a macro (all, exists, map, filter)"),
+            Syntax::List(list) => {
+                let terms = self.terms(&list.elements)?;
+                Some(Term { op: Op::List(terms), span: place })
+            }
+            Syntax::Map(map) => self.map(map, place),
+            Syntax::Struct(_) => self.refuse(place, "expression-call", "a message of a named type has no meaning here"),
+            Syntax::Comprehension(_) => self.refuse(place, "expression-syntax", "not an expression"),
             Syntax::Unspecified => self.refuse(place, "expression-syntax", "not an expression"),
         }
     }
@@ -96,6 +102,7 @@ impl Compiler<'_> {
             (operators::INDEX, _) => return self.path(syntax),
             (operators::ADD, _) => Op::Sum(self.sum(syntax)?),
             (operators::LOGICAL_NOT, [of]) => Op::Not(Box::new(self.term(of)?)),
+            ("has", [of]) if call.target.is_none() => return self.has(of, span),
             (operators::NEGATE, [of]) => Op::Negate(Box::new(self.term(of)?)),
             (operators::CONDITIONAL, [condition, yes, no]) => {
                 let (condition, yes, no) = (self.term(condition), self.term(yes), self.term(no));
@@ -103,31 +110,31 @@ impl Compiler<'_> {
             }
             (operators::IN, [item, IdedExpr { expr: Syntax::List(list), .. }]) => {
                 let item = self.term(item);
-                let list: Vec<_> = list.elements.iter().map(|element| self.term(element)).collect();
-                Op::InList(Box::new(item?), list.into_iter().collect::<Option<_>>()?)
+                let list = self.terms(&list.elements);
+                Op::InList(Box::new(item?), list?)
             }
             ("size", [of]) if call.target.is_none() => Op::Size(Box::new(self.term(of)?)),
             ("size", []) => match &call.target {
                 Some(of) => Op::Size(Box::new(self.term(of)?)),
                 None => return self.refuse(span, "expression-call", "size takes one value"),
             },
-            (_, [left, right]) => match binary(name) {
-                Some(make) => {
-                    let (left, right) = (self.term(left), self.term(right));
-                    make(Box::new([left?, right?]))
+            (_, [left, right]) if binary(name).is_some() => {
+                let (left, right) = (self.term(left), self.term(right));
+                let sides = Box::new([left?, right?]);
+                match binary(name) {
+                    Some(_) if name == operators::SUBSTRACT && check::is_time(&*sides) => Op::Since(sides),
+                    Some(make) => make(sides),
+                    None => return self.function(call, span),
                 }
-                None => return self.function(span, name),
-            },
-            _ => return self.function(span, name),
+            }
+            _ => return self.function(call, span),
         };
         Some(Term { op, span })
     }
 
-    fn function<T>(&mut self, span: (u32, u32), name: &str) -> Compiled<T> {
-        match name {
-            "has" => self.refuse(span, "expression-call", "has takes a path, as in has(payload.unit)"),
-            _ => self.not_yet(span, &format!("function {name}")),
-        }
+    pub(super) fn terms(&mut self, syntax: &[IdedExpr]) -> Compiled<Box<[Term]>> {
+        let terms: Vec<_> = syntax.iter().map(|syntax| self.term(syntax)).collect();
+        terms.into_iter().collect()
     }
 
     /// `a + b + c` leans to the left in the syntax; as one list it is neither deep nor copied at each step.
@@ -170,7 +177,16 @@ impl Compiler<'_> {
         if start > end {
             return (0, self.text.len() as u32);
         }
-        (start, end.min(self.text.len() as u32))
+        let end = end.min(self.text.len() as u32);
+        (start, self.behind_parenthesis(syntax, end))
+    }
+
+    /// The parser says nothing of where a call's arguments end.
+    fn behind_parenthesis(&self, syntax: &IdedExpr, end: u32) -> u32 {
+        let call = matches!(&syntax.expr, Syntax::Call(call) if call.func_name.starts_with(char::is_alphabetic));
+        let rest = self.text.get(end as usize..).unwrap_or_default();
+        let blank = rest.len() - rest.trim_start().len();
+        if call && rest[blank..].starts_with(')') { end + blank as u32 + 1 } else { end }
     }
 
     pub(super) fn not_yet<T>(&mut self, place: (u32, u32), what: &str) -> Compiled<T> {

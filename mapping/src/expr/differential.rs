@@ -93,3 +93,99 @@ proptest! {
         prop_assert_eq!(ours, Some(value + 0.0));
     }
 }
+
+/// Expressions over strings `payload.s`, `payload.t`, a list of doubles and one of strings.
+fn functions() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        Just("payload.s".to_owned()),
+        Just("payload.t".to_owned()),
+        "[ab€ ]{0,3}".prop_map(|literal| format!("'{literal}'")),
+    ];
+    let text = text.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} + {b})")),
+            (inner.clone(), "trim|lowerAscii|upperAscii|reverse").prop_map(|(a, name)| format!("{a}.{name}()")),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("{a}.replace({b}, {c})")),
+            (inner.clone(), 0..4, 0..5).prop_map(|(a, from, to)| format!("{a}.substring({from}, {to})")),
+            (inner.clone(), 0..4).prop_map(|(a, at)| format!("{a}.charAt({at})")),
+            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("{a}.split({b}).join({c})")),
+        ]
+    });
+    let doubles = prop_oneof![
+        Just("payload.n".to_owned()),
+        (-9..9_i32).prop_map(|by| format!("payload.n.map(x, x * {by}.5)")),
+        (-9..9_i32).prop_map(|over| format!("payload.n.filter(x, x > {over}.0)")),
+        (-9..9_i32).prop_map(|by| format!("payload.n.filter(x, x < 4.0).map(y, y + {by}.25)")),
+    ];
+    prop_oneof![
+        (text.clone(), "contains|startsWith|endsWith", text.clone())
+            .prop_map(|(a, name, b)| format!("{a}.{name}({b})")),
+        (text.clone(), "indexOf|lastIndexOf", text.clone(), -1..4)
+            .prop_map(|(a, name, b, n)| format!("{a}.{name}({b}) == {n}")),
+        (text.clone(), 0..9).prop_map(|(a, n)| format!("size({a}) == {n}")),
+        (text.clone(), "==|!=|<|<=|>|>=", text).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        (doubles.clone(), "all|exists|exists_one", -9..9_i32)
+            .prop_map(|(list, name, n)| format!("{list}.{name}(x, x >= {n}.0)")),
+        (doubles.clone(), 0..4).prop_map(|(list, n)| format!("size({list}) == {n}")),
+        (doubles.clone(), "greatest|least", -9..9_i32)
+            .prop_map(|(list, name, n)| format!("math.{name}({list}) < {n}.0")),
+        (doubles, "ceil|floor|round|trunc|abs|sign", -9..9_i32)
+            .prop_map(|(list, name, n)| format!("{list}.exists(x, math.{name}(x) == {n}.0)")),
+    ]
+}
+
+fn crate_tells(text: &str, s: &str, t: &str, n: &[f64]) -> Option<bool> {
+    let mut env = cel::Env::stdlib();
+    for extension in [cel::extensions::strings, cel::extensions::math, cel::extensions::lists] {
+        env.add_extension(extension).unwrap();
+    }
+    let program = env.compile(text).ok()?;
+    let mut context = Context::with_env(std::sync::Arc::new(env));
+    let payload = std::collections::HashMap::from([
+        ("s".to_owned(), Value::from(s)),
+        ("t".to_owned(), Value::from(t)),
+        ("n".to_owned(), Value::from(n.to_vec())),
+    ]);
+    context.add_variable_from_value("payload", payload);
+    match program.execute(&context).ok()? {
+        Value::Bool(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn plan_tells(text: &str, s: &str, t: &str, n: &[f64]) -> Option<bool> {
+    let payload = json(&format!(r#"{{"s":{s:?},"t":{t:?},"n":{n:?}}}"#));
+    let scope = Scope { payload: ScopePayload::Json(payload.root()), ..Scope::NOTHING };
+    compile(text, names(&[])).ok()?.test(&scope).ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn functions_of_plan_and_crate_agree_wherever_both_accept(
+        text in functions(),
+        s in "[abAB€ ]{0,5}",
+        t in "[ab]{0,2}",
+        n in proptest::collection::vec((-40..40_i32).prop_map(|n| f64::from(n) / 4.0), 0..4),
+    ) {
+        if let (Some(ours), Some(theirs)) = (plan_tells(&text, &s, &t, &n), crate_tells(&text, &s, &t, &n)) {
+            prop_assert_eq!(ours, theirs, "{} with s = {:?}, t = {:?}, n = {:?}", text, s, t, n);
+        }
+    }
+
+}
+
+#[test]
+fn functions_are_accepted_by_both() {
+    for text in [
+        "payload.s.trim().upperAscii().replace('A', 'b').split('b').join('-').contains('-')",
+        "payload.s.substring(1, 2) == payload.s.charAt(1) && payload.t.indexOf('a') == payload.t.lastIndexOf('a')",
+        "payload.n.filter(x, x > 1.0).map(x, math.abs(math.round(x))).all(x, x >= 2.0)",
+        "math.greatest(payload.n) > math.least(payload.n) && size(payload.s) == 3",
+    ] {
+        let inputs = (" ab", "ab", [1.0, 2.5, 3.0]);
+        assert_eq!(plan_tells(text, inputs.0, inputs.1, &inputs.2), Some(true), "{text}");
+        assert_eq!(crate_tells(text, inputs.0, inputs.1, &inputs.2), Some(true), "{text}");
+    }
+}

@@ -6,6 +6,7 @@ use envelope::json::{MAX_DEPTH, Node, write_escaped, write_string};
 
 use super::{
     Expr, MAX_OUTPUT, Op, Term,
+    frame::Frame,
     value::{Evaluated, Fault, Scope, Value},
 };
 
@@ -18,89 +19,115 @@ impl Expr {
     /// Appends the value as JSON. What a path leads to is copied as it stands in the payload. `room` is how many
     /// levels it may nest.
     pub(crate) fn write_json(&self, scope: &Scope<'_>, room: usize, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        self.root.write_json(scope, room, out)
+        Frame::run(scope, |frame| self.root.write_json(frame, room, out))
     }
 
     /// The value as it reads in text: strings without quotes, numbers of the payload as they stand there.
     pub(crate) fn to_text<'a>(&'a self, scope: &Scope<'a>) -> Result<Cow<'a, str>, Box<Fault>> {
-        self.root.to_text(scope)
+        Frame::run(scope, |frame| self.root.to_text(frame))
     }
 
     /// Appends the value as it reads inside a JSON string.
     pub(crate) fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
-        self.root.write_in_string(scope, out)
+        Frame::run(scope, |frame| self.root.write_in_string(frame, out))
     }
 
     /// True or false.
     pub(crate) fn test(&self, scope: &Scope<'_>) -> Result<bool, Box<Fault>> {
-        self.root.eval_bool(scope)
+        Frame::run(scope, |frame| self.root.eval_bool(frame))
     }
 }
 
 // === impl Term ===
 
 impl Term {
-    fn write_json(&self, scope: &Scope<'_>, room: usize, out: &mut Vec<u8>) -> Evaluated<()> {
+    fn write_json(&self, frame: &Frame<'_, '_>, room: usize, out: &mut Vec<u8>) -> Evaluated<()> {
         match &self.op {
             Op::Payload(path) => {
-                let node = self.find(path, scope)?;
-                if !fits(node, room) {
-                    return Err(self.too_deep());
-                }
-                out.extend_from_slice(node.source().as_bytes());
+                let node = self.find(path, frame)?;
+                self.write_node(node, room, out)?;
             }
             Op::Conditional(parts) => {
-                let chosen = if parts[0].eval_bool(scope)? { &parts[1] } else { &parts[2] };
-                return chosen.write_json(scope, room, out);
+                let chosen = if parts[0].eval_bool(frame)? { &parts[1] } else { &parts[2] };
+                return chosen.write_json(frame, room, out);
             }
             Op::Sum(terms) => {
-                let (first, rest) = self.first_of_sum(terms, scope)?;
+                let (first, rest) = self.first_of_sum(terms, frame)?;
                 let Value::Text(text) = first else {
-                    self.sum_numbers(&first, rest, scope)?.write(&mut Utf8(out));
-                    return Ok(());
+                    let value = self.sum_values(first, rest, frame)?;
+                    return self.write_value(&value, room, out);
                 };
                 out.push(b'"');
                 write_escaped(out, &text);
                 for term in rest {
-                    write_escaped(out, &term.eval_text(scope)?);
+                    write_escaped(out, &term.eval_text(frame)?);
                     self.bounded(out.len())?;
                 }
                 out.push(b'"');
             }
-            _ => match self.eval(scope)? {
-                Value::Null => out.extend_from_slice(b"null"),
-                Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-                Value::Number(number) => number.write(&mut Utf8(out)),
-                Value::Source(text) => out.extend_from_slice(text.as_bytes()),
-                Value::Text(text) => write_string(out, &text),
-                Value::Container(node) if fits(node, room) => out.extend_from_slice(node.source().as_bytes()),
-                Value::Container(_) => return Err(self.too_deep()),
-            },
+            _ => self.write_value(&self.eval(frame)?, room, out)?,
         }
         self.bounded(out.len())
     }
 
-    fn to_text<'a>(&'a self, scope: &Scope<'a>) -> Evaluated<Cow<'a, str>> {
-        Ok(match self.eval(scope)? {
-            Value::Text(text) => text,
-            Value::Source(text) => Cow::Borrowed(text),
-            Value::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
-            Value::Number(number) => {
-                let mut out = String::new();
-                number.write(&mut out);
-                Cow::Owned(out)
+    fn write_value(&self, value: &Value<'_>, room: usize, out: &mut Vec<u8>) -> Evaluated<()> {
+        match value {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Value::Number(number) => number.write(&mut Utf8(out)),
+            Value::Source(text) => out.extend_from_slice(text.as_bytes()),
+            Value::Text(text) => write_string(out, text),
+            Value::Time(time) => write_string(out, &time.to_string()),
+            Value::Duration(duration) => write_string(out, &duration.to_string()),
+            Value::Container(node) => self.write_node(*node, room, out)?,
+            Value::List(items) => {
+                let room = room.checked_sub(1).ok_or_else(|| self.too_deep())?;
+                out.push(b'[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.write_value(item, room, out)?;
+                }
+                out.push(b']');
             }
-            other => return Err(self.wrong_type("a string, a number or a boolean inside text", &other)),
-        })
+            Value::Map(members) => {
+                let room = room.checked_sub(1).ok_or_else(|| self.too_deep())?;
+                out.push(b'{');
+                for (index, (key, member)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    write_string(out, key);
+                    out.push(b':');
+                    self.write_value(member, room, out)?;
+                }
+                out.push(b'}');
+            }
+        }
+        self.bounded(out.len())
     }
 
-    fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Evaluated<()> {
-        write_escaped(out, &self.to_text(scope)?);
-        self.bounded(out.len())
+    fn write_node(&self, node: Node<'_>, room: usize, out: &mut Vec<u8>) -> Evaluated<()> {
+        if !fits(node, room) {
+            return Err(self.too_deep());
+        }
+        out.extend_from_slice(node.source().as_bytes());
+        Ok(())
     }
 
     fn too_deep(&self) -> Box<Fault> {
         self.fault(format!("nested deeper than {MAX_DEPTH} levels where it is put"))
+    }
+
+    fn to_text<'a>(&'a self, frame: &Frame<'_, 'a>) -> Evaluated<Cow<'a, str>> {
+        let value = self.eval(frame)?;
+        value.into_text().map_err(|other| self.wrong_type("a string, a number or a boolean inside text", &other))
+    }
+
+    fn write_in_string(&self, frame: &Frame<'_, '_>, out: &mut Vec<u8>) -> Evaluated<()> {
+        write_escaped(out, &self.to_text(frame)?);
+        self.bounded(out.len())
     }
 
     fn bounded(&self, length: usize) -> Evaluated<()> {

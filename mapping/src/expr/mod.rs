@@ -1,15 +1,23 @@
 //! Expressions in the syntax of CEL (<https://cel.dev>), as plans of our own that borrow from the parsed payload.
 //!
 //! The `cel` crate parses; [`compile`] turns its syntax tree into a [`Term`], and `eval` runs that without building
-//! values in between. In this version: paths, literals, `+ - * / %`, comparison, `&& || !`, `?:`, `in`, `has` and
-//! `size`. Macros and other functions are refused at load.
+//! values in between. Functions have the names of CEL's own extensions; macros run natively, so that each step of
+//! them is counted and each fault has its place.
 
+mod call;
+mod calls;
 mod check;
 mod compile;
+mod convert;
 #[cfg(test)]
 mod differential;
 mod emit;
 mod eval;
+mod frame;
+mod function;
+#[cfg(test)]
+mod function_tests;
+mod list;
 mod names;
 mod number;
 mod own;
@@ -17,6 +25,8 @@ mod parse;
 mod path;
 #[cfg(test)]
 mod tests;
+mod text;
+mod time;
 mod value;
 
 pub(crate) use check::Wanted;
@@ -25,8 +35,16 @@ pub(crate) use own::{Bound, Item, Let, OwnNames, Uses};
 pub(crate) use parse::Problem;
 pub(crate) use value::{Fault, Scope, ScopePayload};
 
+use std::cmp::Ordering;
+
+use envelope::Timestamp;
+use regex::Regex;
+
+use function::Function;
+use list::Each;
 use own::Own;
 use path::Path;
+use time::Duration;
 
 /// The longest expression, in bytes.
 pub(crate) const MAX_EXPRESSION: usize = 2_048;
@@ -104,6 +122,20 @@ enum Op {
     InList(Box<Term>, Box<[Term]>),
     InValue(Box<[Term; 2]>),
     Size(Box<Term>),
+    /// Two times, or a time and a duration: the first less the second.
+    Since(Box<[Term; 2]>),
+    Call(Function, Box<[Term]>),
+    Matches(Box<Term>, Box<Regex>),
+    /// The greatest or the least of at least one term.
+    Extreme(Ordering, Box<[Term]>),
+    List(Box<[Term]>),
+    Map(Box<[(Box<str>, Term)]>),
+    /// The variable of a macro: how many macros outward, from 0.
+    Local(usize),
+    Member(Box<Term>, Path),
+    HasMember(Box<Term>, Path),
+    Index(Box<[Term; 2]>),
+    Each(Box<Each>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +145,8 @@ enum Literal {
     Int(i64),
     Double(f64),
     Text(Box<str>),
+    Time(Timestamp),
+    Duration(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,10 +200,49 @@ impl Expr {
     }
 }
 
+// === impl Term ===
+
+impl Term {
+    /// The terms it is made of.
+    fn parts(&self) -> Vec<&Term> {
+        match &self.op {
+            Op::Not(of) | Op::Negate(of) | Op::Size(of) | Op::Matches(of, _) => vec![of],
+            Op::Member(of, _) | Op::HasMember(of, _) => vec![of],
+            Op::Arithmetic(_, sides) | Op::Order(_, sides) | Op::And(sides) | Op::Or(sides) => sides.iter().collect(),
+            Op::Equal { sides, .. } | Op::InValue(sides) | Op::Since(sides) | Op::Index(sides) => {
+                sides.iter().collect()
+            }
+            Op::Conditional(parts) => parts.iter().collect(),
+            Op::Sum(terms) | Op::Call(_, terms) | Op::Extreme(_, terms) | Op::List(terms) => terms.iter().collect(),
+            Op::InList(item, list) => std::iter::once(&**item).chain(list).collect(),
+            Op::Map(members) => members.iter().map(|(_, term)| term).collect(),
+            Op::Each(each) => vec![&each.list, &each.body],
+            Op::Literal(_)
+            | Op::Payload(_)
+            | Op::PayloadText
+            | Op::Capture(_)
+            | Op::Header(_)
+            | Op::PrincipalId
+            | Op::PrincipalDomain
+            | Op::Now
+            | Op::HasPayload(_)
+            | Op::HasHeader(_)
+            | Op::Own(_)
+            | Op::HasOwn(_)
+            | Op::Local(_) => Vec::new(),
+        }
+    }
+
+    /// How many terms it has, itself included.
+    fn count(&self) -> usize {
+        1 + self.parts().into_iter().map(Term::count).sum::<usize>()
+    }
+}
+
 // === impl Order ===
 
 impl Order {
-    fn holds(self, ordering: std::cmp::Ordering) -> bool {
+    fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Less => ordering.is_lt(),
             Self::LessOrEqual => ordering.is_le(),

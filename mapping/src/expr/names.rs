@@ -13,24 +13,24 @@ const SCOPE: &str = "in scope: payload, headers, address, principal, now";
 // === impl Compiler ===
 
 impl Compiler<'_> {
-    pub(super) fn has(&mut self, syntax: &IdedExpr) -> Compiled {
-        let span = self.place(syntax);
-        let op = match self.path(syntax)?.op {
-            Op::Payload(path) => Op::HasPayload(path),
+    /// `has(of)`, which stands at `span`.
+    pub(super) fn has(&mut self, of: &IdedExpr, span: (u32, u32)) -> Compiled {
+        let op = match self.term(of)?.op {
+            Op::Payload(path) if !path.0.is_empty() => Op::HasPayload(path),
             Op::Header(name) => Op::HasHeader(name),
             Op::Own(own) if own.has_steps() => Op::HasOwn(own),
-            _ => return self.refuse(span, "expression-call", "has takes a path into the payload or a header"),
+            Op::Member(of, path) => Op::HasMember(of, path),
+            _ => return self.refuse(span, "expression-call", "has takes a path, as in has(payload.unit)"),
         };
         Some(Term { op, span })
     }
 
-    /// `root.key["key"][0]`
+    /// `root.key["key"][0]`, where the root is a name or any other term.
     pub(super) fn path(&mut self, syntax: &IdedExpr) -> Compiled {
         let span = self.place(syntax);
         let (mut at, mut steps) = (syntax, Vec::new());
-        let root = loop {
+        loop {
             match &at.expr {
-                Syntax::Ident(name) => break name.as_str(),
                 Syntax::Select(select) => {
                     steps.push(Step::Key(select.field.as_str().into()));
                     at = &select.operand;
@@ -39,26 +39,39 @@ impl Compiler<'_> {
                     let [of, index] = call.args.as_slice() else {
                         return self.refuse(span, "expression-syntax", "expected one index");
                     };
-                    steps.push(self.index(index)?);
+                    match &index.expr {
+                        Syntax::Literal(literal) => steps.push(self.step(literal, index)?),
+                        _ => break,
+                    }
                     at = of;
                 }
-                _ => return self.not_yet(self.place(at), "a path into anything but a name"),
+                _ => break,
             }
-        };
+        }
         steps.reverse();
-        let op = self.resolve(root, steps, span, self.place(at))?;
+        let op = match &at.expr {
+            Syntax::Ident(name) => match self.locals.iter().rev().position(|local| local == name) {
+                Some(outward) => member(Term { op: Op::Local(outward), span: self.place(at) }, steps),
+                None => self.resolve(name, steps, span, self.place(at))?,
+            },
+            Syntax::Call(call) if call.func_name == operators::INDEX && call.args.len() == 2 => {
+                let (of, index) = (self.term(&call.args[0]), self.term(&call.args[1]));
+                member(Term { op: Op::Index(Box::new([of?, index?])), span: self.place(at) }, steps)
+            }
+            _ => member(self.term(at)?, steps),
+        };
         Some(Term { op, span })
     }
 
-    fn index(&mut self, index: &IdedExpr) -> Compiled<Step> {
+    fn step(&mut self, literal: &LiteralValue, index: &IdedExpr) -> Compiled<Step> {
         let place = self.place(index);
-        match &index.expr {
-            Syntax::Literal(LiteralValue::String(key)) => Some(Step::Key(key.inner().into())),
-            Syntax::Literal(LiteralValue::Int(index)) => match usize::try_from(*index.inner()) {
+        match literal {
+            LiteralValue::String(key) => Some(Step::Key(key.inner().into())),
+            LiteralValue::Int(index) => match usize::try_from(*index.inner()) {
                 Ok(index) => Some(Step::Index(index)),
                 Err(_) => self.refuse(place, "expression-index", "an index counts from 0"),
             },
-            _ => self.not_yet(place, "an index that is no literal"),
+            _ => self.refuse(place, "expression-index", "expected the number of an element or the key of a member"),
         }
     }
 
@@ -146,5 +159,12 @@ impl Compiler<'_> {
         let from = before.rfind(|c| !word(c)).map_or(0, |at| at + 1);
         let to = after.find(|c| !word(c)).unwrap_or(after.len());
         before[..from].ends_with('.').then(|| format!("{}-{}", &before[from..], &after[..to]))
+    }
+}
+
+fn member(of: Term, steps: Vec<Step>) -> Op {
+    match steps.is_empty() {
+        true => of.op,
+        false => Op::Member(Box::new(of), Path(steps)),
     }
 }

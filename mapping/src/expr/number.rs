@@ -13,8 +13,23 @@ pub(super) enum Number {
     Double(f64),
 }
 
+/// What `math.*` does to one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounding {
+    Abs,
+    Sign,
+    Ceil,
+    Floor,
+    /// Halves away from zero.
+    Round,
+    Trunc,
+}
+
 /// The largest whole number below which every whole number is a double: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// 2^63.
+const LIMIT: f64 = 9_223_372_036_854_775_808.0;
 
 // === impl Number ===
 
@@ -62,6 +77,39 @@ impl Number {
             Arithmetic::Remainder => a.checked_rem(b),
         };
         result.map(Self::Int).ok_or(OVERFLOW)
+    }
+
+    /// Its value, if it is a whole number of 64 bits.
+    pub(super) fn whole(self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(value),
+            Self::Double(value) if whole(value) => Some(value as i64),
+            Self::Double(_) => None,
+        }
+    }
+
+    /// Without its fraction.
+    pub(super) fn truncated(self) -> Result<i64, &'static str> {
+        match self {
+            Self::Int(value) => Ok(value),
+            Self::Double(value) if (-LIMIT..LIMIT).contains(&value) => Ok(value as i64),
+            Self::Double(_) => Err("the number is out of the range of 64 bits"),
+        }
+    }
+
+    /// `abs`, `sign` and the ways to round.
+    pub(super) fn rounded(self, by: Rounding) -> Result<Self, &'static str> {
+        Ok(match (self, by) {
+            (Self::Int(value), Rounding::Abs) => Self::Int(value.checked_abs().ok_or(OVERFLOW)?),
+            (Self::Int(value), Rounding::Sign) => Self::Int(value.signum()),
+            (Self::Int(value), _) => Self::Int(value),
+            (Self::Double(value), Rounding::Abs) => Self::Double(value.abs()),
+            (Self::Double(value), Rounding::Sign) => Self::Double(if value == 0.0 { 0.0 } else { value.signum() }),
+            (Self::Double(value), Rounding::Ceil) => Self::Double(value.ceil()),
+            (Self::Double(value), Rounding::Floor) => Self::Double(value.floor()),
+            (Self::Double(value), Rounding::Round) => Self::Double(value.round()),
+            (Self::Double(value), Rounding::Trunc) => Self::Double(value.trunc()),
+        })
     }
 
     /// By value, not by representation; `None` never happens, because no number here is NaN.
@@ -112,7 +160,6 @@ fn finite(value: f64) -> Result<Number, &'static str> {
 
 /// Exact: an integer is not rounded to a double.
 fn compare_mixed(a: i64, b: f64) -> Option<Ordering> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0; // 2^63
     if b.is_nan() {
         return None;
     }
@@ -125,6 +172,72 @@ fn compare_mixed(a: i64, b: f64) -> Option<Ordering> {
     // within range, so the cast only drops the fraction
     let truncated = b as i64;
     Some(a.cmp(&truncated).then_with(|| 0.0_f64.partial_cmp(&b.fract()).unwrap_or(Ordering::Equal)))
+}
+
+/// A number in text: digits, fraction, exponent; no `inf`, no `nan`, nothing out of range.
+pub(super) fn double_of_text(text: &str) -> Option<f64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse().ok().filter(|value: &f64| plain && value.is_finite())
+}
+
+/// Two numbers of RFC 8259's grammar by their decimal value, whatever their length.
+pub(super) fn compare_decimals(a: &str, b: &str) -> Ordering {
+    let (a, b) = (Decimal::of(a), Decimal::of(b));
+    match (a.sign(), b.sign()) {
+        (1, 1) => a.compare_magnitude(&b),
+        (-1, -1) => b.compare_magnitude(&a),
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// `0.digits * 10^exponent`, where the first and the last digit are not 0.
+struct Decimal<'t> {
+    negative: bool,
+    whole: &'t [u8],
+    fraction: &'t [u8],
+    exponent: i64,
+}
+
+// === impl Decimal ===
+
+impl<'t> Decimal<'t> {
+    fn of(text: &'t str) -> Self {
+        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let zero = |digit: &u8| *digit == b'0';
+        // an exponent past 64 bits is past every double: it stands for an endless one
+        let endless = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let mut exponent =
+            exponent.trim_start_matches('+').parse().unwrap_or(endless).clamp(i64::MIN / 2, i64::MAX / 2);
+        let mut whole = whole.as_bytes();
+        let mut fraction = fraction.as_bytes();
+        fraction = &fraction[..fraction.iter().rposition(|digit| !zero(digit)).map_or(0, |at| at + 1)];
+        whole = &whole[whole.iter().position(|digit| !zero(digit)).unwrap_or(whole.len())..];
+        exponent += whole.len() as i64;
+        if whole.is_empty() {
+            let zeros = fraction.iter().take_while(|digit| zero(digit)).count();
+            fraction = &fraction[zeros..];
+            exponent -= zeros as i64;
+        }
+        if fraction.is_empty() {
+            whole = &whole[..whole.iter().rposition(|digit| !zero(digit)).map_or(0, |at| at + 1)];
+        }
+        Self { negative, whole, fraction, exponent }
+    }
+
+    fn sign(&self) -> i8 {
+        match (self.whole.is_empty() && self.fraction.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        let digits = |of: &Self| of.whole.iter().chain(of.fraction).copied().collect::<Vec<_>>();
+        self.exponent.cmp(&other.exponent).then_with(|| digits(self).cmp(&digits(other)))
+    }
 }
 
 #[cfg(test)]
@@ -178,5 +291,26 @@ mod tests {
         assert_eq!(Number::Double(f64::MAX).apply(Arithmetic::Multiply, Number::Int(2)), Err(OVERFLOW));
         assert!(Number::Double(1.5).apply(Arithmetic::Remainder, Number::Int(2)).is_err());
         assert_eq!(Number::Double(7.0).apply(Arithmetic::Remainder, Number::Int(4)), Ok(Number::Double(3.0)));
+    }
+
+    #[test]
+    fn decimals_compare_by_every_digit() {
+        for (a, b, ordering) in [
+            ("18446744073709551615", "18446744073709551614", Ordering::Greater),
+            ("-18446744073709551615", "-18446744073709551614", Ordering::Less),
+            ("12.10", "12.1", Ordering::Equal),
+            ("1e2", "100.00", Ordering::Equal),
+            ("1E+2", "0.001e5", Ordering::Equal),
+            ("0.1000000000000000000001", "0.1", Ordering::Greater),
+            ("-0", "0.0e7", Ordering::Equal),
+            ("-1", "0", Ordering::Less),
+            ("9", "10", Ordering::Less),
+            ("1e-99999999999999999999", "1e-1", Ordering::Less),
+            ("100", "1000", Ordering::Less),
+            ("1.05", "1.5", Ordering::Less),
+        ] {
+            assert_eq!(compare_decimals(a, b), ordering, "{a} {b}");
+            assert_eq!(compare_decimals(b, a), ordering.reverse(), "{b} {a}");
+        }
     }
 }

@@ -3,12 +3,11 @@
 //! Names under `let` are evaluated before the expressions that read them, each after those it reads itself. One that has
 //! no value is a fault only where it is read.
 
-use std::borrow::Cow;
-
 use envelope::json::Node;
 
 use super::{
     Expr, MAX_OUTPUT, Op, Term,
+    frame::Frame,
     number::Number,
     path::{Missing, Path},
     value::{Evaluated, Fault, Scope, Value},
@@ -109,12 +108,8 @@ impl Let {
     }
 
     fn bound<'a>(&'a self, number: usize, made: usize, scope: &Scope<'a>) -> Bound<'a> {
-        let value = self.expr.root.eval(scope);
-        let text = match &value {
-            Ok(Value::Text(Cow::Owned(text))) => text.len(),
-            Ok(_) | Err(_) => 0,
-        };
-        let made = made + text;
+        let value = Frame::run(scope, |frame| self.expr.root.eval(frame));
+        let made = made + value.as_ref().map_or(0, Value::made);
         let value = if made > MAX_OUTPUT { Err(self.expr.too_large()) } else { value };
         Bound { number, value: value.map_err(|fault| self.fault(fault)), made, before: scope.own }
     }
@@ -141,10 +136,10 @@ impl Expr {
 
     /// The array it gives, as a value of the payload.
     pub(crate) fn to_array<'a>(&'a self, scope: &Scope<'a>) -> Result<Node<'a>, Box<Fault>> {
-        let value = self.root.eval(scope)?;
+        let value = Frame::run(scope, |frame| self.root.eval(frame))?;
         match value {
             Value::Container(node) if node.as_array().is_some() => Ok(node),
-            other => Err(self.root.wrong_type("an array", &other)),
+            other => Err(self.root.wrong_type("an array of the payload", &other)),
         }
     }
 
@@ -160,47 +155,39 @@ impl Expr {
 // === impl Term ===
 
 impl Term {
-    pub(super) fn own<'a>(&'a self, own: &'a Own, scope: &Scope<'a>) -> Evaluated<Value<'a>> {
+    pub(super) fn own<'a>(&'a self, own: &'a Own, frame: &Frame<'_, 'a>) -> Evaluated<Value<'a>> {
         match own {
             // there are at most 1,000 items
-            Own::Index => self.item(scope).map(|item| Value::Number(Number::Int(item.number as i64))),
+            Own::Index => self.item(frame.scope).map(|item| Value::Number(Number::Int(item.number as i64))),
             Own::Item(path) => {
-                let item = self.item(scope)?;
+                let item = self.item(frame.scope)?;
+                if frame.repeats() {
+                    self.charge(frame, path.cost(item.node))?;
+                }
                 path.find(item.node).map(Value::of).map_err(|missing| self.missing_in(item, path, missing))
             }
-            Own::Let(number, path) => {
-                let value = self.bound(*number, scope)?;
-                match (value, path.0.is_empty()) {
-                    (value, true) => Ok(value),
-                    (Value::Container(node), false) => {
-                        path.find(node).map(Value::of).map_err(|missing| self.fault(missing.problem(path)))
-                    }
-                    (other, false) => Err(self.wrong_type("an array or an object", &other)),
-                }
-            }
+            Own::Let(number, path) => self.walked(self.bound(*number, frame.scope)?, path, frame),
         }
     }
 
     /// Only the last step may lead nowhere, as in CEL.
-    pub(super) fn has_own<'a>(&'a self, own: &'a Own, scope: &Scope<'a>) -> Evaluated<bool> {
-        let (node, path, item) = match own {
-            Own::Index => return Ok(true),
+    pub(super) fn has_own<'a>(&'a self, own: &'a Own, frame: &Frame<'_, 'a>) -> Evaluated<bool> {
+        match own {
+            Own::Index => Ok(true),
             Own::Item(path) => {
-                let item = self.item(scope)?;
-                (item.node, path, Some(item))
+                let item = self.item(frame.scope)?;
+                if frame.repeats() {
+                    self.charge(frame, path.cost(item.node))?;
+                }
+                match path.find(item.node) {
+                    Ok(_) => Ok(true),
+                    Err(missing) if missing.step + 1 == path.0.len() && missing.within.as_object().is_some() => {
+                        Ok(false)
+                    }
+                    Err(missing) => Err(self.missing_in(item, path, missing)),
+                }
             }
-            Own::Let(number, path) => match self.bound(*number, scope)? {
-                Value::Container(node) => (node, path, None),
-                other => return Err(self.wrong_type("an object", &other)),
-            },
-        };
-        match path.find(node) {
-            Ok(_) => Ok(true),
-            Err(missing) if missing.step + 1 == path.0.len() && missing.within.as_object().is_some() => Ok(false),
-            Err(missing) => Err(match item {
-                Some(item) => self.missing_in(item, path, missing),
-                None => self.fault(missing.problem(path)),
-            }),
+            Own::Let(number, path) => self.has_walked(self.bound(*number, frame.scope)?, path, frame),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use cel::{
+    Env,
     common::ast::{IdedExpr, SourceInfo},
-    parser::{ParseError, Parser},
+    parser::ParseError,
 };
 
 use super::MAX_EXPRESSION;
@@ -35,7 +36,9 @@ pub(super) fn parse(text: &str) -> Result<(IdedExpr, SourceInfo), Problem> {
             "expected an expression between \"${\" and \"}\"",
         ));
     }
-    Parser::new().parse_with_source_info(text).map_err(|errors| match errors.errors.first() {
+    // without macros: the plan has its own
+    let parser = Env::default().with_optional_support(false).parser();
+    parser.parse_with_source_info(text).map_err(|errors| match errors.errors.first() {
         Some(first) => Problem::new(place(text, first), "expression-syntax", sentence(&first.msg)),
         None => Problem::new(0..text.len(), "expression-syntax", "not an expression"),
     })

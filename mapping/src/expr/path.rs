@@ -37,6 +37,20 @@ impl Path {
         Ok(at)
     }
 
+    /// Steps that [`Self::find`] may take: members are looked for one by one.
+    pub(super) fn cost(&self, root: Node<'_>) -> usize {
+        let (mut at, mut cost) = (root, 1);
+        for next in &self.0 {
+            cost += at.as_object().map_or(0, |members| members.len()) / 4 + 1;
+            cost += at.as_array().map_or(0, |items| items.len()) / 4;
+            match next.of(at) {
+                Some(found) => at = found,
+                None => break,
+            }
+        }
+        cost
+    }
+
     /// JSON Pointer (RFC 6901) of the first `steps` steps.
     pub(super) fn pointer(&self, steps: usize) -> String {
         let mut out = String::new();
@@ -70,19 +84,27 @@ impl Step {
     }
 }
 
+// === impl Step ===
+
+impl Step {
+    /// Says that a value of this type has nothing here.
+    pub(super) fn missing_in(&self, found: &str) -> String {
+        let quoted = |key: &str| format!("{:?}", key.chars().take(64).collect::<String>());
+        match self {
+            Self::Key(key) if found == "object" => format!("member {} is missing", quoted(key)),
+            Self::Key(key) => format!("member {} is looked for in a value of type {found}", quoted(key)),
+            Self::Index(index) if found == "array" => format!("element {index} is missing"),
+            Self::Index(index) => format!("element {index} is looked for in a value of type {found}"),
+        }
+    }
+}
+
 // === impl Missing ===
 
 impl Missing<'_> {
     /// The sentence for the sender.
     pub(super) fn problem(&self, path: &Path) -> String {
-        let found = self.within.type_name();
-        let quoted = |key: &str| format!("{:?}", key.chars().take(64).collect::<String>());
-        match &path.0[self.step] {
-            Step::Key(key) if found == "object" => format!("member {} is missing", quoted(key)),
-            Step::Key(key) => format!("member {} is looked for in a value of type {found}", quoted(key)),
-            Step::Index(index) if found == "array" => format!("element {index} is missing"),
-            Step::Index(index) => format!("element {index} is looked for in a value of type {found}"),
-        }
+        path.0[self.step].missing_in(self.within.type_name())
     }
 }
 

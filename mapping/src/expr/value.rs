@@ -1,14 +1,19 @@
 //! What an expression reads, what it gives, and why it may give nothing.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, rc::Rc};
 
 use bytes::Bytes;
 use envelope::{
     Timestamp,
-    json::{Node, View},
+    json::{Items, Node, View},
 };
 
-use super::{Bound, Item, MAX_OUTPUT, number::Number};
+use super::{
+    Bound, Item, MAX_OUTPUT,
+    number::{self, Number},
+    path::Step,
+    time::Duration,
+};
 
 /// What an expression reads.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +59,20 @@ pub(super) enum Value<'a> {
     Bool(bool),
     Number(Number),
     /// A number of the payload, as its text.
-    Source(&'a str),
+    Source(Cow<'a, str>),
     Text(Cow<'a, str>),
+    Time(Timestamp),
+    Duration(Duration),
     /// An array or object of the payload.
     Container(Node<'a>),
+    /// An array that the expression made.
+    List(Rc<[Value<'a>]>),
+    /// An object that the expression made; no key is there twice.
+    Map(Rc<[Member<'a>]>),
 }
+
+/// A key and its value.
+pub(super) type Member<'a> = (Cow<'a, str>, Value<'a>);
 
 // === impl Scope ===
 
@@ -92,7 +106,7 @@ impl<'a> Value<'a> {
         match node.view() {
             View::Null => Self::Null,
             View::Bool(value) => Self::Bool(value),
-            View::Number(text) => Self::Source(text),
+            View::Number(text) => Self::Source(Cow::Borrowed(text)),
             View::String(text) => Self::Text(Cow::Borrowed(text)),
             View::Array(_) | View::Object(_) => Self::Container(node),
         }
@@ -102,6 +116,7 @@ impl<'a> Value<'a> {
     pub(super) fn borrowed(&'a self) -> Self {
         match self {
             Self::Text(text) => Self::Text(Cow::Borrowed(text)),
+            Self::Source(text) => Self::Source(Cow::Borrowed(text)),
             other => other.clone(),
         }
     }
@@ -112,7 +127,11 @@ impl<'a> Value<'a> {
             Self::Bool(_) => "boolean",
             Self::Number(_) | Self::Source(_) => "number",
             Self::Text(_) => "string",
+            Self::Time(_) => "timestamp",
+            Self::Duration(_) => "duration",
             Self::Container(node) => node.type_name(),
+            Self::List(_) => "array",
+            Self::Map(_) => "object",
         }
     }
 
@@ -136,14 +155,149 @@ impl<'a> Value<'a> {
     /// `None`: arrays and objects are not compared.
     pub(super) fn equals(&self, other: &Value<'_>) -> Option<bool> {
         Some(match (self, other) {
-            (Self::Container(_), Value::Container(_)) => return None,
+            (a, b) if a.is_container() && b.is_container() => return None,
             (Self::Null, Value::Null) => true,
             (Self::Bool(a), Value::Bool(b)) => a == b,
             (Self::Text(a), Value::Text(b)) => a == b,
-            (a, b) => match (a.exact(), b.exact()) {
-                (Some(a), Some(b)) => a.compare(b).is_some_and(Ordering::is_eq),
-                _ => false,
-            },
+            (Self::Time(a), Value::Time(b)) => a == b,
+            (Self::Duration(a), Value::Duration(b)) => a == b,
+            (a, b) => a.compare_numbers(b).is_some_and(Ordering::is_eq),
         })
+    }
+
+    /// `None`: the two have no order.
+    pub(super) fn order(&self, other: &Value<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Text(a), Value::Text(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+            (Self::Time(a), Value::Time(b)) => Some(a.cmp(b)),
+            (Self::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
+            (a, b) => a.compare_numbers(b),
+        }
+    }
+
+    /// By value. Two numbers of the payload are compared digit by digit: identifiers past 64 bits stay apart.
+    pub(super) fn compare_numbers(&self, other: &Value<'_>) -> Option<Ordering> {
+        let (a, b) = (self.exact()?, other.exact()?);
+        match (self, other, a, b) {
+            (_, _, Number::Int(a), Number::Int(b)) => Some(a.cmp(&b)),
+            (Self::Source(a), Value::Source(b), _, _) => Some(number::compare_decimals(a, b)),
+            (Self::Source(a), _, _, Number::Int(b)) => Some(number::compare_decimals(a, &b.to_string())),
+            (_, Value::Source(b), Number::Int(a), _) => Some(number::compare_decimals(&a.to_string(), b)),
+            (_, _, a, b) => a.compare(b),
+        }
+    }
+
+    pub(super) fn is_container(&self) -> bool {
+        matches!(self, Self::Container(_) | Self::List(_) | Self::Map(_))
+    }
+
+    /// How much text it holds, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Source(text) => text.len(),
+            _ => 0,
+        }
+    }
+
+    /// As it reads in text; gives back what does not.
+    pub(super) fn into_text(self) -> Result<Cow<'a, str>, Self> {
+        Ok(match self {
+            Self::Text(text) | Self::Source(text) => text,
+            Self::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+            Self::Number(number) => {
+                let mut out = String::new();
+                number.write(&mut out);
+                Cow::Owned(out)
+            }
+            Self::Time(time) => Cow::Owned(time.to_string()),
+            Self::Duration(duration) => Cow::Owned(duration.to_string()),
+            other => return Err(other),
+        })
+    }
+
+    /// How many bytes were made for it.
+    pub(super) fn made(&self) -> usize {
+        let each = size_of::<Self>();
+        match self {
+            Self::Text(Cow::Owned(text)) | Self::Source(Cow::Owned(text)) => text.len(),
+            Self::List(items) => items.iter().map(|item| each + item.made()).sum(),
+            Self::Map(members) => members.iter().map(|(key, value)| key.len() + each + value.made()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// The elements of an array.
+    pub(super) fn items(&self) -> Option<Elements<'_, 'a>> {
+        match self {
+            Self::Container(node) => node.as_array().map(Elements::Payload),
+            Self::List(items) => Some(Elements::Made(items.iter())),
+            _ => None,
+        }
+    }
+
+    /// How many elements or members it has.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::Container(node) => {
+                node.as_array().map(|items| items.len()).or_else(|| node.as_object().map(|members| members.len()))
+            }
+            Self::List(items) => Some(items.len()),
+            Self::Map(members) => Some(members.len()),
+            _ => None,
+        }
+    }
+
+    /// The member or element that a step leads to.
+    pub(super) fn step(&self, step: &Step) -> Option<Value<'a>> {
+        match (self, step) {
+            (Self::Container(node), Step::Key(key)) => node.get(key).map(Value::of),
+            (Self::Container(node), Step::Index(index)) => node.item(*index).map(Value::of),
+            (Self::Map(members), Step::Key(key)) => {
+                members.iter().find(|(name, _)| **name == **key).map(|(_, value)| value.clone())
+            }
+            (Self::List(items), Step::Index(index)) => items.get(*index).cloned(),
+            _ => None,
+        }
+    }
+
+    /// A copy of a value of another text.
+    pub(super) fn copied(node: Node<'_>) -> Self {
+        match node.view() {
+            View::Null => Self::Null,
+            View::Bool(value) => Self::Bool(value),
+            View::Number(text) => Self::Source(Cow::Owned(text.to_owned())),
+            View::String(text) => Self::Text(Cow::Owned(text.to_owned())),
+            View::Array(items) => Self::List(items.map(Self::copied).collect()),
+            View::Object(members) => {
+                Self::Map(members.map(|(key, value)| (Cow::Owned(key.to_owned()), Self::copied(value))).collect())
+            }
+        }
+    }
+}
+
+/// The elements of an array, wherever it is from.
+#[derive(Debug)]
+pub(super) enum Elements<'v, 'a> {
+    Payload(Items<'a>),
+    Made(std::slice::Iter<'v, Value<'a>>),
+}
+
+// === impl Elements ===
+
+impl<'a> Iterator for Elements<'_, 'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        match self {
+            Self::Payload(items) => items.next().map(Value::of),
+            Self::Made(items) => items.next().cloned(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Payload(items) => items.size_hint(),
+            Self::Made(items) => items.size_hint(),
+        }
     }
 }
