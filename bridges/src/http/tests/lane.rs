@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use envelope::{Admission, Identity, RejectKind, Rejection};
-use futures_util::SinkExt;
-use tokio::{io::AsyncReadExt, time::timeout};
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 
 use super::client::{Ws, member};
@@ -221,6 +224,25 @@ async fn binary_and_oversized_frames_end_the_connection_with_their_code() {
     ws.send(" ".repeat(1_025)).await;
     assert_eq!(ws.closed().await.0, 1009);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn pings_of_a_client_that_reads_nothing_fill_no_memory_and_do_not_hold_up_the_drain() {
+    const FLOOD: usize = 64 << 20;
+    let (rig, mut ws) = rig(|_| {}).await;
+    ws.0.send(Message::Ping("1".into())).await.unwrap();
+    assert_eq!(ws.0.next().await.unwrap().unwrap(), Message::Pong("1".into()));
+    // below the WebSocket, nobody reads
+    let MaybeTlsStream::Plain(mut tcp) = ws.0.into_inner() else { panic!("not plain TCP") };
+    let ping: Vec<u8> = [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let pings = ping.repeat(1_000);
+    let mut sent = 0;
+    while sent < FLOOD && timeout(Duration::from_secs(1), tcp.write_all(&pings)).await.is_ok() {
+        sent += pings.len();
+    }
+    assert!(sent < FLOOD, "all was read, and answered into memory");
+    rig.stop().await;
+    drop(tcp);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ struct Open {
     task: JoinHandle<()>,
 }
 
-/// The most messages of a batch.
+/// The most messages of a batch, and of one read.
 const MAX_BATCH: usize = 64;
 /// Commands that may wait for a subscription.
 const COMMANDS: usize = 64;
@@ -86,7 +86,10 @@ impl Connection {
                     Err(_) => return broke(close_code::POLICY, "the client is silent"),
                 },
             };
-            let (frames, end) = gather(first, stream);
+            let (frames, pinged, end) = gather(first, stream);
+            if pinged && self.out.flush().await.is_err() {
+                return End::Gone;
+            }
             if let Err(end) = self.obey(frames).await {
                 return end;
             }
@@ -214,30 +217,33 @@ impl Connection {
     }
 }
 
-/// The text frames that are there already, within the bounds of a batch, and the end if it is among them.
-fn gather(first: Next, stream: &mut SplitStream<WebSocket>) -> (Vec<Bytes>, Option<End>) {
+/// The text frames that are there already, within the bounds of a batch; whether there were pings; and the end if it is
+/// among them.
+fn gather(first: Next, stream: &mut SplitStream<WebSocket>) -> (Vec<Bytes>, bool, Option<End>) {
     let mut frames = Vec::new();
-    let mut bytes = 0;
+    let (mut read, mut bytes, mut pinged) = (0, 0, false);
     let mut next = Some(first);
     while let Some(message) = next {
+        read += 1;
         match message {
             Some(Ok(Message::Text(text))) => {
                 bytes += text.len();
                 frames.push(Bytes::from(text));
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Ping(_))) => pinged = true,
+            Some(Ok(Message::Pong(_))) => {}
             Some(Ok(Message::Binary(_))) => {
-                return (frames, Some(broke(close_code::UNSUPPORTED, "frames are JSON text")));
+                return (frames, pinged, Some(broke(close_code::UNSUPPORTED, "frames are JSON text")));
             }
-            Some(Ok(Message::Close(_))) | None => return (frames, Some(End::Gone)),
-            Some(Err(error)) => return (frames, Some(broken(error))),
+            Some(Ok(Message::Close(_))) | None => return (frames, pinged, Some(End::Gone)),
+            Some(Err(error)) => return (frames, pinged, Some(broken(error))),
         }
-        if frames.len() >= MAX_BATCH || bytes >= BATCH_BYTES {
+        if read >= MAX_BATCH || bytes >= BATCH_BYTES {
             break;
         }
         next = stream.next().now_or_never();
     }
-    (frames, None)
+    (frames, pinged, None)
 }
 
 fn broke(code: u16, reason: impl Into<Cow<'static, str>>) -> End {

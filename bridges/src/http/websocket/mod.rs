@@ -77,7 +77,7 @@ async fn run(offer: Arc<Offer>, principal: Arc<Principal>, peer: IpAddr, socket:
     let (sink, mut stream) = socket.split();
     let gone = CancellationToken::new();
     let ping_interval = offer.config.websocket.ping_interval;
-    let (writer, out) = writer::spawn(&offer.cx.tasks, sink, ping_interval, gone.clone());
+    let (writer, out) = writer::spawn(&offer.cx.tasks, sink, ping_interval, gone.clone(), offer.cx.drain.clone());
     let mut connection = Connection::new(offer, principal, peer, out.clone(), gone);
     let end = connection.serve(&mut stream).await;
     tracing::debug!(?end, %peer, "websocket ends");

@@ -1,6 +1,6 @@
 //! The one task that writes to a WebSocket, the pings, and the bounded way to it.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{io, iter, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
@@ -14,12 +14,14 @@ use tokio::{
         mpsc::{self, Receiver, Sender},
     },
     task::JoinHandle,
-    time::{Instant, interval_at, timeout},
+    time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
+
+use super::CLOSE_WITHIN;
 
 /// The way to the writer. Cheap to clone; the writer ends when every clone is dropped.
 #[derive(Debug, Clone)]
@@ -36,7 +38,8 @@ pub(super) struct Ended;
 /// A frame that waits for the writer.
 #[derive(Debug)]
 struct Queued {
-    message: Message,
+    /// `None`: what the protocol answers by itself is to be flushed.
+    message: Option<Message>,
     room: Option<OwnedSemaphorePermit>,
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -55,10 +58,11 @@ pub(super) fn spawn(
     sink: SplitSink<WebSocket, Message>,
     ping_interval: Duration,
     gone: CancellationToken,
+    drain: CancellationToken,
 ) -> (JoinHandle<()>, Out) {
     let (out, queue) = Out::new();
     let writer = tasks.spawn(async move {
-        if let Err(error) = write(sink, queue, ping_interval).await {
+        if let Err(error) = write(sink, queue, ping_interval, &drain).await {
             tracing::debug!(%error, "websocket can't be written");
         }
         gone.cancel();
@@ -70,6 +74,7 @@ async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut queue: Receiver<Queued>,
     ping_interval: Duration,
+    drain: &CancellationToken,
 ) -> Result<(), axum::Error> {
     let mut ping = interval_at(Instant::now() + ping_interval, ping_interval);
     loop {
@@ -77,7 +82,7 @@ async fn write(
         let first = tokio::select! {
             biased;
             _ = ping.tick() => {
-                sink.feed(Message::Ping(Bytes::new())).await?;
+                taken(sink.feed(Message::Ping(Bytes::new())), drain).await?;
                 None
             }
             next = queue.recv() => match next {
@@ -91,14 +96,32 @@ async fn write(
         {
             // before the client can know of it
             drop(slot);
+            let Some(message) = message else { continue };
             let last = matches!(message, Message::Close(_));
-            sink.feed(message).await?;
+            taken(sink.feed(message), drain).await?;
             drop(room);
             if last {
-                return sink.flush().await;
+                return taken(sink.flush(), drain).await;
             }
         }
-        sink.flush().await?;
+        taken(sink.flush(), drain).await?;
+    }
+}
+
+/// Waits for the client to take what is written; from the drain on for [`CLOSE_WITHIN`] at most, whatever the socket's
+/// write timeout is: then it holds up everybody.
+async fn taken(
+    write: impl Future<Output = Result<(), axum::Error>>,
+    drain: &CancellationToken,
+) -> Result<(), axum::Error> {
+    let late = async {
+        drain.cancelled().await;
+        sleep(CLOSE_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        written = write => written,
+        () = late => Err(axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing"))),
     }
 }
 
@@ -132,6 +155,12 @@ impl Out {
         self.send_last(message, None).await
     }
 
+    /// Waits for room for a flush. The protocol answers pings by itself, without a bound: whoever reads some waits here
+    /// before it reads more, or a client that sends them and does not read fills the memory.
+    pub(super) async fn flush(&self) -> Result<(), Ended> {
+        self.queue.send(Queued { message: None, room: None, slot: None }).await.map_err(|_| Ended)
+    }
+
     /// The last frame of a subscription. Its slot is free once the writer takes the frame, so that no more of them wait
     /// than there are slots.
     pub(super) async fn send_last(&self, message: Message, slot: Option<OwnedSemaphorePermit>) -> Result<(), Ended> {
@@ -142,7 +171,7 @@ impl Out {
         };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(QUEUE_BYTES);
         let room = self.room.clone().acquire_many_owned(bytes).await.ok();
-        self.queue.send(Queued { message, room, slot }).await.map_err(|_| Ended)
+        self.queue.send(Queued { message: Some(message), room, slot }).await.map_err(|_| Ended)
     }
 }
 
