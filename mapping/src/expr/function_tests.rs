@@ -224,6 +224,17 @@ fn what_would_take_too_long_or_too_much_is_cut_off() {
 }
 
 #[test]
+fn calls_and_macros_as_deep_as_they_may_be_stay_within_the_stack() {
+    let nested =
+        |open: &str, inner: &str, close: &str, depth| format!("{}{inner}{}", open.repeat(depth), close.repeat(depth));
+    gives(&nested("string(", "payload.unit", ")", 60), r#""F""#);
+    gives(&nested("[1].all(x, ", "payload.on", ")", 60), "true");
+    gives(&format!("size({})", nested("[1].map(x, ", "payload.unit", ")", 60)), "1");
+    fails(&nested("string(", "payload.unit", ")", 64), "nested deeper than 64 operations");
+    fails(&format!("payload.unit{}", ".trim()".repeat(200)), "nested");
+}
+
+#[test]
 fn every_function_has_its_line_in_the_manual_and_every_example_there_is_true() {
     let manual = include_str!("../../../docs/mapping.md");
     let (_, table) = manual.split_once("| function | gives | for example |").unwrap();
