@@ -82,6 +82,15 @@ impl Group {
         Self { first, chain, ..Self::default() }
     }
 
+    /// Makes room at once for what is about to be staged.
+    pub(crate) fn reserve(&mut self, envelopes: usize, jobs: usize) {
+        self.records.reserve(envelopes);
+        self.fresh.ids.reserve(envelopes);
+        self.asked.reserve(envelopes);
+        self.in_group.reserve(envelopes);
+        self.replies.reserve(jobs);
+    }
+
     /// The next free sequence.
     pub(crate) fn next(&self) -> u64 {
         self.first + self.records.len() as u64

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fjall::PersistMode;
+use fjall::{OwnedWriteBatch, PersistMode};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::oneshot;
 
@@ -149,6 +149,7 @@ impl Writer {
             return jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
         };
         let mut group = Group::new(self.state.next, self.state.chain);
+        group.reserve(jobs.iter().map(|queued| queued.job.messages()).sum(), jobs.len());
         let mut rooms = Vec::with_capacity(jobs.len());
         for Queued { job, room } in jobs {
             group.stage(job, &self.state, &store, &self.shared);
@@ -198,7 +199,9 @@ impl Writer {
             return Ok(());
         }
         store.make_room()?;
-        let mut batch = store.database.batch().durability(Some(PersistMode::SyncData));
+        let entries = group.records.len() + group.evicted.len() + group.cursors.len() + group.rows.len() + 2;
+        let batch = OwnedWriteBatch::with_capacity(store.database.clone(), entries);
+        let mut batch = batch.durability(Some(PersistMode::SyncData));
         for (sequence, prepared) in (group.first..).zip(&mut group.records) {
             batch.insert(&store.log, sequence.to_be_bytes(), std::mem::take(&mut prepared.record));
         }
