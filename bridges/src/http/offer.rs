@@ -9,7 +9,7 @@ use std::{
 };
 
 use envelope::{Admission, Batch, Credentials, Disposition, Inbound, Lane, RejectKind, Rejection, Verdict, Verdicts};
-use metrics::{Counter, counter};
+use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tower::ServiceExt;
 
 use super::{HttpConfig, draft::Draft};
@@ -31,6 +31,9 @@ pub(super) struct Offer {
 
 impl Offer {
     pub(super) fn new(cx: SourceContext, config: HttpConfig) -> Self {
+        describe_counter!("openmesh_bridge_full_total", "requests refused because too many bytes were in flight");
+        describe_counter!("openmesh_bridge_retries_total", "messages offered again after a refusal that may pass");
+        describe_gauge!("openmesh_bridge_websockets", "open WebSockets");
         let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
         Self { cx, config, lanes: AtomicU64::new(0), full, retries }

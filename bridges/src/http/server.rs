@@ -80,6 +80,11 @@ impl Listener {
     {
         let http1 = self.http1();
         let guard = Arc::new(Guard::new(&self.config, self.address));
+        metrics::describe_gauge!("openmesh_bridge_connections", "open HTTP connections");
+        metrics::describe_counter!(
+            "openmesh_bridge_foreign_requests_total",
+            "requests refused for their Host or Origin"
+        );
         let open = metrics::gauge!("openmesh_bridge_connections", "bridge" => name.to_owned());
         let refused = metrics::counter!("openmesh_bridge_foreign_requests_total", "bridge" => name.to_owned());
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
