@@ -132,7 +132,23 @@ impl Index {
         }
     }
 
-    /// The mapping that takes the address: of those that match the one of the lowest order, of these the most specific
+    /// All mappings that match the address: lower order first, of these the more specific.
+    pub(crate) fn candidates(&self, address: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.0.matching(Some(address), &mut found);
+        found.sort_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, mapping)| mapping).collect()
+    }
+
+    /// A mapping that is asked before the one of this pattern and order for each address that this matches, if
+    /// `always` says that it takes whatever it is asked for.
+    pub(crate) fn shadow(&self, pattern: &Pattern, order: i64, always: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut found = Vec::new();
+        self.0.covering(&pattern.segments, &mut found);
+        found.into_iter().find(|(other, mapping)| *other < order && always(*mapping)).map(|(_, mapping)| mapping)
+    }
+
+    /// The mapping that takes the address if it has no condition: of those that match the one of the lowest order, of these the most specific
     /// by segments from left to right.
     pub(crate) fn find(&self, address: &str) -> Option<usize> {
         let mut best = None;
@@ -164,6 +180,40 @@ impl Branch {
         }
         if let Some(next) = self.any.as_ref().filter(|_| !segment.is_empty()) {
             next.find(rest, best);
+        }
+    }
+}
+
+// === what several match ===
+
+impl Branch {
+    /// The more specific first; recursion as in `find`.
+    fn matching(&self, rest: Option<&str>, found: &mut Vec<(i64, usize)>) {
+        let Some(rest) = rest else { return found.extend(&self.ends) };
+        let (segment, rest) = match rest.split_once('/') {
+            Some((segment, rest)) => (segment, Some(rest)),
+            None => (rest, None),
+        };
+        if let Some(next) = self.literals.get(segment) {
+            next.matching(rest, found);
+        }
+        if let Some(next) = self.any.as_ref().filter(|_| !segment.is_empty()) {
+            next.matching(rest, found);
+        }
+    }
+
+    /// What matches every address that these segments match.
+    fn covering(&self, segments: &[Segment], found: &mut Vec<(i64, usize)>) {
+        let Some((segment, rest)) = segments.split_first() else { return found.extend(&self.ends) };
+        let (literal, any) = match segment {
+            Segment::Literal(text) => (self.literals.get(text), !text.is_empty()),
+            Segment::Any => (None, true),
+        };
+        if let Some(next) = literal {
+            next.covering(rest, found);
+        }
+        if let Some(next) = self.any.as_ref().filter(|_| any) {
+            next.covering(rest, found);
         }
     }
 }

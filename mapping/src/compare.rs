@@ -63,17 +63,17 @@ pub(crate) fn check(node: &Node, problems: &Problems) -> bool {
 }
 
 /// The data as a whole: every member that is expected and no other.
-pub(crate) fn data(expected: &Node, envelope: &Envelope, found: &mut Differences) {
+pub(crate) fn data(expected: &Node, envelope: &Envelope, path: &str, found: &mut Differences) {
     if envelope.datacontenttype.as_deref() != Some("application/json") {
         let bytes = envelope.data.as_slice();
         if expected.as_str().map(str::as_bytes) != Some(bytes) {
-            found.add("data", text_of(expected), format!("{:?}", String::from_utf8_lossy(bytes)));
+            found.add(path, text_of(expected), format!("{:?}", String::from_utf8_lossy(bytes)));
         }
         return;
     }
     match envelope.data.json() {
-        Ok(json) => value(expected, json.root(), "data", found),
-        Err(error) => found.add("data", text_of(expected), error.to_string()),
+        Ok(json) => value(expected, json.root(), path, found),
+        Err(error) => found.add(path, text_of(expected), error.to_string()),
     }
 }
 

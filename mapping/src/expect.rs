@@ -1,6 +1,6 @@
 //! The `expect:` of a test in a mapping file.
 
-use envelope::Mapped;
+use envelope::{Envelope, Identity};
 use yaml::{Fields, Kind, Node, Problems};
 
 use crate::compare::{self, Differences};
@@ -9,6 +9,8 @@ use crate::compare::{self, Differences};
 #[derive(Debug)]
 pub(crate) enum Expect {
     Envelope(Expected),
+    /// What `each` makes, in order.
+    Items(Vec<Expected>),
     /// A kind, or a part of what the sender is told.
     Rejected(String),
     Filtered,
@@ -20,6 +22,8 @@ pub(crate) struct Expected {
     /// Attribute and value, in the order of [`ATTRIBUTES`].
     attributes: Vec<(&'static str, String)>,
     residency: Option<Vec<String>>,
+    /// What the file's `identity` gives.
+    identity: Option<String>,
     data: Option<Node>,
 }
 
@@ -32,6 +36,14 @@ impl Expect {
     pub(crate) fn read(node: &Node, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
         let alone = node.map(problems)?.len() == 1;
+        if let Some((key, node)) = fields.entry("items") {
+            if !alone {
+                problems.report(key.span, "contradiction", "\"items\" stands alone: each item says what it is");
+            }
+            fields.finish();
+            let items: Vec<_> = node.list(problems)?.iter().map(|item| Expected::read(item, problems)).collect();
+            return items.into_iter().collect::<Option<Vec<_>>>().filter(|_| alone).map(Self::Items);
+        }
         let other = match (fields.entry("rejected"), fields.entry("filtered")) {
             (Some((key, _)), _) | (None, Some((key, _))) if !alone => {
                 let message = format!("{:?} stands alone: there is no envelope then", key.name);
@@ -46,7 +58,38 @@ impl Expect {
             },
             (None, None) => Some(None),
         };
-        let mut expected = Expected::default();
+        let expected = Expected::of(&mut fields, problems);
+        fields.finish();
+        match other? {
+            Some(other) => Some(other),
+            None => expected.map(Self::Envelope),
+        }
+    }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Items(items) => write!(f, "{} items", items.len()),
+            Self::Envelope(_) => f.write_str("an envelope"),
+            Self::Rejected(what) => write!(f, "rejected: {what}"),
+            Self::Filtered => f.write_str("filtered"),
+        }
+    }
+}
+
+// === impl Expected ===
+
+impl Expected {
+    fn read(node: &Node, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let expected = Self::of(&mut fields, problems);
+        fields.finish();
+        expected
+    }
+
+    fn of(fields: &mut Fields<'_, '_>, problems: &Problems) -> Option<Self> {
+        let mut expected = Self::default();
         let mut sound = true;
         for attribute in ATTRIBUTES {
             if let Some(node) = fields.optional(attribute) {
@@ -63,33 +106,19 @@ impl Expect {
             };
             sound &= expected.residency.is_some();
         }
+        if let Some(node) = fields.optional("identity") {
+            expected.identity = node.string(problems).map(str::to_owned);
+            sound &= expected.identity.is_some();
+        }
         if let Some(node) = fields.optional("data") {
             sound &= compare::check(node, problems);
             expected.data = Some(node.clone());
         }
-        fields.finish();
-        match other? {
-            Some(other) => Some(other),
-            None => sound.then_some(Self::Envelope(expected)),
-        }
+        sound.then_some(expected)
     }
-}
 
-impl std::fmt::Display for Expect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Envelope(_) => f.write_str("an envelope"),
-            Self::Rejected(what) => write!(f, "rejected: {what}"),
-            Self::Filtered => f.write_str("filtered"),
-        }
-    }
-}
-
-// === impl Expected ===
-
-impl Expected {
-    pub(crate) fn compare(&self, mapped: &Mapped, found: &mut Differences) {
-        let Some(envelope) = mapped.group.as_slice().first() else { return };
+    /// `path` stands before the name of whatever differs.
+    pub(crate) fn compare(&self, envelope: &Envelope, identity: &Identity, path: &str, found: &mut Differences) {
         for (attribute, expected) in &self.attributes {
             let got = match *attribute {
                 "topic" => Some(envelope.subject.as_str()),
@@ -101,16 +130,25 @@ impl Expected {
                 _ => envelope.dataschema.as_deref(),
             };
             if got != Some(expected) {
-                found.add(attribute, format!("{expected:?}"), got.map_or("nothing".into(), |got| format!("{got:?}")));
+                found.add(
+                    &format!("{path}{attribute}"),
+                    format!("{expected:?}"),
+                    got.map_or("nothing".into(), |got| format!("{got:?}")),
+                );
             }
         }
         if let Some(expected) = &self.residency
             && !expected.iter().map(String::as_str).eq(envelope.residency.iter().map(|label| &**label))
         {
-            found.add("residency", format!("{expected:?}"), format!("{:?}", envelope.residency));
+            found.add(&format!("{path}residency"), format!("{expected:?}"), format!("{:?}", envelope.residency));
+        }
+        if let Some(expected) = &self.identity
+            && !matches!(identity, Identity::Native(native) if **native == *expected.as_bytes())
+        {
+            found.add(&format!("{path}identity"), format!("{expected:?}"), format!("{identity:?}"));
         }
         if let Some(expected) = &self.data {
-            compare::data(expected, envelope, found);
+            compare::data(expected, envelope, &format!("{path}data"), found);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     codec::Codec,
     expr::{Names, OwnNames, PayloadKind},
     file_tests::FileTest,
+    keys::Keys,
     plan::Plan,
     uri,
 };
@@ -18,7 +19,7 @@ use crate::{
 /// The longest name of a mapping, in bytes.
 const MAX_NAME: usize = 64;
 /// Keys that later versions have: refused by name, so that nobody thinks they work.
-const LATER: [&str; 10] = ["when", "let", "each", "keep", "identity", "store", "ack_within", "reply", "unproven", "to"];
+const LATER: [&str; 6] = ["keep", "store", "ack_within", "reply", "unproven", "to"];
 
 /// One mapping file, compiled.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Mapping {
     pub(crate) path: Box<str>,
     pub(crate) from: From,
     pub(crate) order: i64,
+    pub(crate) keys: Keys,
     pub(crate) action: Action,
     pub(crate) ack: AckPoint,
     pub(crate) tests: Vec<FileTest>,
@@ -93,7 +95,10 @@ impl Mapping {
             Some(node) => node.integer(-1_000_000..=1_000_000, problems),
             None => Some(0),
         };
-        let action = action(&mut fields, drop, &parts, reader);
+        let item = root.get("each").is_some();
+        let (keys, lets) = Keys::read(&mut fields, parts.names(), drop == Some(true), problems);
+        let names = Names { own: OwnNames { lets: &lets, hidden: 0, item }, ..parts.names() };
+        let action = action(&mut fields, drop, names, &parts, reader);
         let tests = match fields.optional("tests") {
             Some(node) => FileTest::read_all(node, parts.decode.unwrap_or(Codec::Json), problems),
             None => Some(Vec::new()),
@@ -107,6 +112,7 @@ impl Mapping {
             source_prefix: uri::source_prefix(reader.context.domain, &from.bridge),
             from,
             order: order?,
+            keys: keys?,
             action: action?,
             ack: ack?,
             tests: tests?,
@@ -142,7 +148,13 @@ fn ack(node: &Node, problems: &Problems) -> Option<AckPoint> {
     }
 }
 
-fn action(fields: &mut Fields<'_, '_>, drop: Option<bool>, from: &FromParts, reader: Reader<'_>) -> Option<Action> {
+fn action(
+    fields: &mut Fields<'_, '_>,
+    drop: Option<bool>,
+    names: Names<'_>,
+    from: &FromParts,
+    reader: Reader<'_>,
+) -> Option<Action> {
     let problems = reader.problems;
     match (drop?, fields.entry("envelope")) {
         (true, None) => Some(Action::Drop),
@@ -152,7 +164,7 @@ fn action(fields: &mut Fields<'_, '_>, drop: Option<bool>, from: &FromParts, rea
         }
         (false, Some((_, node))) => {
             let decode = from.decode.unwrap_or(Codec::Json);
-            Plan::read(node, from.names(), decode, reader).map(Action::Envelope)
+            Plan::read(node, names, decode, reader).map(Action::Envelope)
         }
         (false, None) => {
             let message = "key \"envelope\" is missing";

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use envelope::{Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection};
+use envelope::{
+    Envelope, Group, Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection,
+};
+use schema::Schema;
 use yaml::{Fields, Node, Problems};
 
 use crate::{
@@ -52,13 +55,22 @@ impl FileTest {
     }
 
     fn run(&self, mappings: &Mappings, mapping: &Mapping) -> Outcome {
-        let got = mappings.map(self.given.inbound(mappings, mapping));
+        let got = mappings.dry_run(self.given.inbound(mappings, mapping));
         let mut found = Differences::default();
-        match (&self.expect, conforming(got, mapping)) {
+        match (&self.expect, got) {
             (_, MapResult::Mapped(Mapped { route, .. }) | MapResult::Filtered(route)) if route != mapping.route => {
                 found.add("mapping", format!("{:?}", mapping.route.name()), format!("taken by {:?}", route.name()));
             }
-            (Expect::Envelope(expected), MapResult::Mapped(mapped)) => expected.compare(&mapped, &mut found),
+            (Expect::Envelope(expected), MapResult::Mapped(Mapped { group: Group::One(envelope), identity, .. })) => {
+                expected.compare(&envelope, &identity, "", &mut found);
+            }
+            (Expect::Items(expected), MapResult::Mapped(Mapped { group: Group::Many(items), identity, .. }))
+                if expected.len() == items.len() =>
+            {
+                for (number, (expected, envelope)) in expected.iter().zip(&items).enumerate() {
+                    expected.compare(envelope, &identity, &format!("items[{number}]."), &mut found);
+                }
+            }
             (Expect::Filtered, MapResult::Filtered(_)) => {}
             (Expect::Rejected(what), MapResult::Refused(_, rejection)) => {
                 if rejection.kind.as_str() != what && !rejection.to_string().contains(what.as_str()) {
@@ -72,23 +84,31 @@ impl FileTest {
 }
 
 /// A live message meets the envelope's schema in policy; here it does at once.
-fn conforming(got: MapResult, mapping: &Mapping) -> MapResult {
-    let (MapResult::Mapped(mapped), Action::Envelope(plan)) = (&got, &mapping.action) else { return got };
-    let (Some(schema), Some(envelope)) = (&plan.schema, mapped.group.as_slice().first()) else { return got };
-    let malformed = |detail: String| Rejection::new(RejectKind::Malformed, "conformance", detail);
-    let rejection = match envelope.data.json() {
-        Err(error) => malformed(format!("data is {error}")),
-        Ok(json) => match schema.check(&json) {
-            Ok(()) => return got,
-            Err(violation) => malformed(format!("data: {}", violation.detail)).at(violation.pointer),
-        },
-    };
-    MapResult::Refused(Some(mapping.route.clone()), rejection)
+fn conforming(got: MapResult, mappings: &Mappings) -> MapResult {
+    let MapResult::Mapped(mapped) = &got else { return got };
+    let plans = mappings.all.iter().filter(|mapping| mapping.route == mapped.route);
+    let schema = plans.filter_map(|mapping| match &mapping.action {
+        Action::Envelope(plan) => plan.schema.as_ref(),
+        Action::Drop => None,
+    });
+    let refused = schema.into_iter().flat_map(|schema| mapped.group.as_slice().iter().map(move |of| held(schema, of)));
+    match refused.filter_map(Result::err).next() {
+        Some(rejection) => MapResult::Refused(Some(mapped.route.clone()), rejection),
+        None => got,
+    }
+}
+
+fn held(schema: &Schema, envelope: &Envelope) -> Result<(), Rejection> {
+    let item = envelope.id.item_number().map(|item| format!("item {item}: ")).unwrap_or_default();
+    let malformed = |detail: String| Rejection::new(RejectKind::Malformed, "conformance", format!("{item}{detail}"));
+    let json = envelope.data.json().map_err(|error| malformed(format!("data is {error}")))?;
+    schema.check(&json).map_err(|violation| malformed(format!("data: {}", violation.detail)).at(violation.pointer))
 }
 
 fn outcome(got: &MapResult) -> String {
     match got {
-        MapResult::Mapped(_) => "an envelope".to_owned(),
+        MapResult::Mapped(Mapped { group: Group::One(_), .. }) => "an envelope".to_owned(),
+        MapResult::Mapped(Mapped { group: Group::Many(items), .. }) => format!("{} items", items.len()),
         MapResult::Filtered(_) => "filtered".to_owned(),
         MapResult::Refused(_, rejection) => format!("rejected: {rejection}"),
     }
@@ -185,6 +205,11 @@ fn json(node: &Node) -> Bytes {
 // === impl Mappings ===
 
 impl Mappings {
+    /// What live traffic would hear, but for policy: maps a message, and then holds it to the envelope's schema.
+    pub fn dry_run(&self, inbound: Inbound) -> MapResult {
+        conforming(self.map(inbound), self)
+    }
+
     /// Runs the tests in the files, in their order, through the same path as live messages and then the envelope's
     /// schema. Time stands at the Unix epoch, the principal is anonymous unless the test names one.
     pub fn run_tests(&self) -> Vec<TestResult> {

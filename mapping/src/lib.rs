@@ -11,6 +11,7 @@ mod expect;
 mod expr;
 mod file;
 mod file_tests;
+mod keys;
 mod load;
 mod map;
 mod plan;
@@ -66,6 +67,10 @@ pub struct RouteInfo<'a> {
     pub address: &'a str,
     /// The topic as the file writes it; `None` if it drops its messages.
     pub topic: Option<&'a str>,
+    /// The condition under which it takes a message, if it has one.
+    pub when: Option<&'a str>,
+    /// What names a message, where the file says so.
+    pub identity: Option<&'a str>,
     /// When its senders hear yes.
     pub ack: AckPoint,
     /// The file's path.

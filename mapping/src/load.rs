@@ -7,6 +7,7 @@ use yaml::{Diagnostic, Diagnostics, File, Span};
 use crate::{
     Context, Mappings, RouteInfo, Source,
     address::Index,
+    expr::Expr,
     file::{Action, Mapping, Reader},
 };
 
@@ -32,10 +33,12 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             let (first, first_source) = &read[other];
             let place = place(first_source, first.from.address_at);
             let message = format!("{:?} takes the same addresses as {place}", mapping.from.pattern.as_str());
-            let help = "an inbound is taken by exactly one mapping: give one of them an \"order\"";
+            let help =
+                "a message is taken by exactly one mapping: give one of them an \"order\"; the lower is asked first";
             found.push(source.diagnostic(mapping.from.address_at, "same-address", message).with_help(help));
         }
     }
+    found.extend(shadowed(&read, &bridges));
     match Diagnostics::collect(found) {
         Some(errors) => Err(errors),
         None => Ok(Mappings {
@@ -44,6 +47,26 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             bridges,
         }),
     }
+}
+
+/// Another that is always asked first takes all of its messages.
+fn shadowed(read: &[(Mapping, yaml::Source)], bridges: &BTreeMap<Box<str>, Index>) -> Vec<Diagnostic> {
+    let always = |number: usize| read[number].0.keys.when.is_none();
+    let mut found = Vec::new();
+    for (mapping, source) in read {
+        let index = bridges.get(&mapping.from.bridge);
+        let Some(first) = index.and_then(|index| index.shadow(&mapping.from.pattern, mapping.order, always)) else {
+            continue;
+        };
+        let (first, first_source) = &read[first];
+        let place = place(first_source, first.from.address_at);
+        let pattern = mapping.from.pattern.as_str();
+        let message =
+            format!("no message gets here: {place}, of a lower \"order\", takes all that {pattern:?} matches");
+        let help = "give it the lower \"order\", or the other a \"when\"";
+        found.push(source.diagnostic(mapping.from.address_at, "unreachable", message).with_help(help));
+    }
+    found
 }
 
 /// Ledger, metrics and ids go by the name.
@@ -84,12 +107,10 @@ impl Mappings {
                 Action::Drop => None,
                 Action::Envelope(plan) => Some(&plan.topic.text),
             },
+            when: mapping.keys.when.as_ref().map(|guard| guard.expr.text()),
+            identity: mapping.keys.identity.as_ref().map(Expr::text),
             ack: mapping.ack,
             file: &mapping.path,
         })
-    }
-
-    pub(crate) fn find(&self, bridge: &str, address: &str) -> Option<&Mapping> {
-        self.all.get(self.bridges.get(bridge)?.find(address)?)
     }
 }

@@ -1,44 +1,107 @@
-//! One inbound to one envelope, by the mapping that takes its address.
+//! One inbound to its envelopes: by the mapping that matches its address and whose condition holds.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use envelope::{
-    Data, Envelope, Group, IdentityParts, Inbound, MapResult, Mapped, Mapper, RejectKind, Rejection, Timestamp,
-    TraceContext,
+    Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper, RejectKind,
+    Rejection, Route, Timestamp, TraceContext,
 };
 
 use crate::{
     Mappings,
-    codec::Decoded,
-    expr::Scope,
+    codec::{Codec, Decoded},
+    expr::{Expr, Item, Let, MAX_OUTPUT, Scope, ScopePayload},
     file::{Action, Mapping},
-    plan::{Attribute, Plan},
+    keys::Each,
+    plan::{Plan, refusal},
     uri,
 };
+
+/// A codec and what it made of the payload.
+type Parsed<'m, 'p> = Option<(&'m Codec, Decoded<'p>)>;
+
+/// Who takes a message, and the payload if it was decoded to find that out.
+type Taker<'m, 'p> = (&'m Mapping, Option<Decoded<'p>>);
+/// Why nobody does, or who it is that says so.
+type Refused = (Option<Route>, Rejection);
+
+/// What a mapping makes of a message.
+struct Made {
+    /// `None`: there was nothing to go through for `each`.
+    group: Option<Group>,
+    /// The message's name, if the file says what that is.
+    identity: Option<Identity>,
+}
 
 // === impl Mapper ===
 
 impl Mapper for Mappings {
     fn map(&self, inbound: Inbound) -> MapResult {
-        let Some(mapping) = self.find(&inbound.bridge, &inbound.address) else {
-            let (address, bridge) = (shown(&inbound.address), &inbound.bridge);
-            let detail = format!("no mapping takes address {address:?} of bridge {bridge:?}");
-            return MapResult::Refused(None, Rejection::new(RejectKind::Unmapped, "mapping", detail));
+        let (mapping, decoded) = match self.taker(&inbound) {
+            Ok(found) => found,
+            Err((route, rejection)) => return MapResult::Refused(route, rejection),
         };
-        match mapping.envelope(&inbound, &self.domain) {
-            Ok(None) => MapResult::Filtered(mapping.route.clone()),
-            Ok(Some(envelope)) => MapResult::Mapped(Mapped {
-                route: mapping.route.clone(),
-                ack: mapping.ack,
-                bridge: inbound.bridge,
-                lane: inbound.lane,
-                principal: inbound.principal,
-                identity: inbound.identity,
-                group: Group::One(envelope),
-            }),
-            Err(rejection) => MapResult::Refused(Some(mapping.route.clone()), rejection),
+        let route = mapping.route.clone();
+        let made = match mapping.make(&inbound, decoded, &self.domain) {
+            Ok(made) => made,
+            Err(rejection) => return MapResult::Refused(Some(route), rejection),
+        };
+        let Some(Made { group: Some(group), identity }) = made else {
+            return MapResult::Filtered(route);
+        };
+        MapResult::Mapped(Mapped {
+            route,
+            ack: mapping.ack,
+            bridge: inbound.bridge,
+            lane: inbound.lane,
+            principal: inbound.principal,
+            identity: identity.unwrap_or(inbound.identity),
+            group,
+        })
+    }
+}
+
+// === impl Mappings ===
+
+impl Mappings {
+    /// The first in order whose condition holds.
+    fn taker<'m, 'p>(&'m self, inbound: &'p Inbound) -> Result<Taker<'m, 'p>, Refused> {
+        let index = self.bridges.get(&*inbound.bridge);
+        let Some((index, first)) = index.and_then(|index| Some((index, index.find(&inbound.address)?))) else {
+            return Err((None, unmapped(inbound, &[])));
+        };
+        if self.all[first].keys.when.is_none() {
+            return Ok((&self.all[first], None));
+        }
+        let (mut parsed, mut passed) = (None, Vec::new());
+        for mapping in index.candidates(&inbound.address).into_iter().map(|number| &self.all[number]) {
+            match mapping.takes(inbound, &mut parsed) {
+                Ok(true) => {
+                    let decoded = parsed.filter(|(codec, _)| **codec == mapping.from.decode);
+                    return Ok((mapping, decoded.map(|(_, decoded)| decoded)));
+                }
+                Ok(false) => passed.push(mapping.route.name()),
+                Err(rejection) => return Err((Some(mapping.route.clone()), rejection)),
+            }
+        }
+        Err((None, unmapped(inbound, &passed)))
+    }
+}
+
+/// `passed`: the mappings that match the address and whose condition is false.
+fn unmapped(inbound: &Inbound, passed: &[&str]) -> Rejection {
+    const NAMED: usize = 8;
+    let (address, bridge) = (shown(&inbound.address), &inbound.bridge);
+    let mut detail = format!("no mapping takes address {address:?} of bridge {bridge:?}");
+    if !passed.is_empty() {
+        let names: Vec<_> = passed.iter().take(NAMED).map(|name| format!("{name:?}")).collect();
+        detail = format!("{detail}: \"when\" is false in {}", names.join(", "));
+        if passed.len() > NAMED {
+            detail = format!("{detail} and {} more", passed.len() - NAMED);
         }
     }
+    Rejection::new(RejectKind::Unmapped, "mapping", detail)
 }
 
 /// An address as a message may show it.
@@ -51,83 +114,158 @@ fn shown(address: &str) -> String {
     shown
 }
 
+/// What an expression reads, without names of the file's own.
+fn scope<'a>(inbound: &'a Inbound, payload: ScopePayload<'a>) -> Scope<'a> {
+    Scope {
+        payload,
+        address: &inbound.address,
+        headers: &inbound.headers,
+        principal_id: &inbound.principal.id,
+        principal_domain: &inbound.principal.domain,
+        now: Timestamp::from(inbound.received_at),
+        own: None,
+        item: None,
+    }
+}
+
 // === impl Mapping ===
 
 impl Mapping {
+    /// Whether its condition holds. The payload is decoded only for one that reads it.
+    fn takes<'m, 'p>(&'m self, inbound: &'p Inbound, parsed: &mut Parsed<'m, 'p>) -> Result<bool, Rejection> {
+        let Some(guard) = &self.keys.when else { return Ok(true) };
+        let codec = &self.from.decode;
+        if guard.reads_payload && parsed.as_ref().is_none_or(|(other, _)| *other != codec) {
+            *parsed = Some((codec, codec.decode(&inbound.payload)?));
+        }
+        let payload = match parsed {
+            Some((_, decoded)) if guard.reads_payload => decoded.scope(),
+            _ => ScopePayload::Bytes,
+        };
+        Let::bind(&self.keys.lets.all, &guard.lets, &scope(inbound, payload), &mut |scope| {
+            guard.expr.test(scope).map_err(|fault| refusal("when", &guard.expr, *fault))
+        })
+    }
+
     /// `None`: dropped.
-    fn envelope(&self, inbound: &Inbound, domain: &str) -> Result<Option<Envelope>, Rejection> {
+    fn make(&self, inbound: &Inbound, decoded: Option<Decoded<'_>>, domain: &str) -> Result<Option<Made>, Rejection> {
         if matches!(self.action, Action::Drop) && self.from.schema.is_none() {
             return Ok(None);
         }
-        let decoded = self.from.decode.decode(&inbound.payload)?;
+        let decoded = match decoded {
+            Some(decoded) => decoded,
+            None => self.from.decode.decode(&inbound.payload)?,
+        };
         if let (Some(schema), Some(json)) = (&self.from.schema, decoded.tree()) {
             schema.check(json).map_err(|violation| {
                 let detail = format!("payload: {}", violation.detail);
                 Rejection::new(RejectKind::Malformed, "mapping.from.schema", detail).at(violation.pointer)
             })?;
         }
-        match &self.action {
-            Action::Drop => Ok(None),
-            Action::Envelope(plan) => self.fill(plan, decoded, inbound, domain).map(Some),
+        let Action::Envelope(plan) = &self.action else { return Ok(None) };
+        let (scope, lets) = (scope(inbound, decoded.scope()), &self.keys.lets);
+        let fill = |scope: &Scope<'_>| self.fill(plan, scope, inbound, domain);
+        let mut made = match lets.all.is_empty() {
+            true => fill(&scope),
+            false => Let::bind(&lets.all, &lets.once, &scope, &mut |scope| fill(scope)),
+        }?;
+        if let (Some(Group::One(envelope)), None) = (&mut made.group, &plan.body) {
+            envelope.data = untouched(decoded, inbound);
         }
+        Ok(Some(made))
     }
 
-    fn fill(&self, plan: &Plan, decoded: Decoded<'_>, inbound: &Inbound, domain: &str) -> Result<Envelope, Rejection> {
-        let time = Timestamp::from(inbound.received_at);
-        let scope = Scope {
-            payload: decoded.scope(),
-            address: &inbound.address,
-            headers: &inbound.headers,
-            principal_id: &inbound.principal.id,
-            principal_domain: &inbound.principal.domain,
-            now: time,
-            own: None,
-            item: None,
-        };
+    /// Everything but a payload that goes through untouched.
+    fn fill(&self, plan: &Plan, scope: &Scope<'_>, inbound: &Inbound, domain: &str) -> Result<Made, Rejection> {
         let mut scratch = String::with_capacity(128);
-        let mut attribute = |of: &Option<Attribute>| of.as_ref().map(|of| of.of(&scope, &mut scratch)).transpose();
-        let performative = attribute(&plan.performative)?;
-        let partitionkey = attribute(&plan.key)?;
-        let classification = attribute(&plan.classification)?;
-        let residency: Vec<Arc<str>> =
-            plan.residency.iter().map(|of| of.of(&scope, &mut scratch)).collect::<Result<_, _>>()?;
-        let subject = plan.topic.of(&scope, &mut scratch)?;
-        let made = match &plan.body {
-            Some(body) => {
-                let mut out = Vec::with_capacity(inbound.payload.len() + 64);
-                body.write(&scope, &mut out)?;
-                Some(Data::Opaque(out.into()))
-            }
-            None => None,
-        };
-        scratch.clear();
         scratch.push_str(&self.source_prefix);
         uri::write_segment(&mut scratch, &inbound.principal.id);
+        let source: Arc<str> = scratch.as_str().into();
+        let identity = self.keys.identity.as_ref().map(|expr| identity(expr, scope)).transpose()?;
         let parts = IdentityParts {
             domain,
             bridge: &inbound.bridge,
             principal: &inbound.principal.id,
             route: self.route.name(),
         };
-        Ok(Envelope {
-            id: inbound.identity.envelope_id(parts),
-            source: scratch.as_str().into(),
-            kind: plan.kind.clone(),
-            subject,
-            time,
-            expirytime: plan.expires.map(|after| time.plus(after)),
-            datacontenttype: Some(plan.datacontenttype.clone()),
-            dataschema: plan.dataschema.clone(),
-            data: made.unwrap_or_else(|| untouched(decoded, inbound)),
-            performative,
-            partitionkey,
-            residency,
-            classification,
-            hops: Vec::new(),
-            trace: Some(inbound.trace.as_ref().map_or_else(TraceContext::root, TraceContext::child)),
-            conversation: None,
-            origin: None,
-        })
+        let id = identity.as_ref().unwrap_or(&inbound.identity).envelope_id(parts);
+        let trace = inbound.trace.as_ref().map_or_else(TraceContext::root, TraceContext::child);
+        let mut envelope = |scope: &Scope<'_>, id| {
+            plan.envelope(scope, &mut scratch, inbound.payload.len(), id, source.clone(), trace.clone())
+        };
+        let group = match &self.keys.each {
+            None => Some(Group::One(envelope(scope, id)?)),
+            Some(each) => self.items(each, plan, scope, |scope, number| envelope(scope, id.item(number)))?,
+        };
+        Ok(Made { group, identity })
+    }
+
+    fn items(
+        &self,
+        each: &Each,
+        plan: &Plan,
+        scope: &Scope<'_>,
+        mut envelope: impl FnMut(&Scope<'_>, u32) -> Result<Envelope, Rejection>,
+    ) -> Result<Option<Group>, Rejection> {
+        let array = each.expr.to_array(scope).map_err(|fault| refusal("each", &each.expr, *fault))?;
+        let count = array.as_array().map_or(0, |items| items.len());
+        let too_large = |detail: String| {
+            let rejection = Rejection::new(RejectKind::TooLarge, "mapping", format!("each: {detail}"));
+            match &each.pointer {
+                Some(pointer) => rejection.at(pointer.as_str()),
+                None => rejection,
+            }
+        };
+        if count > MAX_GROUP {
+            return Err(too_large(format!("{count} items, the limit is {MAX_GROUP}")));
+        }
+        let (mut envelopes, mut bytes, lets) = (Vec::with_capacity(count), 0, &self.keys.lets);
+        for (number, node) in (0_u32..).zip(array.as_array().into_iter().flatten()) {
+            let item = Item { node, number: number as usize, array: each.pointer.as_deref() };
+            let scope = Scope { item: Some(item), ..*scope };
+            let made = Let::bind(&lets.all, &lets.per_item, &scope, &mut |scope| envelope(scope, number));
+            let mut made = made.map_err(|rejection| in_item(rejection, item))?;
+            if plan.body.is_none() {
+                made.data = Data::Opaque(node.json().bytes().slice_ref(node.source().as_bytes()));
+            }
+            bytes += weight(&made);
+            if bytes > MAX_OUTPUT {
+                return Err(too_large(format!("the items make more than {MAX_OUTPUT} bytes")));
+            }
+            envelopes.push(made);
+        }
+        Ok((!envelopes.is_empty()).then_some(Group::Many(envelopes)))
+    }
+}
+
+/// The bytes of an envelope that a message decides on.
+fn weight(envelope: &Envelope) -> usize {
+    let optional = [&envelope.performative, &envelope.partitionkey, &envelope.classification];
+    let attributes: usize = optional.into_iter().flatten().chain(&envelope.residency).map(|text| text.len()).sum();
+    envelope.data.as_slice().len() + envelope.subject.as_str().len() + envelope.source.len() + attributes
+}
+
+/// Says which item it is about.
+fn in_item(mut rejection: Rejection, item: Item<'_>) -> Rejection {
+    rejection.detail = format!("item {}: {}", item.number, rejection.detail);
+    match (&rejection.pointer, item.array) {
+        (None, Some(array)) => rejection.at(format!("{array}/{}", item.number)),
+        _ => rejection,
+    }
+}
+
+/// What the sender calls the message.
+fn identity(expr: &Expr, scope: &Scope<'_>) -> Result<Identity, Rejection> {
+    const MAX: usize = 1_024;
+    let refuse = |problem: String| {
+        let detail = format!("identity: {}: {problem}", expr.text());
+        Rejection::new(RejectKind::Malformed, "mapping", detail)
+    };
+    let text = expr.to_text(scope).map_err(|fault| refusal("identity", expr, *fault))?;
+    match text.len() {
+        0 => Err(refuse("it is empty".to_owned())),
+        1..=MAX => Ok(Identity::Native(Bytes::copy_from_slice(text.as_bytes()))),
+        size => Err(refuse(format!("it has {size} bytes, the limit is {MAX}"))),
     }
 }
 

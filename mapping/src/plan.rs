@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use envelope::{RejectKind, Rejection, Topic};
+use bytes::Bytes;
+use envelope::{Data, Envelope, EnvelopeId, RejectKind, Rejection, Topic, TraceContext};
 use schema::Schema;
 use yaml::{Fields, Kind, Node, Problems};
 
@@ -34,6 +35,8 @@ const PERFORMATIVES: [&str; 15] = [
 ];
 /// The longest attribute, in bytes.
 const MAX_ATTRIBUTE: usize = 1_024;
+/// The most bytes that data gets before it needs them.
+const MAX_FIRST_ROOM: usize = 64 << 10;
 /// The most jurisdictions of one envelope.
 const MAX_RESIDENCY: usize = 64;
 /// The type of data without a schema.
@@ -112,7 +115,7 @@ impl Plan {
             None => Some(None),
         };
         let schema = match fields.entry("schema") {
-            Some((key, _)) if decode != Codec::Json && node.get("data").is_none() => {
+            Some((key, _)) if decode != Codec::Json && node.get("data").is_none() && !names.own.item => {
                 let message = "only JSON conforms to a schema, and this payload goes through as it came: say \"data\"";
                 problems.report(key.span, "contradiction", message);
                 None
@@ -126,7 +129,7 @@ impl Plan {
         };
         fields.finish();
         let (schema, body) = (schema?, body?);
-        let format = if body.is_some() { Codec::Json } else { decode };
+        let format = if body.is_some() || names.own.item { Codec::Json } else { decode };
         let name = schema.as_ref().map(Schema::name);
         Some(Self {
             topic: topic?,
@@ -140,6 +143,52 @@ impl Plan {
             datacontenttype: format.content_type().into(),
             schema,
             body,
+        })
+    }
+
+    /// One envelope; its data is empty if the file makes none. `room` is how long the data is about.
+    pub(crate) fn envelope(
+        &self,
+        scope: &Scope<'_>,
+        scratch: &mut String,
+        room: usize,
+        id: EnvelopeId,
+        source: Arc<str>,
+        trace: TraceContext,
+    ) -> Result<Envelope, Rejection> {
+        let mut attribute = |of: &Option<Attribute>| of.as_ref().map(|of| of.of(scope, scratch)).transpose();
+        let performative = attribute(&self.performative)?;
+        let partitionkey = attribute(&self.key)?;
+        let classification = attribute(&self.classification)?;
+        let residency: Vec<Arc<str>> =
+            self.residency.iter().map(|of| of.of(scope, scratch)).collect::<Result<_, _>>()?;
+        let subject = self.topic.of(scope, scratch)?;
+        let data = match &self.body {
+            Some(body) => {
+                let mut out = Vec::with_capacity(room.min(MAX_FIRST_ROOM) + 64);
+                body.write(scope, &mut out)?;
+                out.into()
+            }
+            None => Bytes::new(),
+        };
+        Ok(Envelope {
+            id,
+            source,
+            kind: self.kind.clone(),
+            subject,
+            time: scope.now,
+            expirytime: self.expires.map(|after| scope.now.plus(after)),
+            datacontenttype: Some(self.datacontenttype.clone()),
+            dataschema: self.dataschema.clone(),
+            data: Data::Opaque(data),
+            performative,
+            partitionkey,
+            residency,
+            classification,
+            hops: Vec::new(),
+            trace: Some(trace),
+            conversation: None,
+            origin: None,
         })
     }
 }

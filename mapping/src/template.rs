@@ -127,7 +127,8 @@ impl Template {
     }
 }
 
-fn report(found: Vec<expr::Problem>, start: usize, node: &Node, problems: &Problems) {
+/// Each problem at its place in the string, of which the expression begins at byte `start`.
+pub(crate) fn report(found: Vec<expr::Problem>, start: usize, node: &Node, problems: &Problems) {
     for problem in found {
         let at = node.span_within(start + problem.at.start..start + problem.at.end);
         match problem.help {

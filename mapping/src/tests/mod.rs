@@ -1,7 +1,9 @@
 //! The crate as others use it: files in, messages through.
 
 mod codecs;
+mod each;
 mod hostile;
+mod keys;
 mod loading;
 mod messages;
 mod shipped;
