@@ -5,6 +5,7 @@ use envelope::Json;
 use proptest::prelude::*;
 
 use super::{
+    function::SIGNATURES,
     tests::{PAYLOAD, json, names},
     *,
 };
@@ -160,7 +161,7 @@ fn plan_tells(text: &str, s: &str, t: &str, n: &[f64]) -> Option<bool> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
     fn functions_of_plan_and_crate_agree_wherever_both_accept(
@@ -174,6 +175,27 @@ proptest! {
         }
     }
 
+    #[test]
+    fn no_call_on_any_value_is_a_panic(
+        on in "payload\\.(f|q|ids|items|deep|neg|on|nothing|unit)|now|duration\\('1s'\\)|'å€'|\\[1, 'a', now\\]|-?[0-9]{1,19}|1e300",
+        call in 0..SIGNATURES.len(),
+        with in proptest::collection::vec("payload\\.(f|q|ids|neg|unit|big)|now|'å?'|-?[0-9]|9223372036854775807|''|1\\.5", 0..4),
+        around in "|\\[0\\]|\\.a| \\+ 1| - now| \\+ 'x'| < 2|\\.map\\(x, x\\)|\\.all\\(x, x > 1\\)| in \\[1\\]",
+    ) {
+        let signature = &SIGNATURES[call];
+        let text = match signature.method {
+            true => format!("{on}.{}({}){around}", signature.name, with.join(", ")),
+            false => format!("{}({}){around}", signature.name, [vec![on], with].concat().join(", ")),
+        };
+        if let Ok(expr) = compile(&text, names(&[])) {
+            let payload = json(PAYLOAD);
+            let scope = Scope { payload: ScopePayload::Json(payload.root()), ..Scope::NOTHING };
+            let mut out = Vec::new();
+            if expr.write_json(&scope, 128, &mut out).is_ok() {
+                prop_assert!(Json::parse(out.into()).is_ok(), "{} wrote no JSON", text);
+            }
+        }
+    }
 }
 
 #[test]
