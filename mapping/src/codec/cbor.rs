@@ -171,8 +171,8 @@ impl<'p> Decoder<'_, 'p> {
             (21, _) => self.out.raw("true"),
             // RFC 8949, section 6.1: undefined is null
             (22 | 23, _) => self.out.raw("null"),
-            (25, Some(bits)) => self.out.float(half(bits as u16)),
-            (26, Some(bits)) => self.out.float(f32::from_bits(bits as u32)),
+            (25, Some(bits)) => self.out.float(half(bits as u16).into()),
+            (26, Some(bits)) => self.out.float(f32::from_bits(bits as u32).into()),
             (27, Some(bits)) => self.out.float(f64::from_bits(bits)),
             (_, Some(value)) => Err(Fault::new(format!("simple value {value} is not one that JSON has"))),
             (_, None) => Err(Fault::new("a break where a value is expected")),

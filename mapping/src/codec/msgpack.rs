@@ -45,7 +45,7 @@ impl<'p> Decoder<'_, 'p> {
             0xc7..=0xc9 | 0xd4..=0xd8 => Err(Fault::new("an extension type, which JSON does not have")),
             0xca => {
                 let bits = self.reader.array()?;
-                self.out.float(f32::from_be_bytes(bits))
+                self.out.float(f32::from_be_bytes(bits).into())
             }
             0xcb => {
                 let bits = self.reader.array()?;

@@ -82,9 +82,10 @@ impl Output {
         self.number(format_args!("{value}"))
     }
 
-    /// The fewest digits that read back as it; `f32` and `f64` have their own.
-    pub(super) fn float<F: Into<f64> + fmt::Debug + Copy>(&mut self, value: F) -> Step {
-        match value.into().is_finite() {
+    /// The fewest digits that read back as it. Narrower floats are widened first: an encoder may narrow any that it can
+    /// without loss.
+    pub(super) fn float(&mut self, value: f64) -> Step {
+        match value.is_finite() {
             true => self.number(format_args!("{value:?}")),
             false => Err(Fault::new(format!("{value:?} is not a number that JSON has"))),
         }
