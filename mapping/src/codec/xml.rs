@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use envelope::json::MAX_DEPTH;
 use quick_xml::{
-    Reader, XmlVersion,
+    Reader,
     events::{BytesDecl, BytesStart, Event},
 };
 
@@ -137,19 +137,27 @@ impl<'t> Document<'t> {
         if self.at > 0 {
             return Err(Fault::new("a declaration that is not at the beginning"));
         }
-        match declaration.xml_version() {
-            Ok(XmlVersion::Explicit1_0) => {}
-            Ok(_) => return Err(Fault::new("XML of a version other than 1.0")),
-            Err(error) => return Err(Fault::new(error.to_string())),
+        let said = attributes(declaration.strip_prefix("xml").unwrap_or_default(), 3)?;
+        let names: Vec<&str> = said.iter().map(|(name, _)| *name).collect();
+        if !matches!(
+            *names,
+            ["version"] | ["version", "encoding" | "standalone"] | ["version", "encoding", "standalone"]
+        ) {
+            return Err(Fault::new("a declaration says version, encoding and standalone, in this order"));
         }
-        match declaration.encoding() {
-            Some(Ok(declared)) if !self.charset.is_called(&declared) => {
-                let declared = shown(&declared);
-                Err(Fault::new(format!("the document says it is in {declared}, the mapping in {}", self.charset)))
+        for (name, value) in &said {
+            match *name {
+                "version" if **value != *"1.0" => return Err(Fault::new("XML of a version other than 1.0")),
+                "standalone" if !matches!(&**value, "yes" | "no") => return Err(Fault::new("standalone is yes or no")),
+                "encoding" if !self.charset.is_called(value) => {
+                    let (declared, charset) = (shown(value), self.charset);
+                    let problem = format!("the document says it is in {declared}, the mapping in {charset}");
+                    return Err(Fault::new(problem));
+                }
+                _ => {}
             }
-            Some(Err(error)) => Err(Fault::new(error.to_string())),
-            Some(Ok(_)) | None => Ok(()),
         }
+        Ok(())
     }
 
     fn write(&mut self, out: &mut Output) -> Step {

@@ -63,6 +63,8 @@ fn what_is_not_well_formed_is_refused_with_its_line() {
         ("<a>]]></a>", "\"]]>\" within text"),
         ("<a><!-- -- --></a>", "forbidden string `--`"),
         (" <?xml version='1.0'?><a/>", "not at the beginning"),
+        ("<?xml version='1.0' enco8ing='UTF-8'?><a/>", "says version, encoding and standalone"),
+        ("<?xml encoding='UTF-8'?><a/>", "says version, encoding and standalone"),
         ("<?xml version='1.1'?><a/>", "a version other than 1.0"),
         ("<?xml version='1.0' encoding='iso-8859-1'?><a/>", "says it is in iso-8859-1, the mapping in UTF-8"),
         ("<a", "not closed"),
