@@ -34,7 +34,10 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
         let becomes = route.topic.unwrap_or("(dropped)");
         let ack = ack_word(route.ack);
         line(format!("mapping {}: {} {}  ->  {becomes}, ack {ack}", route.route.name(), route.bridge, route.address))?;
-        if let Some(identity) = identity_of(loaded, route.bridge) {
+        if let Some(when) = route.when {
+            line(format!("  when {when}"))?;
+        }
+        if let Some(identity) = route.identity.or_else(|| identity_of(loaded, route.bridge)) {
             line(format!("  a sender's retry is a duplicate by: {identity}"))?;
         }
     }

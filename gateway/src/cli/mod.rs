@@ -1,4 +1,4 @@
-//! The command line: `openmesh run | check | test | tail`.
+//! The command line: `openmesh run | check | test | try | tail`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
@@ -9,6 +9,7 @@ mod run;
 mod stdout;
 mod tail;
 mod test;
+mod r#try;
 
 use std::{
     ffi::OsString,
@@ -37,6 +38,8 @@ enum Command {
     Check(ConfigPath),
     /// Runs the tests in the mapping files, offline
     Test(test::Test),
+    /// Shows what a mapping makes of a message, offline
+    Try(r#try::Try),
     /// Shows the envelopes of a topic filter as they pass
     Tail(tail::Tail),
 }
@@ -67,6 +70,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(path) => run::run(&path.config, &mut out),
         Command::Check(path) => check::check(&path.config, &mut out),
         Command::Test(test) => test.run(&mut out),
+        Command::Try(message) => message.run(&mut out),
         Command::Tail(tail) => block_on(async {
             tokio::select! {
                 ended = tail.run(&mut out) => Ok(ended?),
