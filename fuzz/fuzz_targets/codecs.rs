@@ -101,7 +101,9 @@ fn xml(payload: &[u8]) -> Option<Value> {
     if text.contains(':') || text.contains("xmlns") {
         return None;
     }
-    let document = roxmltree::Document::parse(text).expect("is XML");
+    // XML 1.0, section 2.11, before anything else; that parser keeps a carriage return before a reference
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let document = roxmltree::Document::parse(&text).expect("is XML");
     let root = document.root_element();
     Some(json!({ root.tag_name().name(): element(root) }))
 }
