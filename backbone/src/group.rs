@@ -9,7 +9,7 @@ use std::{
 };
 
 use envelope::{Admission, Envelope, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     ledger::{Deltas, RouteRow, Row},
@@ -73,6 +73,15 @@ enum Reply {
     Publish(oneshot::Sender<Answer>, Verdicts<Admission>, usize),
     Settle(oneshot::Sender<Result<(), Rejection>>),
     Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
+}
+
+/// The answers of a group, given when they are dropped: a task that never runs still gives them.
+#[derive(Debug)]
+struct Answers {
+    replies: Vec<Reply>,
+    /// Envelopes that left the tail; each publisher frees as many as it stored.
+    gone: Vec<Arc<Envelope>>,
+    failed: Option<Rejection>,
 }
 
 // === impl Group ===
@@ -318,10 +327,36 @@ impl Group {
         }
     }
 
-    /// Answers everybody.
-    pub(crate) fn answer(&mut self, failed: Option<&Rejection>) {
+    /// Answers everybody. In a task of the runtime where there is one: woken from the writer's thread, each of them
+    /// would cost a system call.
+    pub(crate) fn answer(&mut self, failed: Option<&Rejection>, runtime: Option<&Handle>) {
+        let answers = Answers {
+            replies: std::mem::take(&mut self.replies),
+            gone: std::mem::take(&mut self.gone),
+            failed: failed.cloned(),
+        };
+        if let Some(runtime) = runtime.filter(|_| answers.replies.len() > 1) {
+            runtime.spawn(async move { drop(answers) });
+        }
+    }
+
+    /// Ids of the group's messages whose publisher was not answered before it.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = EnvelopeId> {
+        self.asked.iter().copied()
+    }
+
+    /// Whether there is nothing to store.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty()
+    }
+}
+
+// === impl Answers ===
+
+impl Drop for Answers {
+    fn drop(&mut self) {
         for reply in self.replies.drain(..) {
-            let heard = match (reply, failed) {
+            let heard = match (reply, &self.failed) {
                 (Reply::Publish(reply, verdicts, envelopes), None) => {
                     let gone = self.gone.split_off(self.gone.len() - envelopes.min(self.gone.len()));
                     reply.send(Ok(Stored { verdicts, gone })).is_ok()
@@ -336,16 +371,6 @@ impl Group {
                 tracing::trace!("whoever asked is gone");
             }
         }
-    }
-
-    /// Ids of the group's messages whose publisher was not answered before it.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = EnvelopeId> {
-        self.asked.iter().copied()
-    }
-
-    /// Whether there is nothing to store.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use fjall::{OwnedWriteBatch, PersistMode};
 use metrics::{Counter, Gauge, Histogram};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     Status,
@@ -64,6 +64,8 @@ pub(crate) struct Writer {
     pub(crate) doubt: Option<Group>,
     pub(crate) tried: Option<Instant>,
     meters: Meters,
+    /// Where answers are given; `None` if the store was opened outside of a runtime.
+    runtime: Option<Handle>,
 }
 
 struct Meters {
@@ -98,6 +100,7 @@ impl Writer {
             doubt: None,
             tried: None,
             meters,
+            runtime: Handle::try_current().ok(),
         };
         writer.look_around();
         writer
@@ -170,7 +173,7 @@ impl Writer {
                 self.shared.remembered.store(self.state.prints.len() as u64, SeqCst);
                 self.shared.evicted.fetch_add(evicted, SeqCst);
                 // Last: whoever is answered finds its message in the report.
-                group.answer(None);
+                group.answer(None, self.runtime.as_ref());
                 self.meters.records.increment(records);
                 self.meters.remembered.set(self.state.prints.len() as f64);
                 true
@@ -179,7 +182,8 @@ impl Writer {
                 tracing::error!(%error, "a group could not be stored, the store is opened anew");
                 self.meters.failures.increment(1);
                 self.shared.refuse(Some(AWAY));
-                group.answer(Some(&unavailable("the store failed, offer the message again").because(error)));
+                let failed = unavailable("the store failed, offer the message again").because(error);
+                group.answer(Some(&failed), self.runtime.as_ref());
                 self.doubt = Some(group);
                 self.store = None;
                 self.shared.store.send_replace(None);

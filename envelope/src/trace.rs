@@ -49,7 +49,15 @@ impl TraceContext {
 
     /// The `traceparent` header, version 00.
     pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.parent_id, self.flags)
+        // not `format!`: each stored message has one
+        let mut text = String::with_capacity(55);
+        text.push_str("00-");
+        push_hex(&mut text, &self.trace_id.to_be_bytes());
+        text.push('-');
+        push_hex(&mut text, &self.parent_id.to_be_bytes());
+        text.push('-');
+        push_hex(&mut text, &[self.flags]);
+        text
     }
 
     /// The `tracestate` header, if there is one.
@@ -60,6 +68,14 @@ impl TraceContext {
     /// The trace id, for logs.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
+    }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 

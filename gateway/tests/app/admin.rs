@@ -59,9 +59,10 @@ async fn the_routes_are_the_mappings() {
     assert_eq!((page["epoch"]["number"].as_u64(), page["epoch"]["refused"].is_null()), (Some(1), true), "{page:#}");
     let routes = &page["routes"];
     let names: Vec<_> = routes.as_array().unwrap().iter().map(|route| route["mapping"].as_str().unwrap()).collect();
-    assert_eq!(names, ["machine-status", "plant-temperature"]);
-    assert_eq!(routes[1]["address"], "POST /telemetry/{line}/temperature");
-    assert_eq!(routes[1]["ack"], "durable");
+    assert!(names.is_sorted() && names.contains(&"machine-status"), "{names:?}");
+    let listed = routes.as_array().unwrap().iter().find(|route| route["mapping"] == "plant-temperature").unwrap();
+    assert_eq!(listed["address"], "POST /telemetry/{line}/temperature");
+    assert_eq!(listed["ack"], "durable");
 }
 
 #[tokio::test]

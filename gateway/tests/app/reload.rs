@@ -281,13 +281,14 @@ async fn the_watch_follows_to_another_folder_even_if_what_is_there_does_not_hold
     let site = Site::shipped();
     let running = site.start().await;
     let admin = running.addresses().admin;
+    let before = get(admin, "/routes").await.json()["routes"].as_array().map(Vec::len);
     site.write("others/doors.yaml", "mapping: doors\n");
     site.write("gateway.yaml", &site.config_text("mappings: others/\n"));
     assert!(matches!(running.reload().await, Reloaded::Refused(_)));
     site.write("others/doors.yaml", &doors("doors/7"));
     let epoch = until(admin, |epoch| epoch["number"] == 2).await;
     assert_eq!(epoch["needs_restart"], json!([]));
-    assert_eq!(epoch["changes"]["mappings"]["removed"].as_array().map(Vec::len), Some(2), "{epoch:#}");
+    assert_eq!(epoch["changes"]["mappings"]["removed"].as_array().map(Vec::len), before, "{epoch:#}");
 }
 
 #[tokio::test]
