@@ -105,8 +105,6 @@ impl Listener {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // a client may close its half once it has asked; and nothing is read while a message waits for the disk
-            .half_close(true)
             .header_read_timeout(self.config.header_timeout)
             .max_header_size(self.config.max_header_bytes)
             .max_buf_size(READ_BUFFER_BYTES.max(self.config.max_header_bytes));
