@@ -3,7 +3,7 @@
 
 CONFIG ?= config/gateway.yaml
 CARGO ?= cargo
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 60
 
 # Builds the gateway and starts it in the foreground; ctrl-c drains it.
 run:
