@@ -62,6 +62,10 @@ struct Element<'t> {
 
 impl<'t> Document<'t> {
     fn read(&mut self) -> Step {
+        // the reader passes over one by itself, and every place behind it would be wrong
+        if self.text.starts_with('\u{feff}') {
+            return Err(Fault::new("a second byte order mark"));
+        }
         let mut reader = Reader::from_str(self.text);
         reader.config_mut().check_comments = true;
         loop {
