@@ -13,6 +13,7 @@ mod id;
 pub mod json;
 mod ledger;
 mod message;
+mod principal;
 mod rejection;
 mod seams;
 mod time;
@@ -28,8 +29,9 @@ pub use json::Json;
 pub use ledger::Ledger;
 pub use message::{
     AckPoint, Conversation, Delivery, Envelope, Group, Headers, InLane, Inbound, Lane, MAX_GROUP, Mapped, Origin,
-    Outbound, Outgoing, Position, Principal, Route,
+    Outbound, Outgoing, Position, Route,
 };
+pub use principal::{Attribute, CertificateNames, Principal, Proof};
 pub use rejection::{Disposition, RejectKind, Rejection};
 pub use seams::{
     Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, MapResult, Mapper, Outlet, Settlement, Sink,

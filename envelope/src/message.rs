@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
-use crate::{Data, EnvelopeId, Identity, Timestamp, Topic, TraceContext};
+use crate::{Data, EnvelopeId, Identity, Principal, Timestamp, Topic, TraceContext};
 
 /// What a protocol keeps in order: an MQTT client, a Kafka partition, an AMQP channel, a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,23 +21,6 @@ pub struct Route(Arc<RouteName>);
 struct RouteName {
     name: Box<str>,
     version: Box<str>,
-}
-
-/// Who sends or receives, as authentication established it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Principal {
-    /// Unique within the domain.
-    pub id: Arc<str>,
-    /// The domain that vouches for it.
-    pub domain: Arc<str>,
-    /// Sorted.
-    pub roles: Vec<Arc<str>>,
-    /// Where it is, as a jurisdiction label, if known.
-    pub jurisdiction: Option<Arc<str>>,
-    /// 0 (none) to 100 (full).
-    pub trust: u8,
-    /// When its credentials end.
-    pub expires: Option<Timestamp>,
 }
 
 /// A message as its protocol brought it.
@@ -242,22 +225,6 @@ impl Route {
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name(), self.version())
-    }
-}
-
-// === impl Principal ===
-
-impl Principal {
-    /// The principal that anonymous peers get where the policy lets them in: no role, no trust, never expires.
-    pub fn anonymous(domain: &str) -> Self {
-        Self {
-            id: "anonymous".into(),
-            domain: domain.into(),
-            roles: Vec::new(),
-            jurisdiction: None,
-            trust: 0,
-            expires: None,
-        }
     }
 }
 
