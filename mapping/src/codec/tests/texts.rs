@@ -30,6 +30,16 @@ fn xml_becomes_a_tree_by_one_rule() {
 }
 
 #[test]
+fn a_second_byte_order_mark_before_xml_is_refused_in_every_charset() {
+    let utf_16le = Codec::Xml(Charset::WORDS.into_iter().find(|(name, _)| *name == "utf-16le").unwrap().1);
+    let utf_16: Vec<u8> = "\u{feff}\u{feff}<a>>\u{f6}</a>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    refused(utf_16le, &utf_16, "at line 1: a second byte order mark");
+    refused(XML, "\u{feff}\u{feff}<a/>", "a second byte order mark");
+    assert_eq!(value(XML, "\u{feff}<a/>"), json!({"a": ""}));
+    assert_eq!(value(utf_16le, &utf_16[2..]), json!({"a": ">\u{f6}"}));
+}
+
+#[test]
 fn a_document_type_is_refused_before_anything_of_it_is_read() {
     let laughs = "<!DOCTYPE a [<!ENTITY l \"lol\"><!ENTITY m \"&l;&l;&l;&l;&l;&l;&l;&l;&l;&l;\">]><a>&m;</a>";
     refused(XML, laughs, "at line 1: a document type, which is never read");
