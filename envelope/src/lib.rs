@@ -32,7 +32,7 @@ pub use message::{
     Outbound, Outgoing, Position, Route,
 };
 pub use principal::{Attribute, CertificateNames, Principal, Proof};
-pub use rejection::{Disposition, RejectKind, Rejection};
+pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
     Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, MapResult, Mapper, Outlet, Settlement, Sink,
     Start, Store, Subscribe,

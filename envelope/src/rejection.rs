@@ -50,8 +50,28 @@ pub struct Rejection {
     pub pointer: Option<String>,
     /// When offering it again makes sense, if known.
     pub retry_after: Option<Duration>,
+    /// The rate that the sender is over, where that is why.
+    pub quota: Option<Box<Quota>>,
     /// For the log only, never for the peer.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What a sender may send in a second, as the answer to one that sent more tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// How much of it.
+    pub per_second: u64,
+    /// Of what.
+    pub unit: QuotaUnit,
+}
+
+/// What a [`Quota`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaUnit {
+    /// Messages, whatever their size.
+    Messages,
+    /// Bytes of payload.
+    Bytes,
 }
 
 // === impl RejectKind ===
@@ -112,7 +132,7 @@ impl fmt::Display for RejectKind {
 impl Rejection {
     /// A refusal without a place, a time or a cause.
     pub fn new(kind: RejectKind, decided_by: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), decided_by, pointer: None, retry_after: None, cause: None }
+        Self { kind, detail: detail.into(), decided_by, pointer: None, retry_after: None, quota: None, cause: None }
     }
 
     /// Names the place in the message, as a JSON Pointer (RFC 6901).
@@ -126,6 +146,13 @@ impl Rejection {
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Says which rate it is over.
+    #[must_use]
+    pub fn over(mut self, quota: Quota) -> Self {
+        self.quota = Some(Box::new(quota));
         self
     }
 

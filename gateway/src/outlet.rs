@@ -1,6 +1,6 @@
 //! The outlet that bridges read the mesh through: a backbone subscription behind egress policy for its subscriber.
 
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use backbone::Backbone;
 use envelope::{
@@ -8,7 +8,7 @@ use envelope::{
     Verdicts,
 };
 use futures_util::future::BoxFuture;
-use policy::{Current, Egress, Pass};
+use policy::{Current, Egress, Meters, Pass};
 use tower::ServiceExt;
 
 /// One bridge's way out of the mesh.
@@ -38,12 +38,15 @@ struct Screening {
     verdicts: Verdicts<Delivery>,
 }
 
+/// The least time until a delivery that policy could not let through now is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 // === impl GatewayOutlet ===
 
 impl GatewayOutlet {
-    /// `bridge` is the name that deliveries are audited under.
-    pub fn new(backbone: Arc<dyn Backbone>, current: Current, bridge: Arc<str>) -> Self {
-        Self { backbone, current, stack: policy::egress(policy::hand_over(), bridge) }
+    /// `bridge` is the name that deliveries are audited under; `meters` are the gateway's.
+    pub fn new(backbone: Arc<dyn Backbone>, current: Current, bridge: Arc<str>, meters: Arc<Meters>) -> Self {
+        Self { backbone, current, stack: policy::egress(policy::hand_over(), bridge, meters) }
     }
 
     /// Puts a batch through the stack, by the epoch that decides now.
@@ -120,12 +123,17 @@ impl Screened {
                     self.refused.push((position, Settlement::Refused(no.kind)));
                 }
                 Err(no) => {
-                    let after = no.retry_after.unwrap_or_default();
+                    let after = again_after(no.retry_after);
                     self.refused.push((position, Settlement::Again { after }));
                 }
             }
         }
     }
+}
+
+/// Never at once, or a delivery that can't go out would keep a processor busy; never all at the same time.
+fn again_after(asked: Option<Duration>) -> Duration {
+    asked.unwrap_or_default().max(AGAIN_AFTER).mul_f64(1.0 + fastrand::f64() / 2.0)
 }
 
 impl Deliveries for Screened {
@@ -251,11 +259,18 @@ mod tests {
         let settled = Settled::default();
         let batch = Batch::new(vec![delivery("1", "gone@v1.0.0"), delivery("2", "mesh/opaque@v1.0.0")]);
         let scripted = Scripted { batch, settled: settled.clone() };
-        let epoch = Epoch::new(1, "a".into(), Arc::new(Nothing), Arc::default(), PolicyConfig { anonymous: true });
+        let epoch = Epoch::new(
+            1,
+            "a".into(),
+            Arc::new(Nothing),
+            Arc::default(),
+            PolicyConfig { anonymous: true, ..PolicyConfig::default() },
+        );
         let outlet = GatewayOutlet::new(
             Arc::new(OneSubscription(Mutex::new(Some(scripted)))),
             epoch.into_current(),
             "web".into(),
+            Arc::default(),
         );
         let filters = vec![Filter::new("#").unwrap()];
         let what = Subscribe { filters, start: Start::Earliest, durable: None, credit: 8 };

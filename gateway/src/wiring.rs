@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
-use policy::{Current, Gate, IngressConfig};
+use policy::{Current, Gate, IngressConfig, Meters};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
@@ -21,6 +21,8 @@ pub(crate) struct Wiring {
     authenticator: Arc<dyn Authenticator>,
     bytes: Arc<Semaphore>,
     max_in_flight: NonZeroU32,
+    /// What everybody has sent lately, over all bridges and reloads.
+    meters: Arc<Meters>,
 }
 
 // === impl Wiring ===
@@ -34,6 +36,7 @@ impl Wiring {
             current,
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_in_flight: limits.max_in_flight,
+            meters: Arc::default(),
         }
     }
 
@@ -42,7 +45,7 @@ impl Wiring {
         SourceContext {
             bridge: name.clone(),
             ingress: self.ingress(name, config),
-            outlet: Arc::new(GatewayOutlet::new(self.backbone.clone(), self.current.clone(), name.clone())),
+            outlet: Arc::new(self.outlet(name)),
             authenticator: self.authenticator.clone(),
             ledger: self.backbone.ledger(),
             bytes: self.bytes.clone(),
@@ -51,12 +54,17 @@ impl Wiring {
         }
     }
 
+    fn outlet(&self, name: &Arc<str>) -> GatewayOutlet {
+        GatewayOutlet::new(self.backbone.clone(), self.current.clone(), name.clone(), self.meters.clone())
+    }
+
     fn ingress(&self, name: &Arc<str>, config: &dyn BridgeConfig) -> Ingress {
         let ingress = IngressConfig {
             bridge: name.clone(),
             flow: config.flow(),
             max_payload_bytes: config.max_payload_bytes(),
             max_in_flight: self.max_in_flight,
+            meters: self.meters.clone(),
         };
         let stack = policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger());
         traced(stack)

@@ -133,10 +133,11 @@ fn stack(flow: Flow, kind: &str) -> Ingress {
         source: "mesh://plant-a/web/anonymous".into(),
         kind: kind.into(),
     };
-    let access = PolicyConfig { anonymous: true };
+    let access = PolicyConfig { anonymous: true, ..PolicyConfig::default() };
     let current = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access).into_current();
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
-    let config = IngressConfig { bridge: "web".into(), flow, max_payload_bytes: 1 << 20, max_in_flight };
+    let config =
+        IngressConfig { bridge: "web".into(), flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default() };
     ingress(nowhere(), &config, current, Arc::new(NoLedger))
 }
 

@@ -86,7 +86,13 @@ mod tests {
     }
 
     fn epoch(anonymous: bool) -> Epoch {
-        Epoch::new(1, "plant-a".into(), Arc::new(NoMapper), Arc::new(Schemas::default()), PolicyConfig { anonymous })
+        Epoch::new(
+            1,
+            "plant-a".into(),
+            Arc::new(NoMapper),
+            Arc::new(Schemas::default()),
+            PolicyConfig { anonymous, ..PolicyConfig::default() },
+        )
     }
 
     fn verify(gate: &Gate, credentials: Credentials) -> Result<Arc<Principal>, RejectKind> {

@@ -2,15 +2,19 @@
 
 use yaml::{Diagnostics, Fields, File, Node, Problems};
 
+use crate::LimitsConfig;
+
 /// The policy file. Fails closed: without the file, or with an empty one, nobody gets in.
 ///
 /// ```yaml
 /// anonymous: true   # peers without credentials are let in, as the principal `anonymous`
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyConfig {
     /// Whether peers without credentials are let in. `false` if left out.
     pub anonymous: bool,
+    /// What everybody may send and receive in a second. Nothing is limited if left out.
+    pub limits: LimitsConfig,
 }
 
 // === impl PolicyConfig ===
@@ -31,8 +35,12 @@ fn read(root: &Node, problems: &Problems) -> Option<PolicyConfig> {
     }
     let mut fields = Fields::of(root, problems)?;
     let anonymous = fields.optional("anonymous").map_or(Some(false), |node| node.bool(problems));
+    let limits = match fields.optional("limits") {
+        Some(node) => LimitsConfig::read(node, problems),
+        None => Some(LimitsConfig::default()),
+    };
     fields.finish();
-    Some(PolicyConfig { anonymous: anonymous? })
+    Some(PolicyConfig { anonymous: anonymous?, limits: limits? })
 }
 
 #[cfg(test)]

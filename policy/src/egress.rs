@@ -8,15 +8,15 @@ use std::{
 use envelope::{Delivery, Outgoing, Rejection, Verdict, Verdicts};
 use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::{Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer};
+use crate::{Meters, Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer, limits::ReceiveLimit};
 
 /// The egress stack. `T` is [`envelope::Taken`] where a sink ends it, [`Delivery`] where the outlet does.
 pub type Egress<T> = BoxCloneSyncService<Pass<Outgoing>, Verdicts<T>, Rejection>;
 
-/// The layers over `end`, for deliveries through `bridge`; the first one meets a delivery first.
+/// The layers over `end`, for deliveries through `bridge`; the first one meets a delivery first. `meters` are the gateway's.
 ///
 /// Deliveries are counted per subscription by the backbone, so nothing is counted here.
-pub fn egress<S, T>(end: S, bridge: Arc<str>) -> Egress<T>
+pub fn egress<S, T>(end: S, bridge: Arc<str>, meters: Arc<Meters>) -> Egress<T>
 where
     S: Service<Pass<Outgoing>, Response = Verdicts<T>, Error = Rejection> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -29,7 +29,8 @@ where
         // Access: whether this principal may read this envelope.
         // What left the epoch's schemas since it was stored is not handed out.
         .layer(RuleLayer(Conformance))
-        // Limit: last, so that only what goes out costs the peer's budget.
+        // Last, so that only what goes out costs the peer's budget.
+        .layer(RuleLayer(ReceiveLimit(meters)))
         .service(end);
     BoxCloneSyncService::new(stack)
 }

@@ -16,6 +16,7 @@ mod conformance;
 mod egress;
 mod epoch;
 mod lift;
+mod limits;
 mod loop_guard;
 mod map;
 mod payload_limit;
@@ -26,6 +27,7 @@ pub use config::PolicyConfig;
 pub use egress::{Egress, egress, hand_over};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
+pub use limits::{LimitsConfig, Meters};
 pub use stack::{IngressConfig, ingress};
 
 #[cfg(test)]

@@ -11,8 +11,17 @@ use tower::{
 };
 
 use crate::{
-    Current, account::AccountLayer, admit::AdmitLayer, audit::AuditLayer, authenticate::Authenticated,
-    conformance::Conformance, lift::RuleLayer, loop_guard::LoopGuard, map::MapLayer, payload_limit::PayloadLimit,
+    Current,
+    account::AccountLayer,
+    admit::AdmitLayer,
+    audit::AuditLayer,
+    authenticate::Authenticated,
+    conformance::Conformance,
+    lift::RuleLayer,
+    limits::{Meters, PeerLimit, PrincipalLimit, TopicLimit},
+    loop_guard::LoopGuard,
+    map::MapLayer,
+    payload_limit::PayloadLimit,
 };
 
 /// When it makes sense to offer again what was shed.
@@ -29,6 +38,8 @@ pub struct IngressConfig {
     pub max_payload_bytes: usize,
     /// The most batches in flight at a time.
     pub max_in_flight: NonZeroU32,
+    /// What everybody has sent lately: the gateway's, shared by all its stacks.
+    pub meters: Arc<Meters>,
 }
 
 /// The layers over `store`, outermost first: the first one meets a message first.
@@ -44,15 +55,18 @@ pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: A
         // Before a permit is asked for and before anything is parsed: the cheapest refusal there is.
         .layer(RuleLayer(PayloadLimit::new(config.max_payload_bytes)));
     let inner = ServiceBuilder::new()
-        // PeerLimit: an address over its rate is refused before it costs a look-up of credentials.
+        // An address over its rate is refused before anything is asked of who it is.
+        .layer(RuleLayer(PeerLimit(config.meters.clone())))
         // A connection may be older than the epoch: who was let in must be in this one too.
         .layer(RuleLayer(Authenticated))
-        // PrincipalLimit: a principal over its rate is refused before its messages are parsed.
+        // A principal over its rate, or its domain, is refused before its messages are parsed.
+        .layer(RuleLayer(PrincipalLimit(config.meters.clone())))
         // Below here a message has envelopes, a topic and a route; what it can't map is refused.
         .layer(MapLayer)
         // A message that came back is dropped before it counts against anyone's limits.
         .layer(RuleLayer(LoopGuard))
-        // TopicLimit: rates per topic; the topic is known only now.
+        // Rates per topic; the topic is known only now.
+        .layer(RuleLayer(TopicLimit(config.meters.clone())))
         // Access: whether the principal may publish this to that topic.
         // Residency: whether the data may be held here at all; after Access, so that it says nothing to strangers.
         // The dearest check reads the data, so it comes when all others have passed. Conversations: here as well.

@@ -102,7 +102,7 @@ fn load_named(
     let mappings = mappings(named, &schemas, &mut found);
     match (Diagnostics::collect(found), config, policy, mappings) {
         (None, Some(config), Some(policy), Some(mappings)) => {
-            let contents = Contents::of(file.root(), &mappings, digests, policy);
+            let contents = Contents::of(file.root(), &mappings, digests, policy.clone());
             let (mappings, schemas) = (Arc::new(mappings), Arc::new(schemas));
             Ok(Loaded { config, mappings, schemas, policy, contents, places: named.places.clone(), seen })
         }

@@ -204,5 +204,5 @@ impl fmt::Debug for Reload {
 }
 
 fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded) -> Epoch {
-    Epoch::new(number, domain.clone(), loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy)
+    Epoch::new(number, domain.clone(), loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy.clone())
 }

@@ -25,7 +25,7 @@ fn what_conforms_is_handed_over_in_order_and_the_rest_refused() {
         outgoing(2, typed(envelope(id, b"{\"celsius\": 1}"), READING)),
         outgoing(3, typed(envelope(id, b"{}"), "a/type@v1.0.0")),
     ];
-    let mut stack = egress(hand_over(), "web".into());
+    let mut stack = egress(hand_over(), "web".into(), Arc::default());
     let pass = Pass { epoch: Arc::new(epoch(1, Told)), batch: Batch::new(all).unwrap() };
     let ready = stack.ready().now_or_never().unwrap().unwrap();
     let verdicts = ready.call(pass).now_or_never().unwrap().unwrap();

@@ -5,4 +5,4 @@ mod egress;
 mod order;
 mod permits;
 mod stack;
-mod world;
+pub(crate) mod world;

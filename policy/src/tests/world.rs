@@ -19,12 +19,12 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{Current, Epoch, Flow, IngressConfig, PolicyConfig, ingress};
 
-pub(super) const DOMAIN: &str = "plant-a";
-pub(super) const MAX_PAYLOAD: usize = 64;
-pub(super) const READING: &str = "telemetry/reading@v1.0.0";
+pub(crate) const DOMAIN: &str = "plant-a";
+pub(crate) const MAX_PAYLOAD: usize = 64;
+pub(crate) const READING: &str = "telemetry/reading@v1.0.0";
 
 /// A message; what is done with it is its address.
-pub(super) fn inbound(lane: u64, address: &str) -> Inbound {
+pub(crate) fn inbound(lane: u64, address: &str) -> Inbound {
     let payload = if address == "too-large" { vec![b'x'; MAX_PAYLOAD + 1] } else { b"{\"celsius\": 21}".to_vec() };
     Inbound {
         bridge: "web".into(),
@@ -40,11 +40,11 @@ pub(super) fn inbound(lane: u64, address: &str) -> Inbound {
     }
 }
 
-pub(super) fn batch(messages: impl IntoIterator<Item = (u64, &'static str)>) -> Batch<Inbound> {
+pub(crate) fn batch(messages: impl IntoIterator<Item = (u64, &'static str)>) -> Batch<Inbound> {
     Batch::new(messages.into_iter().map(|(lane, address)| inbound(lane, address)).collect()).unwrap()
 }
 
-pub(super) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
+pub(crate) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
     Envelope {
         id,
         source: "mesh://plant-a/web/anonymous".into(),
@@ -66,7 +66,7 @@ pub(super) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
     }
 }
 
-pub(super) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {
+pub(crate) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {
     envelope.kind = kind.into();
     envelope.dataschema = Some(format!("mesh://{DOMAIN}/schemas/{kind}").into());
     envelope
@@ -74,7 +74,7 @@ pub(super) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {
 
 /// Does what the address says.
 #[derive(Debug)]
-pub(super) struct Told;
+pub(crate) struct Told;
 
 impl Mapper for Told {
     fn map(&self, inbound: Inbound) -> MapResult {
@@ -105,30 +105,41 @@ impl Mapper for Told {
     }
 }
 
-pub(super) fn epoch(number: u64, mapper: impl Mapper + 'static) -> Epoch {
+pub(crate) fn epoch(number: u64, mapper: impl Mapper + 'static) -> Epoch {
+    epoch_of(number, mapper, "anonymous: true")
+}
+
+/// With this text as its policy file.
+pub(crate) fn epoch_of(number: u64, mapper: impl Mapper + 'static, policy: &str) -> Epoch {
     let mut schemas = Schemas::default();
     let reading = br#"{"required": ["celsius"], "properties": {"celsius": {"type": "number"}}}"#;
     schemas.insert(Schema::compile(READING, reading).unwrap());
-    Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), PolicyConfig { anonymous: true })
+    Epoch::new(
+        number,
+        DOMAIN.into(),
+        Arc::new(mapper),
+        Arc::new(schemas),
+        PolicyConfig::parse("policy.yaml", policy).unwrap(),
+    )
 }
 
 /// Keeps what it is given; a message on the route `store-retry` it can't take for now, nor what follows in its lane.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kept(Arc<Mutex<Vec<(Group, u64)>>>);
+pub(crate) struct Kept(Arc<Mutex<Vec<(Group, u64)>>>);
 
 impl Kept {
     /// What was stored: the group and the epoch that decided.
-    pub(super) fn take(&self) -> Vec<(Group, u64)> {
+    pub(crate) fn take(&self) -> Vec<(Group, u64)> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    pub(super) fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         let kept = self.clone();
         from_fn(move |batch| std::future::ready(Ok(kept.keep(batch))).boxed())
     }
 
     /// One that answers when the semaphore gives a permit.
-    pub(super) fn store_when(&self, open: Arc<tokio::sync::Semaphore>) -> Store {
+    pub(crate) fn store_when(&self, open: Arc<tokio::sync::Semaphore>) -> Store {
         let kept = self.clone();
         from_fn(move |batch| {
             let (kept, open) = (kept.clone(), open.clone());
@@ -161,16 +172,16 @@ impl Kept {
 
 type Answer = BoxFuture<'static, Result<Verdicts<Admission>, Rejection>>;
 
-pub(super) fn from_fn(answer: impl FnMut(Batch<Admitted>) -> Answer + Clone + Send + Sync + 'static) -> Store {
+pub(crate) fn from_fn(answer: impl FnMut(Batch<Admitted>) -> Answer + Clone + Send + Sync + 'static) -> Store {
     BoxCloneSyncService::new(tower::service_fn(answer))
 }
 
 /// Counts by (route, word).
 #[derive(Debug, Default)]
-pub(super) struct Counts(Mutex<BTreeMap<(String, &'static str), u64>>);
+pub(crate) struct Counts(Mutex<BTreeMap<(String, &'static str), u64>>);
 
 impl Counts {
-    pub(super) fn get(&self) -> BTreeMap<(String, &'static str), u64> {
+    pub(crate) fn get(&self) -> BTreeMap<(String, &'static str), u64> {
         self.0.lock().unwrap().clone()
     }
 
@@ -201,54 +212,60 @@ impl Ledger for Counts {
 }
 
 /// A stack and what can be seen of it.
-pub(super) struct World {
-    pub(super) ingress: Ingress,
-    pub(super) current: Current,
-    pub(super) counts: Arc<Counts>,
-    pub(super) kept: Kept,
-    pub(super) open: Arc<tokio::sync::Semaphore>,
+pub(crate) struct World {
+    pub(crate) ingress: Ingress,
+    pub(crate) current: Current,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) kept: Kept,
+    pub(crate) open: Arc<tokio::sync::Semaphore>,
 }
 
 impl World {
     /// Over a store that answers at once.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let kept = Kept::default();
         Self::over(kept.store(), kept, Flow::Push, 8)
     }
 
     /// Over a store that answers a batch for each permit of `open`.
-    pub(super) fn closed(flow: Flow, max_in_flight: u32) -> Self {
+    pub(crate) fn closed(flow: Flow, max_in_flight: u32) -> Self {
         let (kept, open) = (Kept::default(), Arc::new(tokio::sync::Semaphore::new(0)));
         Self { open: open.clone(), ..Self::over(kept.store_when(open), kept, flow, max_in_flight) }
     }
 
-    pub(super) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
+    pub(crate) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
         let max_in_flight = NonZeroU32::new(max_in_flight).unwrap();
-        let config = IngressConfig { bridge: "web".into(), flow, max_payload_bytes: MAX_PAYLOAD, max_in_flight };
+        let config = IngressConfig {
+            bridge: "web".into(),
+            flow,
+            max_payload_bytes: MAX_PAYLOAD,
+            max_in_flight,
+            meters: Arc::default(),
+        };
         let (current, counts) = (epoch(1, Told).into_current(), Arc::new(Counts::default()));
         let ingress = ingress(store, &config, current.clone(), counts.clone());
         Self { ingress, current, counts, kept, open: Arc::new(tokio::sync::Semaphore::new(0)) }
     }
 
     /// Offers a batch that no one has to wait for.
-    pub(super) fn offer(&self, batch: Batch<Inbound>) -> Verdicts<Admission> {
+    pub(crate) fn offer(&self, batch: Batch<Inbound>) -> Verdicts<Admission> {
         let mut ingress = self.ingress.clone();
         now(&mut ingress).call(batch).now_or_never().expect("answers at once").unwrap()
     }
 }
 
 /// The service, which is ready.
-pub(super) fn now(ingress: &mut Ingress) -> &mut Ingress {
+pub(crate) fn now(ingress: &mut Ingress) -> &mut Ingress {
     is_ready(ingress).then_some(()).expect("is ready at once");
     ingress
 }
 
-pub(super) fn is_ready(ingress: &mut Ingress) -> bool {
+pub(crate) fn is_ready(ingress: &mut Ingress) -> bool {
     ingress.ready().now_or_never().is_some()
 }
 
 /// A verdict in one word.
-pub(super) fn word<T: Into<Said>>(verdict: Verdict<T>) -> &'static str {
+pub(crate) fn word<T: Into<Said>>(verdict: Verdict<T>) -> &'static str {
     match verdict.answer {
         Ok(answer) => answer.into().0,
         Err(rejection) => rejection.kind.as_str(),
@@ -256,7 +273,7 @@ pub(super) fn word<T: Into<Said>>(verdict: Verdict<T>) -> &'static str {
 }
 
 /// A yes in one word.
-pub(super) struct Said(&'static str);
+pub(crate) struct Said(&'static str);
 
 impl From<Admission> for Said {
     fn from(admission: Admission) -> Self {
@@ -273,6 +290,6 @@ impl From<envelope::Delivery> for Said {
     }
 }
 
-pub(super) fn words<T: Into<Said>>(verdicts: Verdicts<T>) -> Vec<&'static str> {
+pub(crate) fn words<T: Into<Said>>(verdicts: Verdicts<T>) -> Vec<&'static str> {
     verdicts.into_iter().map(word).collect()
 }
