@@ -3,7 +3,7 @@
 //! - ```` ```console ````: lines after `$ ` are run by bash against a fresh gateway, with `openmesh` on the path and the
 //!   documented ports replaced by private ones; the lines below are the output, where `...` stands for anything.
 //! - ```` ```yaml ```` with a `mapping:` key: loaded into a copy of the shipped config, and its own tests run.
-//! - ```` ```yaml gateway ```` : a whole `gateway.yaml`, checked.
+//! - ```` ```yaml gateway ```` and ```` ```yaml policy ```` : a whole `gateway.yaml` or `policy.yaml`, checked.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -87,16 +87,18 @@ fn every_mapping_in_the_docs_loads_and_passes_its_tests() {
 }
 
 #[test]
-fn every_gateway_config_in_the_docs_is_valid() {
-    let mut count = 0;
-    for example in documents().iter().flat_map(|d| examples(d)).filter(|e| e.info == "yaml gateway") {
-        let site = Site::shipped();
-        site.write("gateway.yaml", &example.text);
-        let (checked, said) = openmesh(&["check"], &site.config());
-        assert!(checked, "{}: {said}", example.place);
-        count += 1;
+fn every_gateway_config_and_policy_in_the_docs_is_valid() {
+    for (info, file) in [("yaml gateway", "gateway.yaml"), ("yaml policy", "policy.yaml")] {
+        let mut count = 0;
+        for example in documents().iter().flat_map(|d| examples(d)).filter(|e| e.info == info) {
+            let site = Site::shipped();
+            site.write(file, &example.text);
+            let (checked, said) = openmesh(&["check"], &site.config());
+            assert!(checked, "{}: {said}", example.place);
+            count += 1;
+        }
+        assert!(count >= 1, "no {file} in the docs");
     }
-    assert!(count >= 1, "no config in the docs");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use envelope::{RejectKind, Rejection, json::write_string};
-use http::{HeaderValue, StatusCode, header};
+use envelope::{Quota, QuotaUnit, RejectKind, Rejection, json::write_string};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// What a peer is told of a refusal: the deciding rule and the place, never internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct Problem {
     pointer: Option<String>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+    quota: Option<Quota>,
 }
 
 /// Said where the rejection does not say when to come again.
@@ -39,6 +40,22 @@ const fn status(kind: RejectKind) -> StatusCode {
     }
 }
 
+/// `RateLimit-Policy` and `RateLimit`, as the IETF's draft of them has it: the rule, its quota of a second, what is left.
+fn limits(headers: &mut HeaderMap, rule: &str, quota: Quota, wait: u64) {
+    let unit = match quota.unit {
+        QuotaUnit::Messages => "requests",
+        QuotaUnit::Bytes => "content-bytes",
+    };
+    let policy = format!("\"{rule}\";q={};w=1;qu=\"{unit}\"", quota.per_second);
+    let left = format!("\"{rule}\";r=0;t={wait}");
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        // a rule's name is no header's business if it has other than visible characters
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 // === impl Problem ===
 
 impl Problem {
@@ -49,7 +66,16 @@ impl Problem {
         decided_by: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, kind, detail: detail.into(), decided_by, pointer: None, retry_after: None, allow: None }
+        Self {
+            status,
+            kind,
+            detail: detail.into(),
+            decided_by,
+            pointer: None,
+            retry_after: None,
+            allow: None,
+            quota: None,
+        }
     }
 
     /// Says when to come again.
@@ -115,6 +141,7 @@ impl From<&Rejection> for Problem {
             pointer: rejection.pointer.clone(),
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
+            quota: rejection.quota.as_deref().copied(),
         }
     }
 }
@@ -133,6 +160,10 @@ impl IntoResponse for Problem {
             // whole seconds, rounded up: never earlier than said
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(quota) = self.quota {
+            let wait = self.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64().ceil() as u64;
+            limits(headers, self.decided_by, quota, wait);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"openmesh\""));
@@ -177,6 +208,17 @@ mod tests {
             .to_owned()
             + r#""kind":"malformed","detail":"\"x\" is not a number","decided_by":"conformance","pointer":"/celsius""#;
         assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn who_is_over_a_rate_is_told_the_rate_and_what_is_left() {
+        let quota = Quota { per_second: 50, unit: QuotaUnit::Bytes };
+        let rejection = Rejection::new(RejectKind::RateLimited, "principal_limit", "too fast");
+        let response = Problem::from(&rejection.after(Duration::from_millis(1_200)).over(quota)).into_response();
+        let header = |name| response.headers()[name].to_str().unwrap();
+        assert_eq!(header("ratelimit-policy"), r#""principal_limit";q=50;w=1;qu="content-bytes""#);
+        assert_eq!(header("ratelimit"), r#""principal_limit";r=0;t=2"#);
+        assert_eq!(header("retry-after"), "2");
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod admin;
 mod cli;
 mod config;
 mod flow;
+mod limits;
 mod reload;
 mod support;

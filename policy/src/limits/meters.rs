@@ -69,12 +69,16 @@ const ENTRIES: usize = 8_192;
 
 impl Default for Meters {
     fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hashed: RandomState::new(), began: Instant::now() }
+        Self::of(SHARDS)
     }
 }
 
 impl Meters {
+    fn of(shards: usize) -> Self {
+        let shards = (0..shards).map(|_| Mutex::default()).collect();
+        Self { shards, hashed: RandomState::new(), began: Instant::now() }
+    }
+
     /// The key of what `name` names. Names of different types may collide; begin them with a word.
     pub(crate) fn key(&self, name: impl Hash) -> MeterKey {
         // 0 says that an entry is free
@@ -113,7 +117,7 @@ impl Meters {
     }
 
     fn shard(&self, key: MeterKey) -> MutexGuard<'_, Shard> {
-        self.shards[key.0 as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[key.0 as usize % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,11 +196,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_names_forgets_who_owes_least_first() {
-        let meters = Meters::default();
+        let meters = Meters::of(4);
         let (slow, fast) = (rates(1, 1_000_000), rates(1_000_000, 1_000_000));
         let debtor = meters.key("debtor");
         meters.charge(debtor, slow, ONE, 0).unwrap();
-        for name in 0..4 * (SHARDS * ENTRIES) as u32 {
+        for name in 0..4 * 4 * ENTRIES as u32 {
             meters.charge(meters.key(name), fast, ONE, 0).unwrap();
         }
         assert!(meters.charge(debtor, slow, ONE, 0).is_err(), "it owes a second, the others microseconds");
