@@ -16,10 +16,10 @@ pub struct Problem {
     kind: &'static str,
     detail: Cow<'static, str>,
     decided_by: &'static str,
-    pointer: Option<String>,
+    pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
-    quota: Option<Quota>,
+    quota: Option<Box<Quota>>,
 }
 
 /// Said where the rejection does not say when to come again.
@@ -138,10 +138,10 @@ impl From<&Rejection> for Problem {
             kind: rejection.kind.as_str(),
             detail: rejection.detail.clone().into(),
             decided_by: rejection.decided_by,
-            pointer: rejection.pointer.clone(),
+            pointer: rejection.pointer.as_deref().map(Box::from),
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
-            quota: rejection.quota.as_deref().copied(),
+            quota: rejection.quota.clone(),
         }
     }
 }
@@ -163,7 +163,7 @@ impl IntoResponse for Problem {
         }
         if let Some(quota) = self.quota {
             let wait = self.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64().ceil() as u64;
-            limits(headers, self.decided_by, quota, wait);
+            limits(headers, self.decided_by, *quota, wait);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"openmesh\""));
