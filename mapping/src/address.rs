@@ -39,6 +39,24 @@ struct Branch {
     ends: Vec<(i64, usize)>,
 }
 
+/// The first segment, and what is behind its `/`. Segments are short: a loop over bytes beats the search of `str`.
+#[inline]
+fn cut(text: &str) -> (&str, Option<&str>) {
+    match text.as_bytes().iter().position(|byte| *byte == b'/') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// The segment of an address by its number, from 0.
+pub(crate) fn nth_segment(address: &str, number: usize) -> Option<&str> {
+    let (mut segment, mut rest) = cut(address);
+    for _ in 0..number {
+        (segment, rest) = cut(rest?);
+    }
+    Some(segment)
+}
+
 // === impl Pattern ===
 
 impl Pattern {
@@ -171,10 +189,7 @@ impl Branch {
             }
             return;
         };
-        let (segment, rest) = match rest.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (rest, None),
-        };
+        let (segment, rest) = cut(rest);
         if let Some(next) = self.literals.get(segment) {
             next.find(rest, best);
         }
@@ -190,10 +205,7 @@ impl Branch {
     /// The more specific first; recursion as in `find`.
     fn matching(&self, rest: Option<&str>, found: &mut Vec<(i64, usize)>) {
         let Some(rest) = rest else { return found.extend(&self.ends) };
-        let (segment, rest) = match rest.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (rest, None),
-        };
+        let (segment, rest) = cut(rest);
         if let Some(next) = self.literals.get(segment) {
             next.matching(rest, found);
         }

@@ -34,20 +34,14 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The rest of a string behind its opening quote, with the closing one: what it stands for if that is not its
-    /// source text.
+    /// The rest of a string behind its opening quote, with the closing one. False if it is not as its source text;
+    /// then the next byte is the first that is not plain.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Option<Box<str>>, ()> {
-        let start = self.at;
+    pub(super) fn plain_string(&mut self) -> bool {
         self.plain();
-        match self.bytes.get(self.at) {
-            Some(b'"') => {
-                self.at += 1;
-                Ok(None)
-            }
-            Some(b'\\') => self.unescape(start).map(Some).ok_or(()),
-            _ => Err(()),
-        }
+        let plain = self.bytes.get(self.at) == Some(&b'"');
+        self.at += usize::from(plain);
+        plain
     }
 
     /// The rest of a number behind its first byte. `Ok(true)`: with an exponent.
@@ -103,9 +97,8 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// `start` is where the string begins, the next byte its first backslash.
-    #[cold]
-    fn unescape(&mut self, start: usize) -> Option<Box<str>> {
+    /// The string that begins at `start` and is plain up to here: what it stands for, or `None` if it is none.
+    pub(super) fn unescape(&mut self, start: usize) -> Option<Box<str>> {
         let mut unescaped = String::new();
         let mut plain = start;
         loop {

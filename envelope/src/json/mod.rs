@@ -6,6 +6,7 @@
 
 mod lex;
 mod parse;
+mod slot;
 mod tree;
 mod write;
 
@@ -14,6 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub use slot::Name;
 pub use tree::{Items, Members, Node, View};
 pub use write::{write_escaped, write_string};
 
@@ -26,8 +28,8 @@ pub const MAX_BYTES: usize = 1 << 28;
 #[derive(Clone)]
 pub struct Json {
     text: ByteString,
-    slots: Box<[tree::Slot]>,
-    unescaped: Box<[Box<str>]>,
+    slots: Vec<slot::Slot>,
+    unescaped: Vec<Box<str>>,
 }
 
 /// Why a text is not JSON, and where.

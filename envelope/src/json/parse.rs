@@ -7,16 +7,22 @@ use std::collections::HashSet;
 use super::{
     JsonError, MAX_BYTES, MAX_DEPTH, Problem,
     lex::Lexer,
-    tree::{Kind, Slot},
+    slot::{Kind, Slot, signature},
 };
 
 /// Objects with more members look for duplicates by hash.
-const FEW_MEMBERS: usize = 16;
+const FEW_MEMBERS: u32 = 16;
+
+/// A slot for so many bytes of text at first: a reading has about seven a value.
+const BYTES_A_SLOT: usize = 6;
 
 /// Room is made for so many slots at once; a tree that needs more grows.
 const FIRST_SLOTS: usize = 4_096;
 
-type Tree = (Box<[Slot]>, Box<[Box<str>]>);
+/// Slots that may stay unused: giving a few back costs more than they are worth.
+const MAX_UNUSED: usize = 128;
+
+type Tree = (Vec<Slot>, Vec<Box<str>>);
 
 pub(super) fn parse(text: &str) -> Result<Tree, JsonError> {
     if text.len() > MAX_BYTES {
@@ -24,7 +30,11 @@ pub(super) fn parse(text: &str) -> Result<Tree, JsonError> {
     }
     let mut build = Build::new(text);
     build.run().map_err(|(offset, problem)| JsonError::new(text.as_bytes(), offset, problem))?;
-    Ok((build.slots.into_boxed_slice(), build.unescaped.into_boxed_slice()))
+    let Build { mut slots, unescaped, .. } = build;
+    if slots.capacity() - slots.len() > MAX_UNUSED {
+        slots.shrink_to_fit();
+    }
+    Ok((slots, unescaped))
 }
 
 struct Build<'t> {
@@ -32,8 +42,23 @@ struct Build<'t> {
     lexer: Lexer<'t>,
     slots: Vec<Slot>,
     unescaped: Vec<Box<str>>,
-    /// Indexes of the open containers' slots.
-    open: Vec<u32>,
+    /// The innermost open container.
+    open: Open,
+    /// Of the open container at each depth, which marks its keys have left: one of 64, by signature.
+    seen: [u64; MAX_DEPTH + 1],
+}
+
+/// An open container. The one around it is kept in its slot: `next` is where that stands, and what that has counted so
+/// far is in that one's own `count`.
+#[derive(Clone, Copy)]
+struct Open {
+    /// Its slot.
+    at: u32,
+    /// Members or elements so far.
+    count: u32,
+    /// Levels; 0 is around the whole text.
+    depth: u32,
+    object: bool,
 }
 
 type Step<T = ()> = Result<T, (usize, Problem)>;
@@ -45,24 +70,23 @@ impl<'t> Build<'t> {
         Self {
             text,
             lexer: Lexer::new(text),
-            slots: Vec::with_capacity((text.len() / 4 + 1).min(FIRST_SLOTS)),
+            slots: Vec::with_capacity((text.len() / BYTES_A_SLOT + 2).min(FIRST_SLOTS)),
             unescaped: Vec::new(),
-            open: Vec::with_capacity(8),
+            open: Open { at: 0, count: 0, depth: 0, object: false },
+            seen: [0; MAX_DEPTH + 1],
         }
     }
 
     fn run(&mut self) -> Step {
-        let first = self.byte("a value")?;
-        self.value(first)?;
-        while let Some(&container) = self.open.last() {
-            let kind = self.slots[container as usize].kind;
-            let next = self.byte("',' or the end of a container")?;
-            match (kind, next) {
-                (Kind::Object, b'}') | (Kind::Array, b']') => self.close(container)?,
-                (_, b',') if self.slots[container as usize].count > 0 => self.entry(kind, None)?,
-                // the first entry has no comma before it
-                (_, first) if self.slots[container as usize].count == 0 => self.entry(kind, Some(first))?,
-                _ => return self.wrong("expected ',' or the end of a container"),
+        let mut first = self.byte("a value")?;
+        loop {
+            self.value(first)?;
+            if self.open.depth == 0 {
+                break;
+            }
+            first = self.follow()?;
+            if self.open.depth == 0 {
+                break;
             }
         }
         match self.lexer.token() {
@@ -71,46 +95,73 @@ impl<'t> Build<'t> {
         }
     }
 
-    /// One member or element; `first` is its first byte if it is already read.
+    /// Behind a value or an opening bracket: closes what ends there, reads the key of the next member, and gives the
+    /// first byte of the next value.
     #[inline]
-    fn entry(&mut self, kind: Kind, first: Option<u8>) -> Step {
-        if let Some(&container) = self.open.last() {
-            self.slots[container as usize].count += 1;
+    fn follow(&mut self) -> Step<u8> {
+        loop {
+            let next = self.byte("',' or the end of a container")?;
+            let first = match next {
+                b',' if self.open.count > 0 => self.byte("a value after ','")?,
+                b'}' if self.open.object => {
+                    self.close()?;
+                    if self.open.depth == 0 {
+                        return Ok(0);
+                    }
+                    continue;
+                }
+                b']' if !self.open.object => {
+                    self.close()?;
+                    if self.open.depth == 0 {
+                        return Ok(0);
+                    }
+                    continue;
+                }
+                // the first entry has no comma before it
+                first if self.open.count == 0 => first,
+                _ => return self.wrong("expected ',' or the end of a container"),
+            };
+            self.open.count += 1;
+            return if self.open.object { self.key_then(first) } else { Ok(first) };
         }
-        let mut first = match first {
-            Some(first) => first,
-            None => self.byte("a value after ','")?,
-        };
-        if kind == Kind::Object {
-            if first != b'"' {
-                return self.wrong("expected a key in double quotes");
-            }
-            self.string()?;
-            self.sign();
-            if self.byte("':'")? != b':' {
-                return self.wrong("expected ':'");
-            }
-            first = self.byte("a value after ':'")?;
-        }
-        self.value(first)
     }
 
-    /// The key just read gets its signature: keys that are equal have the same.
+    /// A key, of which `first` is the first byte, and the colon: gives the first byte of the value.
     #[inline]
-    fn sign(&mut self) {
+    fn key_then(&mut self, first: u8) -> Step<u8> {
+        if first != b'"' {
+            return self.wrong("expected a key in double quotes");
+        }
+        self.string()?;
+        self.key()?;
+        if self.byte("':'")? != b':' {
+            return self.wrong("expected ':'");
+        }
+        self.byte("a value after ':'")
+    }
+
+    /// The key just read gets its signature: keys that are equal have the same. Few keys are compared as they come, and
+    /// only those of whose signature the mark is there; many when the object ends.
+    #[inline]
+    fn key(&mut self) -> Step {
         let at = self.slots.len() - 1;
-        let Slot { kind, start, end, .. } = self.slots[at];
-        let key = match kind {
-            Kind::Escaped => self.key(at as u32).as_bytes(),
-            _ => &self.text.as_bytes()[start as usize + 1..end as usize - 1],
-        };
-        let word = |bytes: Option<&[u8; 8]>| bytes.map(|bytes| u64::from_le_bytes(*bytes));
-        let mixed = match (word(key.first_chunk()), word(key.last_chunk())) {
-            (Some(first), Some(last)) => first.rotate_left(29) ^ last,
-            _ => key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        let spread = (mixed ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.slots[at].count = (spread >> 32) as u32;
+        let signature = signature(self.text_of(at).as_bytes());
+        self.slots[at].count = signature;
+        let mark = 1 << (signature % u64::BITS);
+        let seen = &mut self.seen[self.open.depth as usize];
+        if *seen & mark == 0 {
+            *seen |= mark;
+            return Ok(());
+        }
+        if self.open.count > FEW_MEMBERS { Ok(()) } else { self.not_again(at) }
+    }
+
+    /// That key is not among those before it.
+    fn not_again(&self, at: usize) -> Step {
+        let key = self.text_of(at);
+        let same = |other: &usize| self.slots[*other].count == self.slots[at].count && self.text_of(*other) == key;
+        let mut before = self.keys(self.open.at).take_while(|other| *other < at);
+        if before.any(|other| same(&other)) { self.duplicate(at) } else { Ok(()) }
     }
 
     #[inline]
@@ -130,16 +181,25 @@ impl<'t> Build<'t> {
     #[inline]
     fn string(&mut self) -> Step {
         let start = self.lexer.offset() - 1;
-        let (kind, place) = match self.lexer.string() {
-            Ok(None) => (Kind::String, 0),
-            Ok(Some(unescaped)) => {
-                self.unescaped.push(unescaped);
-                (Kind::Escaped, self.unescaped.len() as u32 - 1)
-            }
-            Err(()) => return Err((start, Problem::Syntax("string that does not end, or with a bad escape"))),
+        if self.lexer.plain_string() {
+            let end = self.lexer.offset();
+            self.push(Slot::new(Kind::String, start, end));
+            return Ok(());
+        }
+        self.escaped(start)
+    }
+
+    /// The rest of a string that is not as its source text, or no string. The lexer stands at what is not plain.
+    #[cold]
+    #[inline(never)]
+    fn escaped(&mut self, start: usize) -> Step {
+        let Some(unescaped) = self.lexer.unescape(start + 1) else {
+            return Err((start, Problem::Syntax("string that does not end, or with a bad escape")));
         };
+        self.unescaped.push(unescaped);
+        let place = self.unescaped.len() as u32 - 1;
         let end = self.lexer.offset();
-        self.push(Slot { kind, start: start as u32, end: end as u32, next: place, count: 0 });
+        self.push(Slot { next: place, ..Slot::new(Kind::Escaped, start, end) });
         Ok(())
     }
 
@@ -154,7 +214,7 @@ impl<'t> Build<'t> {
         if suspect && !self.text[start..end].parse::<f64>().is_ok_and(f64::is_finite) {
             return Err((start, Problem::NumberRange));
         }
-        self.push(Slot { kind: Kind::Number, start: start as u32, end: end as u32, next: 0, count: 0 });
+        self.push(Slot::new(Kind::Number, start, end));
         Ok(())
     }
 
@@ -164,74 +224,73 @@ impl<'t> Build<'t> {
             return Err((start, Problem::Syntax("expected true, false or null")));
         }
         let end = self.lexer.offset();
-        self.push(Slot { kind, start: start as u32, end: end as u32, next: 0, count: 0 });
+        self.push(Slot::new(kind, start, end));
         Ok(())
     }
 
+    #[inline]
     fn container(&mut self, kind: Kind) -> Step {
         let start = self.lexer.offset() - 1;
-        if self.open.len() == MAX_DEPTH {
+        let Open { at: around, count, depth, .. } = self.open;
+        if depth as usize == MAX_DEPTH {
             return Err((start, Problem::TooDeep));
         }
-        self.open.push(self.slots.len() as u32);
-        self.push(Slot { kind, start: start as u32, end: 0, next: 0, count: 0 });
+        if depth > 0 {
+            self.slots[around as usize].count = count;
+        }
+        self.open = Open { at: self.slots.len() as u32, count: 0, depth: depth + 1, object: kind == Kind::Object };
+        self.seen[depth as usize + 1] = 0;
+        self.push(Slot { next: around, ..Slot::new(kind, start, 0) });
         Ok(())
     }
 
-    fn close(&mut self, container: u32) -> Step {
+    #[inline]
+    fn close(&mut self) -> Step {
         let next = self.slots.len() as u32;
-        let slot = &mut self.slots[container as usize];
+        let Open { at, count, depth, object } = self.open;
+        let slot = &mut self.slots[at as usize];
+        let around = std::mem::replace(&mut slot.next, next);
         slot.end = self.lexer.offset() as u32;
-        slot.next = next;
-        let (kind, count) = (slot.kind, slot.count as usize);
-        self.open.pop();
-        if kind == Kind::Object && count > 1 { self.no_duplicates(container, count) } else { Ok(()) }
+        slot.count = count;
+        if object && count > FEW_MEMBERS {
+            self.no_duplicates(at, count)?;
+        }
+        let outer = self.slots[around as usize];
+        self.open = Open { at: around, count: outer.count, depth: depth - 1, object: outer.kind() == Kind::Object };
+        Ok(())
     }
 
     /// Keys compare unescaped: `"\u0061"` is `"a"`.
-    fn no_duplicates(&self, container: u32, count: usize) -> Step {
-        if count <= FEW_MEMBERS {
-            let mut seen = 0_u128;
-            for (n, at) in self.keys(container).enumerate() {
-                let bit = 1 << (self.slots[at as usize].count % u128::BITS);
-                if seen & bit != 0 && self.keys(container).take(n).any(|other| self.same_key(other, at)) {
-                    return self.duplicate(at);
-                }
-                seen |= bit;
-            }
-            return Ok(());
-        }
-        let mut seen = HashSet::with_capacity(count);
-        match self.keys(container).find(|at| !seen.insert(self.key(*at))) {
+    fn no_duplicates(&self, container: u32, count: u32) -> Step {
+        let mut seen = HashSet::with_capacity(count as usize);
+        match self.keys(container).find(|at| !seen.insert(self.text_of(*at))) {
             Some(at) => self.duplicate(at),
             None => Ok(()),
         }
     }
 
-    fn same_key(&self, a: u32, b: u32) -> bool {
-        self.slots[a as usize].count == self.slots[b as usize].count && self.key(a) == self.key(b)
+    fn duplicate(&self, at: usize) -> Step {
+        let key: String = self.text_of(at).chars().take(64).collect();
+        Err((self.slots[at].start(), Problem::DuplicateKey(key)))
     }
 
-    fn duplicate(&self, at: u32) -> Step {
-        let key: String = self.key(at).chars().take(64).collect();
-        Err((self.slots[at as usize].start as usize, Problem::DuplicateKey(key)))
-    }
-
-    /// Slots of the keys of a closed object.
-    fn keys(&self, container: u32) -> impl Iterator<Item = u32> {
-        let (mut at, end) = (container + 1, self.slots[container as usize].next);
+    /// Slots of the keys of an object as far as it is read.
+    fn keys(&self, container: u32) -> impl Iterator<Item = usize> {
+        let mut at = container + 1;
         std::iter::from_fn(move || {
-            let key = (at < end).then_some(at)?;
-            at = self.slots[key as usize + 1].after(key + 1);
-            Some(key)
+            let key = at;
+            at = self.slots.get(key as usize + 1)?.after(key + 1);
+            Some(key as usize)
         })
     }
 
-    fn key(&self, at: u32) -> &str {
-        let slot = &self.slots[at as usize];
-        match slot.kind {
+    /// What a string stands for.
+    #[inline]
+    fn text_of(&self, at: usize) -> &str {
+        let slot = &self.slots[at];
+        match slot.kind() {
             Kind::Escaped => &self.unescaped[slot.next as usize],
-            _ => &self.text[slot.start as usize + 1..slot.end as usize - 1],
+            _ => &self.text[slot.start() + 1..slot.end as usize - 1],
         }
     }
 

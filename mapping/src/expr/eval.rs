@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use envelope::json::Node;
+use envelope::json::{Name, Node};
 
 use super::{
     Literal, MAX_OUTPUT, Op, Term,
@@ -13,6 +13,7 @@ use super::{
     time,
     value::{Evaluated, Fault, ScopePayload, Value},
 };
+use crate::address::nth_segment;
 
 const INCOMPARABLE: &str = "arrays and objects can't be compared";
 
@@ -35,7 +36,7 @@ impl Term {
                 ScopePayload::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
                 ScopePayload::Json(_) | ScopePayload::Bytes => Err(self.fault("the payload is no text")),
             },
-            Op::Capture(segment) => match frame.scope.address.split('/').nth(*segment) {
+            Op::Capture(segment) => match nth_segment(frame.scope.address, *segment) {
                 Some(segment) => Ok(Value::Text(Cow::Borrowed(segment))),
                 None => Err(self.fault("the address has no such segment")),
             },
@@ -312,7 +313,7 @@ impl Term {
             return if incomparable { Err(self.fault(INCOMPARABLE)) } else { Ok(false) };
         }
         match &item {
-            Value::Text(key) => Ok(within.step(&Step::Key(key[..].into())).is_some()),
+            Value::Text(key) => Ok(within.step(&Step::Key(Name::new(&key[..]))).is_some()),
             other => Err(sides[0].wrong_type("a string, to be looked for among an object's keys", other)),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, cmp::Ordering, rc::Rc};
 
+use envelope::json::Name;
+
 use super::{
     Term,
     frame::Frame,
@@ -184,7 +186,7 @@ impl Term {
     pub(super) fn index<'a>(&'a self, sides: &'a [Term; 2], frame: &Frame<'_, 'a>) -> Evaluated<Value<'a>> {
         let (of, index) = (sides[0].eval(frame)?, sides[1].eval(frame)?);
         let step = match &index {
-            Value::Text(key) => Step::Key(key[..].into()),
+            Value::Text(key) => Step::Key(Name::new(&key[..])),
             other => match other.exact().map(|number| number.whole().and_then(|whole| usize::try_from(whole).ok())) {
                 Some(Some(index)) => Step::Index(index),
                 Some(None) => return Err(sides[1].fault("an index is a whole number from 0")),

@@ -1,6 +1,7 @@
 //! What the names of an expression mean: paths into the payload, headers, captures, the principal, the time.
 
 use cel::common::ast::{Expr as Syntax, IdedExpr, LiteralValue, operators};
+use envelope::json::Name;
 
 use super::{
     Op, Own, PayloadKind, Term,
@@ -32,7 +33,7 @@ impl Compiler<'_> {
         loop {
             match &at.expr {
                 Syntax::Select(select) => {
-                    steps.push(Step::Key(select.field.as_str().into()));
+                    steps.push(Step::Key(Name::new(&select.field)));
                     at = &select.operand;
                 }
                 Syntax::Call(call) if call.func_name == operators::INDEX => {
@@ -66,7 +67,7 @@ impl Compiler<'_> {
     fn step(&mut self, literal: &LiteralValue, index: &IdedExpr) -> Compiled<Step> {
         let place = self.place(index);
         match literal {
-            LiteralValue::String(key) => Some(Step::Key(key.inner().into())),
+            LiteralValue::String(key) => Some(Step::Key(Name::new(key.inner()))),
             LiteralValue::Int(index) => match usize::try_from(*index.inner()) {
                 Ok(index) => Some(Step::Index(index)),
                 Err(_) => self.refuse(place, "expression-index", "an index counts from 0"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use envelope::json::Node;
+use envelope::json::{Name, Node};
 
 /// Keys and indexes from the top value on; empty for the payload itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) struct Path(pub(super) Vec<Step>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    Key(Box<str>),
+    Key(Name),
     Index(usize),
 }
 
@@ -78,7 +78,7 @@ impl Path {
 impl Step {
     fn of<'a>(&self, node: Node<'a>) -> Option<Node<'a>> {
         match self {
-            Self::Key(key) => node.get(key),
+            Self::Key(key) => node.member(key),
             Self::Index(index) => node.item(*index),
         }
     }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_pointer_escapes_what_rfc_6901_wants_escaped() {
-        let path = Path(vec![Step::Key("a/b".into()), Step::Index(3), Step::Key("~m".into())]);
+        let path = Path(vec![Step::Key(Name::new("a/b")), Step::Index(3), Step::Key(Name::new("~m"))]);
         assert_eq!(path.whole(), "/a~1b/3/~0m");
         assert_eq!(path.pointer(0), "");
     }

@@ -250,7 +250,7 @@ impl<'a> Value<'a> {
     /// The member or element that a step leads to.
     pub(super) fn step(&self, step: &Step) -> Option<Value<'a>> {
         match (self, step) {
-            (Self::Container(node), Step::Key(key)) => node.get(key).map(Value::of),
+            (Self::Container(node), Step::Key(key)) => node.member(key).map(Value::of),
             (Self::Container(node), Step::Index(index)) => node.item(*index).map(Value::of),
             (Self::Map(members), Step::Key(key)) => {
                 members.iter().find(|(name, _)| **name == **key).map(|(_, value)| value.clone())
