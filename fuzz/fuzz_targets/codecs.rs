@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use envelope::{Group, Identity, Inbound, Lane, MapResult, Mapper as _, Principal};
 use libfuzzer_sys::fuzz_target;
-use mapping::{Context, Mappings, Source};
+use mapping::{Bridge, Context, Mappings, Source, Tables};
 use serde_json::{Value, json};
 
 /// What `from.decode` says, in the order of the selector.
@@ -38,7 +38,8 @@ static MAPPINGS: LazyLock<Mappings> = LazyLock::new(|| {
     };
     let texts: Vec<String> = FORMATS.into_iter().enumerate().map(file).collect();
     let files: Vec<_> = texts.iter().map(|text| Source { path: "m.yaml", text }).collect();
-    let context = Context { domain: "d", bridges: &["b"], schemas: &schema::Schemas::default() };
+    let schemas = schema::Schemas::default();
+    let context = Context::new("d", &[Bridge::named("b")], &schemas, Tables::none());
     mapping::load(&files, &context).expect("loads")
 });
 

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use envelope::{Data, Group, Identity, Inbound, Lane, MapResult, Mapper as _, Principal};
 use libfuzzer_sys::fuzz_target;
-use mapping::{Context, Source};
+use mapping::{Bridge, Context, Source, Tables};
 
 const PAYLOAD: &str = r#"{"a":1,"b":-2.50,"c":"text","d":[1,2,{"e":null}],"f":{"g":true},"h":9007199254740993,"i":""}"#;
 
@@ -16,7 +16,8 @@ fuzz_target!(|expression: &str| {
     let text = format!(
         "mapping: m\nfrom: {{ bridge: b, address: \"a/{{x}}\" }}\nenvelope: {{ topic: t, data: {{ v: {template} }} }}\n"
     );
-    let context = Context { domain: "d", bridges: &["b"], schemas: &schema::Schemas::default() };
+    let schemas = schema::Schemas::default();
+    let context = Context::new("d", &[Bridge::named("b")], &schemas, Tables::none());
     let Ok(mappings) = mapping::load(&[Source { path: "m.yaml", text: &text }], &context) else { return };
     let run = || match mappings.map(inbound()) {
         MapResult::Mapped(mapped) => match mapped.group {

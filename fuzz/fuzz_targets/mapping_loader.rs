@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mapping::{Context, Source};
+use mapping::{Bridge, Context, Source, Tables};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut schemas = schema::Schemas::default();
     let schema = schema::Schema::compile("reading@v1.0.0", br#"{"type":"object","required":["c"]}"#).expect("compiles");
     schemas.insert(schema);
-    let context = Context { domain: "d", bridges: &["web"], schemas: &schemas };
+    let context = Context::new("d", &[Bridge::named("web")], &schemas, Tables::none());
     match mapping::load(&[Source { path: "m.yaml", text }], &context) {
         Ok(mappings) => {
             assert_eq!(mappings.routes().len(), 1);

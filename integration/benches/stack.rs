@@ -69,7 +69,7 @@ fn stack(backbone: &Embedded) -> Ingress {
     }
     let path = "mappings/plant-temperature.yaml";
     let text = read(path);
-    let context = mapping::Context { domain: "plant-a", bridges: &["web"], schemas: &schemas };
+    let context = mapping::Context::new("plant-a", &[mapping::Bridge::named("web")], &schemas, mapping::Tables::none());
     let mappings = mapping::load(&[mapping::Source { path, text: &text }], &context).expect("a valid mapping");
     let policy = PolicyConfig::parse("policy.yaml", "anonymous: true").expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy);

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{Group, Identity, Inbound, Lane, MapResult, Mapper, Principal};
-use mapping::{Context, Mappings, Source, load};
+use mapping::{Bridge, Context, Mappings, Source, Tables, load};
 use schema::Schemas;
 use serde::Deserialize;
 
@@ -111,7 +111,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 fn main() {
     let schemas = Schemas::default();
-    let context = Context { domain: "plant-a", bridges: &["web"], schemas: &schemas };
+    let context = Context::new("plant-a", &[Bridge::named("web")], &schemas, Tables::none());
     let mappings = load(&[Source { path: "reading.yaml", text: MAPPING }], &context).unwrap();
     let message = inbound();
     let (by_hand, by_plan) = (floor(READING.as_bytes()), mapped(&mappings, message.clone()));

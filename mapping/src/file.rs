@@ -13,6 +13,7 @@ use crate::{
     file_tests::FileTest,
     keys::Keys,
     plan::Plan,
+    table::Tables,
     uri,
 };
 
@@ -95,9 +96,10 @@ impl Mapping {
             Some(node) => node.integer(-1_000_000..=1_000_000, problems),
             None => Some(0),
         };
+        let plain = parts.names(reader.context.tables);
         let item = root.get("each").is_some();
-        let (keys, lets) = Keys::read(&mut fields, parts.names(), drop == Some(true), problems);
-        let names = Names { own: OwnNames { lets: &lets, hidden: 0, item }, ..parts.names() };
+        let (keys, lets) = Keys::read(&mut fields, plain, drop == Some(true), problems);
+        let names = Names { own: OwnNames { lets: &lets, hidden: 0, item }, ..plain };
         let action = action(&mut fields, drop, names, &parts, reader);
         let tests = match fields.optional("tests") {
             Some(node) => FileTest::read_all(node, parts.decode.unwrap_or(Codec::Json), problems),
@@ -227,11 +229,12 @@ impl FromParts {
         Self { bridge, pattern, decode, schema }
     }
 
-    fn names(&self) -> Names<'_> {
+    fn names<'n>(&'n self, tables: &'n Tables) -> Names<'n> {
         Names {
             payload: self.decode.unwrap_or(Codec::Json).payload_kind(),
             captures: self.pattern.as_ref().map(|(pattern, _)| pattern.captures()),
             own: OwnNames::NONE,
+            tables,
         }
     }
 
@@ -261,7 +264,7 @@ impl Reader<'_> {
             self.problems.report(node.span, "unknown-bridge", "no bridges are configured");
             return None;
         }
-        let words: Vec<(&str, &str)> = self.context.bridges.iter().map(|name| (*name, *name)).collect();
+        let words: Vec<(&str, &str)> = self.context.bridges.iter().map(|bridge| (bridge.name, bridge.name)).collect();
         node.one_of(&words, self.problems).map(Into::into)
     }
 }

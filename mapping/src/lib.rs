@@ -15,6 +15,7 @@ mod keys;
 mod load;
 mod map;
 mod plan;
+mod table;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use envelope::{AckPoint, Route};
 use schema::Schemas;
 
 pub use load::load;
+pub use table::{MAX_TABLE, TableSource, Tables};
 
 /// The text of one mapping file.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +38,41 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
-/// What the files may refer to.
+/// What the files may refer to. What a file asks for and nobody here can do is an error of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// This gateway's domain.
     pub domain: &'a str,
-    /// The names of the configured bridges.
-    pub bridges: &'a [&'a str],
+    /// The configured bridges.
+    pub bridges: &'a [Bridge<'a>],
     /// The loaded schemas.
     pub schemas: &'a Schemas,
+    /// The loaded tables.
+    pub tables: &'a Tables,
+    /// What the gateway around the mappings can do.
+    pub gateway: Abilities,
+}
+
+/// A configured bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridge<'a> {
+    /// Its name in the configuration.
+    pub name: &'a str,
+    /// It can send what an egress mapping makes.
+    pub sends: bool,
+    /// It can give a sender the answer that `reply` makes.
+    pub replies: bool,
+}
+
+/// What mapping files may ask of the gateway around them; nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// `keep: last`: the newest envelope of a topic is kept for whoever subscribes later.
+    pub last_values: bool,
+    /// `ack: delivered` and `ack: consumer`: the sender's answer waits until somebody took the message.
+    pub later_acks: bool,
+    /// `store: false`: a message passes through without being stored.
+    pub pass_through: bool,
 }
 
 /// A set of mapping files as compiled plans. Immutable; cheap to share behind an `Arc`.
@@ -99,4 +127,23 @@ pub enum Outcome {
     Passed,
     /// Each difference in a line of its own: the path, what was expected and what came out.
     Failed(String),
+}
+
+// === impl Bridge ===
+
+impl<'a> Bridge<'a> {
+    /// One that only takes messages in.
+    pub const fn named(name: &'a str) -> Self {
+        Self { name, sends: false, replies: false }
+    }
+}
+
+// === impl Context ===
+
+impl<'a> Context<'a> {
+    /// For files that ask nothing of the gateway but to take messages in and store them.
+    pub const fn new(domain: &'a str, bridges: &'a [Bridge<'a>], schemas: &'a Schemas, tables: &'a Tables) -> Self {
+        let gateway = Abilities { last_values: false, later_acks: false, pass_through: false };
+        Self { domain, bridges, schemas, tables, gateway }
+    }
 }

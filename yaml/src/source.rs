@@ -23,7 +23,9 @@ const LEAD: usize = 40;
 // === impl Source ===
 
 impl Source {
-    pub(crate) fn new(path: String, text: String) -> Self {
+    /// A file of any format, for the places of its errors. `path` is only shown.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        let (path, text) = (path.into(), text.into());
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self(Arc::new(Inner { path, text, lines }))
     }

@@ -41,8 +41,11 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
             line(format!("  a sender's retry is a duplicate by: {identity}"))?;
         }
     }
-    let schemas = loaded.schemas.names().count();
-    line(format!("{routes} mappings, {schemas} schemas, policy: {}", policy(loaded)))
+    for (table, rows) in loaded.tables.sizes() {
+        line(format!("table {table}: {rows} rows"))?;
+    }
+    let (schemas, tables) = (loaded.schemas.names().count(), loaded.tables.names().len());
+    line(format!("{routes} mappings, {schemas} schemas, {tables} tables, policy: {}", policy(loaded)))
 }
 
 fn identity_of(loaded: &Loaded, bridge: &str) -> Option<&'static str> {

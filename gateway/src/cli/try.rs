@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use envelope::{Identity, Inbound, Lane, MapResult, Principal, Rejection, cloudevents};
-use mapping::{Mappings, RouteInfo, Source};
+use mapping::{Bridge, Mappings, RouteInfo, Source};
 
 use super::{Failure, Invalid};
 use crate::config::{self, Loaded};
@@ -81,8 +81,8 @@ impl Try {
             return Err(self.unknown(loaded).into());
         }
         let text = String::from_utf8(read(path, yaml::MAX_BYTES + 1)?)?;
-        let bridges: Vec<_> = loaded.config.bridges.iter().map(|(name, _)| &**name).collect();
-        let context = mapping::Context { domain: &loaded.config.domain, bridges: &bridges, schemas: &loaded.schemas };
+        let bridges: Vec<_> = loaded.config.bridges.iter().map(|(name, _)| Bridge::named(name)).collect();
+        let context = mapping::Context::new(&loaded.config.domain, &bridges, &loaded.schemas, &loaded.tables);
         Ok(mapping::load(&[Source { path: &self.mapping, text: &text }], &context).map_err(Invalid)?)
     }
 

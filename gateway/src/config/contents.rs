@@ -16,6 +16,7 @@ use yaml::{Kind, Node};
 pub(crate) struct Contents {
     mappings: BTreeMap<String, String>,
     schemas: BTreeMap<String, u64>,
+    tables: BTreeMap<String, u64>,
     policy: PolicyConfig,
     /// What only a start takes up of `gateway.yaml`.
     sections: BTreeMap<String, u64>,
@@ -28,6 +29,8 @@ pub struct Changes {
     pub mappings: Differences,
     /// Schemas, by name.
     pub schemas: Differences,
+    /// Tables, by name.
+    pub tables: Differences,
     /// The policy says something else.
     pub policy: bool,
 }
@@ -44,15 +47,21 @@ pub struct Differences {
 }
 
 /// The keys of `gateway.yaml` whose files are read anew with every load.
-const RELOADED: [&str; 3] = ["mappings", "schemas", "policy"];
+const RELOADED: [&str; 4] = ["mappings", "schemas", "tables", "policy"];
 
 // === impl Contents ===
 
 impl Contents {
-    pub(super) fn of(root: &Node, mappings: &Mappings, schemas: BTreeMap<String, u64>, policy: PolicyConfig) -> Self {
+    pub(super) fn of(
+        root: &Node,
+        mappings: &Mappings,
+        schemas: BTreeMap<String, u64>,
+        tables: BTreeMap<String, u64>,
+        policy: PolicyConfig,
+    ) -> Self {
         let versions =
             mappings.routes().map(|route| (route.route.name().to_owned(), route.route.version().to_owned())).collect();
-        Self { mappings: versions, schemas, policy, sections: sections(root) }
+        Self { mappings: versions, schemas, tables, policy, sections: sections(root) }
     }
 
     /// What is different from `before`, but for what needs a restart.
@@ -60,6 +69,7 @@ impl Contents {
         Changes {
             mappings: differences(&before.mappings, &self.mappings, |name, version| format!("{name}@{version}")),
             schemas: differences(&before.schemas, &self.schemas, |name, _| name.to_owned()),
+            tables: differences(&before.tables, &self.tables, |name, _| name.to_owned()),
             policy: before.policy != self.policy,
         }
     }
@@ -156,7 +166,7 @@ fn feed(node: &Node, hasher: &mut DefaultHasher) {
 impl Changes {
     /// Nothing is different.
     pub fn is_empty(&self) -> bool {
-        self.mappings.is_empty() && self.schemas.is_empty() && !self.policy
+        self.mappings.is_empty() && self.schemas.is_empty() && self.tables.is_empty() && !self.policy
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const MAPPINGS: &[&str] = &["yaml", "yml"];
 /// What the names of schemas end in.
 pub(super) const SCHEMAS: &[&str] = &["json"];
 
+/// What the names of tables end in.
+pub(super) const TABLES: &[&str] = &["csv", "yaml", "yml"];
+
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextFile {

@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use mapping::Mappings;
+use mapping::{Bridge, Mappings, TableSource, Tables};
 use policy::PolicyConfig;
 use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
 
 use super::{
-    Config, Contents, MAPPINGS, POLICY, SCHEMAS, contents, files,
+    Config, Contents, MAPPINGS, POLICY, SCHEMAS, TABLES, contents, files,
     scan::{Places, Scan, Stamp},
 };
 
@@ -24,6 +24,8 @@ pub struct Loaded {
     pub mappings: Arc<Mappings>,
     /// The schemas, by name.
     pub schemas: Arc<Schemas>,
+    /// What mappings look up in, by name.
+    pub tables: Tables,
     /// The policy file.
     pub policy: PolicyConfig,
     /// What all of it says.
@@ -53,6 +55,8 @@ struct Named {
 
 /// The longest schema, in bytes.
 const MAX_SCHEMA: u64 = 1 << 20;
+/// The longest table, in bytes: one more than is parsed, so that the parser says the limit.
+const MAX_TABLE: u64 = mapping::MAX_TABLE as u64 + 1;
 /// The longest YAML file, in bytes: one more than is parsed, so that the parser says the limit.
 const MAX_YAML: u64 = yaml::MAX_BYTES as u64 + 1;
 
@@ -99,12 +103,13 @@ fn load_named(
 ) -> Result<Loaded, Diagnostics> {
     let (schemas, digests) = schemas(&named.places.schemas, &mut found);
     let policy = policy(&named.places.policy, &mut found);
-    let mappings = mappings(named, &schemas, &mut found);
+    let (tables, table_digests) = tables(&named.places.tables, &mut found);
+    let mappings = mappings(named, &schemas, &tables, &mut found);
     match (Diagnostics::collect(found), config, policy, mappings) {
         (None, Some(config), Some(policy), Some(mappings)) => {
-            let contents = Contents::of(file.root(), &mappings, digests, policy.clone());
+            let contents = Contents::of(file.root(), &mappings, digests, table_digests, policy.clone());
             let (mappings, schemas) = (Arc::new(mappings), Arc::new(schemas));
-            Ok(Loaded { config, mappings, schemas, policy, contents, places: named.places.clone(), seen })
+            Ok(Loaded { config, mappings, schemas, tables, policy, contents, places: named.places.clone(), seen })
         }
         (Some(all), ..) => Err(all),
         (None, ..) => {
@@ -136,6 +141,19 @@ fn schemas(folder: &Path, found: &mut Vec<Diagnostic>) -> (Schemas, BTreeMap<Str
     (schemas, digests)
 }
 
+/// Every table below `folder`, named as schemas are; and digests of what they say.
+fn tables(folder: &Path, found: &mut Vec<Diagnostic>) -> (Tables, BTreeMap<String, u64>) {
+    if !folder.exists() {
+        return (Tables::default(), BTreeMap::new());
+    }
+    let files = files::read_all(folder, files::TABLES, MAX_TABLE, found);
+    let sources: Vec<_> =
+        files.iter().map(|file| TableSource { path: &file.path, name: &file.name, text: &file.text }).collect();
+    let (tables, wrong) = Tables::load(&sources);
+    found.extend(wrong);
+    (tables, files.iter().map(|file| (file.name.clone(), contents::digest(&file.text))).collect())
+}
+
 fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
     match files::read(path, MAX_YAML) {
         Ok(text) => keep(PolicyConfig::parse(&path.display().to_string(), &text), found),
@@ -146,11 +164,11 @@ fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
     }
 }
 
-fn mappings(named: &Named, schemas: &Schemas, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
+fn mappings(named: &Named, schemas: &Schemas, tables: &Tables, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
-    let bridges: Vec<_> = named.bridges.iter().map(String::as_str).collect();
-    let context = mapping::Context { domain: &named.domain, bridges: &bridges, schemas };
+    let bridges: Vec<_> = named.bridges.iter().map(|name| Bridge::named(name)).collect();
+    let context = mapping::Context::new(&named.domain, &bridges, schemas, tables);
     keep(mapping::load(&sources, &context), found)
 }
 
@@ -160,7 +178,13 @@ impl Places {
     /// Where the files are if `gateway.yaml` does not say.
     fn usual(gateway: &Path) -> Self {
         let at = |name| gateway.with_file_name(name);
-        Self { gateway: gateway.to_owned(), mappings: at(MAPPINGS), schemas: at(SCHEMAS), policy: at(POLICY) }
+        Self {
+            gateway: gateway.to_owned(),
+            mappings: at(MAPPINGS),
+            schemas: at(SCHEMAS),
+            tables: at(TABLES),
+            policy: at(POLICY),
+        }
     }
 }
 
@@ -169,11 +193,12 @@ impl Places {
 impl Named {
     fn by(config: &Config, gateway: &Path) -> Self {
         let bridges = config.bridges.iter().map(|(name, _)| name.to_string()).collect();
-        let Config { mappings, schemas, policy, .. } = config;
+        let Config { mappings, schemas, tables, policy, .. } = config;
         let places = Places {
             gateway: gateway.to_owned(),
             mappings: mappings.clone(),
             schemas: schemas.clone(),
+            tables: tables.clone(),
             policy: policy.clone(),
         };
         Self { domain: config.domain.to_string(), bridges, places }
@@ -189,6 +214,7 @@ impl Named {
             gateway: gateway.to_owned(),
             mappings: text("mappings", MAPPINGS),
             schemas: text("schemas", SCHEMAS),
+            tables: text("tables", TABLES),
             policy: text("policy", POLICY),
         };
         let domain = root.get("domain").and_then(Node::as_str).unwrap_or("domain").to_owned();

@@ -48,6 +48,8 @@ pub struct Config {
     pub mappings: PathBuf,
     /// The folder of the schemas.
     pub schemas: PathBuf,
+    /// The folder of the tables; need not exist unless the file names it.
+    pub tables: PathBuf,
     /// The policy file.
     pub policy: PathBuf,
 }
@@ -68,6 +70,8 @@ const MAX_NAME: usize = 63;
 const MAPPINGS: &str = "mappings/";
 /// Where the schemas are if nothing is said.
 const SCHEMAS: &str = "schemas/";
+/// Where the tables are if nothing is said.
+const TABLES: &str = "tables/";
 /// Where the policy is if nothing is said.
 const POLICY: &str = "policy.yaml";
 /// The longest secret that `${file:PATH}` takes, in bytes.
@@ -91,6 +95,7 @@ impl Config {
         let log = sections::log(&mut fields, problems);
         let mappings = path(&mut fields, "mappings", MAPPINGS, folder, &resolve, problems);
         let schemas = path(&mut fields, "schemas", SCHEMAS, folder, &resolve, problems);
+        let tables = tables(&mut fields, folder, &resolve, problems);
         let policy = path(&mut fields, "policy", POLICY, folder, &resolve, problems);
         fields.finish();
         report_conflicts(&claims, problems);
@@ -104,6 +109,7 @@ impl Config {
             log: log?,
             mappings: mappings?,
             schemas: schemas?,
+            tables: tables?,
             policy: policy?,
         })
     }
@@ -178,6 +184,19 @@ fn report_conflicts(claims: &[Claim], problems: &Problems) {
             let message = format!("{} is claimed by {} already", claim.resource, other.by);
             problems.report(claim.span, "conflict", message);
         }
+    }
+}
+
+/// A folder that is named must be there; else a look-up would fail for the wrong reason, or nothing would.
+fn tables(fields: &mut Fields<'_, '_>, folder: &Path, resolve: &Resolve<'_>, problems: &Problems) -> Option<PathBuf> {
+    let named = fields.optional("tables").map(|node| node.span);
+    let path = path(fields, "tables", TABLES, folder, resolve, problems)?;
+    match named {
+        Some(span) if !path.is_dir() => {
+            problems.report(span, "unreadable", format!("there is no folder {:?}", path.display().to_string()));
+            None
+        }
+        _ => Some(path),
     }
 }
 

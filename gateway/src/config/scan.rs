@@ -19,6 +19,7 @@ pub(crate) struct Places {
     pub(super) gateway: PathBuf,
     pub(super) mappings: PathBuf,
     pub(super) schemas: PathBuf,
+    pub(super) tables: PathBuf,
     pub(super) policy: PathBuf,
 }
 
@@ -45,7 +46,9 @@ impl Places {
     pub(super) fn scan_with(&self, gateway: Stamp) -> Scan {
         let mut hasher = DefaultHasher::new();
         (gateway, Stamp::of(&self.policy)).hash(&mut hasher);
-        for (folder, extensions) in [(&self.mappings, files::MAPPINGS), (&self.schemas, files::SCHEMAS)] {
+        let folders =
+            [(&self.mappings, files::MAPPINGS), (&self.schemas, files::SCHEMAS), (&self.tables, files::TABLES)];
+        for (folder, extensions) in folders {
             let (paths, failed) = files::list(folder, extensions);
             failed.map(|(path, error)| (path, error.kind())).hash(&mut hasher);
             paths.len().hash(&mut hasher);
@@ -87,6 +90,7 @@ mod tests {
             gateway: at("gateway.yaml"),
             mappings: at("mappings"),
             schemas: at("schemas"),
+            tables: at("tables"),
             policy: at("policy.yaml"),
         }
     }
@@ -111,6 +115,10 @@ mod tests {
         fs::write(dir.path().join("b"), "34").unwrap();
         fs::rename(dir.path().join("b"), dir.path().join("mappings/a.yaml")).unwrap();
         differs("a replaced one");
+        fs::create_dir(dir.path().join("tables")).unwrap();
+        differs("a folder of tables");
+        fs::write(dir.path().join("tables/a.csv"), "1").unwrap();
+        differs("a table");
         fs::remove_file(dir.path().join("mappings/a.yaml")).unwrap();
         differs("none");
         fs::write(dir.path().join("gateway.yaml"), "1").unwrap();

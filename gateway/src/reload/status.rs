@@ -97,10 +97,11 @@ impl Status {
         let epoch = self.number;
         let kind = match reloaded {
             Reloaded::Changed(_) => {
-                let Changes { mappings, schemas, policy } = &self.changes;
+                let Changes { mappings, schemas, tables, policy } = &self.changes;
                 tracing::info!(epoch, %because, policy_changed = policy, "another configuration is in force");
                 log_differences("mappings", mappings);
                 log_differences("schemas", schemas);
+                log_differences("tables", tables);
                 "changed"
             }
             Reloaded::Unchanged(_) | Reloaded::Refused(_) => {

@@ -309,3 +309,28 @@ async fn sighup_reloads_the_binary_and_does_not_end_it() {
     gateway.signal("TERM");
     assert_eq!(gateway.exit_code(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changes_is_in_force_at_once_and_one_that_is_wrong_is_refused() {
+    let site = Site::shipped();
+    site.write("tables/names.csv", "id,name\n7,north\n");
+    site.write("mappings/doors.yaml", &doors("doors/${table(\"names\", address.door)}"));
+    let running = site.start().await;
+    let (address, admin) = (web(&running), running.addresses().admin);
+    let mut socket = Socket::subscribe(address, "doors/#", "new", None).await;
+    socket.frame("subscribed").await;
+    assert_eq!(post(address, PATH, "{}").await.status, 202);
+    assert_eq!(socket.envelope().await["subject"], "doors/north");
+    site.write("tables/names.csv", "id,name\n7,south\n");
+    assert_eq!(taken(&running).await, 2);
+    let now = epoch(admin).await;
+    assert_eq!(now["changes"]["tables"]["changed"], json!(["names"]));
+    assert_eq!(post(address, PATH, "{}").await.status, 202);
+    assert_eq!(socket.envelope().await["subject"], "doors/south");
+    site.write("tables/names.csv", "id,name\n7,south\n7,west\n");
+    assert_eq!(running.reload().await, Reloaded::Refused(1));
+    let refused = epoch(admin).await["refused"]["first"][0].as_str().unwrap_or_default().to_owned();
+    assert!(refused.contains("names.csv:3:1: error[same-key]"), "{refused}");
+    assert_eq!(post(address, PATH, "{}").await.status, 202);
+    assert_eq!(socket.envelope().await["subject"], "doors/south");
+}

@@ -13,11 +13,13 @@ const MAX_COLUMNS: usize = 1 << 16;
 
 /// Writes the rows of `text` behind its header.
 pub(super) fn write(text: &str, delimiter: u8, out: &mut Output) -> Step {
-    let mut rows = Rows { text, at: 0, line: 1, begin: 1, delimiter };
+    let mut rows = Rows::new(text, delimiter);
     rows.write(out).map_err(|fault| fault.at(Place::Line(rows.begin)))
 }
 
-struct Rows<'t> {
+/// Reads the rows of a text, one after the other.
+#[derive(Debug)]
+pub(crate) struct Rows<'t> {
     text: &'t str,
     at: usize,
     /// Of the next byte, from 1.
@@ -30,6 +32,19 @@ struct Rows<'t> {
 // === impl Rows ===
 
 impl<'t> Rows<'t> {
+    /// At the first row of `text`, whose fields the byte separates.
+    pub(crate) fn new(text: &'t str, delimiter: u8) -> Self {
+        Self { text, at: 0, line: 1, begin: 1, delimiter }
+    }
+
+    /// The next row that is not empty, each field with the byte it begins at; none at the end. The error is what is
+    /// wrong at the byte where reading stopped.
+    pub(crate) fn placed(&mut self, row: &mut Vec<(usize, Cow<'t, str>)>) -> Result<bool, (usize, Cow<'static, str>)> {
+        row.clear();
+        let read = self.read(|at, field| row.push((at, field)));
+        read.map_err(|fault| (self.at.min(self.text.len()), fault.problem))
+    }
+
     fn write(&mut self, out: &mut Output) -> Step {
         let (mut header, mut row) = (Vec::new(), Vec::new());
         if !self.row(&mut header)? {
@@ -65,15 +80,22 @@ impl<'t> Rows<'t> {
     /// The next row that is not empty. `false`: there is none.
     fn row(&mut self, fields: &mut Vec<Cow<'t, str>>) -> Step<bool> {
         fields.clear();
+        self.read(|_, field| fields.push(field))
+    }
+
+    /// Gives each field of the next row that is not empty, with the byte it begins at.
+    fn read(&mut self, mut each: impl FnMut(usize, Cow<'t, str>)) -> Step<bool> {
         while self.end_of_line()? {}
         self.begin = self.line;
         if self.at == self.text.len() {
             return Ok(false);
         }
+        let mut count = 0;
         loop {
-            let field = self.field()?;
-            fields.push(field);
-            if fields.len() > MAX_COLUMNS {
+            let at = self.at;
+            each(at, self.field()?);
+            count += 1;
+            if count > MAX_COLUMNS {
                 return Err(Fault::new(format!("more than {MAX_COLUMNS} columns")));
             }
             if self.byte() == Some(self.delimiter) {
@@ -81,7 +103,7 @@ impl<'t> Rows<'t> {
             } else if self.at == self.text.len() || self.end_of_line()? {
                 return Ok(true);
             } else {
-                return Err(Fault::new(format!("text behind the closing quote of field {}", fields.len())));
+                return Err(Fault::new(format!("text behind the closing quote of field {count}")));
             }
         }
     }

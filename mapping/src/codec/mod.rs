@@ -24,6 +24,7 @@ use envelope::{Json, RejectKind, Rejection};
 use crate::expr::{PayloadKind, ScopePayload};
 
 pub(crate) use charset::Charset;
+pub(crate) use csv::Rows;
 use output::{Fault, Output, Place, Step};
 
 /// The formats a payload can be in.

@@ -28,6 +28,7 @@ impl Compiler<'_> {
         }
         let op = match (name.as_str(), target.is_some()) {
             ("matches", _) => return self.matches(target.into_iter().chain(&call.args).collect(), span),
+            ("table", false) => self.lookup(call, span)?,
             ("math.greatest", _) => Op::Extreme(Ordering::Greater, self.several(call, span)?),
             ("math.least", _) => Op::Extreme(Ordering::Less, self.several(call, span)?),
             (name, method) => match Signature::find(name, method) {

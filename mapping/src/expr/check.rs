@@ -126,7 +126,7 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
             .or_else(|| wrong([&sides[1]], &[Type::Number, Type::Text]).map(|term| (term, "a number or a string"))),
         // looked at where it is compiled: the words name the function
         Op::Call(..) => None,
-        Op::List(_) | Op::Map(_) | Op::Local(_) => None,
+        Op::List(_) | Op::Map(_) | Op::Local(_) | Op::Table(_) => None,
         Op::Literal(_)
         | Op::Payload(_)
         | Op::PayloadText
@@ -173,6 +173,7 @@ pub(super) fn type_of(term: &Term) -> Type {
             _ => Type::Any,
         },
         Op::Call(function, _) => function.gives(),
+        Op::Table(lookup) => lookup.gives(),
         Op::List(_) => Type::List,
         Op::Map(_) => Type::Map,
         Op::Each(each) => match each.by {
@@ -235,6 +236,7 @@ fn constant(term: &Term) -> bool {
         Op::Literal(_) => true,
         // a body reads its variable
         Op::Each(_) | Op::Local(_) => false,
+        Op::Table(lookup) if lookup.is_unknown() => false,
         Op::Payload(_) | Op::PayloadText | Op::Capture(_) | Op::Header(_) | Op::PrincipalId | Op::PrincipalDomain => {
             false
         }

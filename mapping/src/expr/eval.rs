@@ -74,6 +74,7 @@ impl Term {
             Op::Member(of, path) => self.walked(of.eval(frame)?, path, frame),
             Op::Index(sides) => self.index(sides, frame),
             Op::Each(each) => self.each(each, frame),
+            Op::Table(lookup) => self.look_up(lookup, frame),
             Op::HasPayload(_)
             | Op::HasHeader(_)
             | Op::HasMember(..)

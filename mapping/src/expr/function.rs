@@ -115,7 +115,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
 
 /// Names that are no [`Function`]: the compiler makes operations of them.
 pub(super) const OTHERS: &[&str] =
-    &["has", "size", "matches", "math.greatest", "math.least", "all", "exists", "exists_one", "map", "filter"];
+    &["has", "size", "matches", "table", "math.greatest", "math.least", "all", "exists", "exists_one", "map", "filter"];
 
 /// What stands before the dot of a function that is no method.
 pub(super) const NAMESPACES: &[&str] = &["math", "base64"];

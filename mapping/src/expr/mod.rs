@@ -18,6 +18,7 @@ mod function;
 #[cfg(test)]
 mod function_tests;
 mod list;
+mod lookup;
 mod names;
 mod number;
 mod own;
@@ -40,8 +41,11 @@ use std::cmp::Ordering;
 use envelope::Timestamp;
 use regex::Regex;
 
+use crate::table::Tables;
+
 use function::Function;
 use list::Each;
+use lookup::Lookup;
 use own::Own;
 use path::Path;
 use time::Duration;
@@ -69,6 +73,8 @@ pub(crate) struct Names<'n> {
     pub(crate) captures: Option<&'n [(Box<str>, usize)]>,
     /// What the file names itself.
     pub(crate) own: OwnNames<'n>,
+    /// What `table()` looks up in.
+    pub(crate) tables: &'n Tables,
 }
 
 /// What `payload` is in an expression.
@@ -136,6 +142,7 @@ enum Op {
     HasMember(Box<Term>, Path),
     Index(Box<[Term; 2]>),
     Each(Box<Each>),
+    Table(Box<Lookup>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -217,6 +224,7 @@ impl Term {
             Op::InList(item, list) => std::iter::once(&**item).chain(list).collect(),
             Op::Map(members) => members.iter().map(|(_, term)| term).collect(),
             Op::Each(each) => vec![&each.list, &each.body],
+            Op::Table(lookup) => lookup.parts().collect(),
             Op::Literal(_)
             | Op::Payload(_)
             | Op::PayloadText

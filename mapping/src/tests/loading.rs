@@ -161,7 +161,8 @@ fn payloads_that_are_not_json_have_no_members() {
 
 #[test]
 fn a_set_without_bridges_or_schemas_says_so() {
-    let context = Context { domain: "d", bridges: &[], schemas: &Schemas::default() };
+    let schemas = Schemas::default();
+    let context = Context::new("d", &[], &schemas, Tables::none());
     let text = with("", "  topic: t\n  schema: x");
     let errors = load(&[Source { path: "a.yaml", text: &text }], &context).map(|_| ()).unwrap_err();
     let messages: Vec<_> = errors.iter().map(|e| e.message.as_str()).collect();

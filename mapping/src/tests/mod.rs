@@ -7,13 +7,14 @@ mod keys;
 mod loading;
 mod messages;
 mod shipped;
+mod tables;
 
 use std::{sync::Arc, time::SystemTime};
 
 use envelope::{Envelope, Group, Identity, Inbound, Lane, MapResult, Mapper, Principal, Rejection};
 use schema::{Schema, Schemas};
 
-use crate::{Context, Mappings, Outcome, Source, load};
+use crate::{Bridge, Context, Mappings, Outcome, Source, TableSource, Tables, load};
 
 /// The keys that every mapping must have, and nothing else.
 const LEAST: &str =
@@ -29,10 +30,20 @@ fn schemas() -> Schemas {
     schemas
 }
 
+fn tables() -> Tables {
+    let lines = "line,jurisdiction,limit:number,floor:integer,moved:boolean?\n7,no,80.50,1,\n9,se,12,-2,true\n";
+    let file = TableSource { path: "tables/lines.csv", name: "lines", text: lines };
+    let (tables, errors) = Tables::load(&[file]);
+    assert_eq!(errors, []);
+    tables
+}
+
 fn load_all(texts: &[&str]) -> Result<Mappings, yaml::Diagnostics> {
     let paths: Vec<String> = (0..texts.len()).map(|n| format!("{n}.yaml")).collect();
     let files: Vec<_> = paths.iter().zip(texts).map(|(path, text)| Source { path, text }).collect();
-    let context = Context { domain: "plant-a", bridges: &["web", "floor"], schemas: &schemas() };
+    let (schemas, tables) = (schemas(), tables());
+    let bridges = [Bridge::named("web"), Bridge::named("floor")];
+    let context = Context::new("plant-a", &bridges, &schemas, &tables);
     load(&files, &context)
 }
 

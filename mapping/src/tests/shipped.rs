@@ -16,7 +16,14 @@ fn shipped_mappings_load_and_pass_their_tests() {
     let mut files = Vec::new();
     read(&config.join("mappings"), "", &mut |name, text| files.push((name.to_owned(), text)));
     let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
-    let context = Context { domain: "plant-a", bridges: &["web"], schemas: &schemas };
+    let mut tables = Vec::new();
+    read(&config.join("tables"), "", &mut |path, text| tables.push((path.to_owned(), text)));
+    let tables: Vec<_> =
+        tables.iter().map(|(path, text)| TableSource { path, name: path.rsplit_once('.').unwrap().0, text }).collect();
+    let (tables, errors) = Tables::load(&tables);
+    assert_eq!(errors, []);
+    let bridges = [Bridge::named("web")];
+    let context = Context::new("plant-a", &bridges, &schemas, &tables);
     let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
     let results = mappings.run_tests();
     assert!(!results.is_empty());
