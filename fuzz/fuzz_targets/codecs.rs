@@ -39,7 +39,8 @@ static MAPPINGS: LazyLock<Mappings> = LazyLock::new(|| {
     let texts: Vec<String> = FORMATS.into_iter().enumerate().map(file).collect();
     let files: Vec<_> = texts.iter().map(|text| Source { path: "m.yaml", text }).collect();
     let schemas = schema::Schemas::default();
-    let context = Context::new("d", &[Bridge::named("b")], &schemas, Tables::none());
+    let bridges = [Bridge::named("b")];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
     mapping::load(&files, &context).expect("loads")
 });
 

@@ -17,7 +17,8 @@ fuzz_target!(|expression: &str| {
         "mapping: m\nfrom: {{ bridge: b, address: \"a/{{x}}\" }}\nenvelope: {{ topic: t, data: {{ v: {template} }} }}\n"
     );
     let schemas = schema::Schemas::default();
-    let context = Context::new("d", &[Bridge::named("b")], &schemas, Tables::none());
+    let bridges = [Bridge::named("b")];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
     let Ok(mappings) = mapping::load(&[Source { path: "m.yaml", text: &text }], &context) else { return };
     let run = || match mappings.map(inbound()) {
         MapResult::Mapped(mapped) => match mapped.group {

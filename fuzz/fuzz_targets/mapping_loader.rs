@@ -9,7 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut schemas = schema::Schemas::default();
     let schema = schema::Schema::compile("reading@v1.0.0", br#"{"type":"object","required":["c"]}"#).expect("compiles");
     schemas.insert(schema);
-    let context = Context::new("d", &[Bridge::named("web")], &schemas, Tables::none());
+    let bridges = [Bridge::named("web")];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
     match mapping::load(&[Source { path: "m.yaml", text }], &context) {
         Ok(mappings) => {
             assert_eq!(mappings.routes().len(), 1);

@@ -69,7 +69,8 @@ fn stack(backbone: &Embedded) -> Ingress {
     }
     let path = "mappings/plant-temperature.yaml";
     let text = read(path);
-    let context = mapping::Context::new("plant-a", &[mapping::Bridge::named("web")], &schemas, mapping::Tables::none());
+    let bridges = [mapping::Bridge::named("web")];
+    let context = mapping::Context::new("plant-a", &bridges, &schemas, mapping::Tables::none());
     let mappings = mapping::load(&[mapping::Source { path, text: &text }], &context).expect("a valid mapping");
     let policy = PolicyConfig::parse("policy.yaml", "anonymous: true").expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy);

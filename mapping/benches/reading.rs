@@ -111,7 +111,8 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 fn main() {
     let schemas = Schemas::default();
-    let context = Context::new("plant-a", &[Bridge::named("web")], &schemas, Tables::none());
+    let bridges = [Bridge::named("web")];
+    let context = Context::new("plant-a", &bridges, &schemas, Tables::none());
     let mappings = load(&[Source { path: "reading.yaml", text: MAPPING }], &context).unwrap();
     let message = inbound();
     let (by_hand, by_plan) = (floor(READING.as_bytes()), mapped(&mappings, message.clone()));
