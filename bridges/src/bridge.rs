@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::tls::TlsError;
+
 /// The seams a source works with, handed out by the gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct SourceContext {
@@ -56,6 +58,9 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     /// What it will claim, so that conflicts are found before start.
     fn resources(&self) -> Vec<Resource>;
 
+    /// Whether peers off this host reach it, and it does not say that ones without credentials are meant to.
+    fn exposed_to_anonymous(&self) -> bool;
+
     /// What it guarantees its peers.
     fn delivery(&self) -> Guarantees;
 
@@ -100,9 +105,17 @@ pub enum BridgeError {
         /// Why.
         source: io::Error,
     },
-    /// The address is reachable from outside of this host.
-    #[error("refuses to listen on {0}: off loopback only once policy can say who may connect")]
-    OffLoopback(SocketAddr),
+    /// The address is reachable from outside of this host, and nobody said that plain text is meant.
+    #[error("refuses plain text on {0}, which is not loopback: add tls, or plain_text: true if others see to it")]
+    PlainText(SocketAddr),
+    /// TLS can't be had by the files that the config names.
+    #[error("TLS of {address}")]
+    Tls {
+        /// The address of the config.
+        address: SocketAddr,
+        /// Why.
+        source: TlsError,
+    },
 }
 
 // === impl SourceContext ===

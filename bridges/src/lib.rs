@@ -10,5 +10,6 @@ mod bridge;
 pub mod conformance;
 pub mod http;
 pub mod registry;
+pub mod tls;
 
 pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Source, SourceContext};

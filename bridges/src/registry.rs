@@ -1,23 +1,27 @@
 //! The kinds of bridges: one line a kind.
 
+use std::path::Path;
+
 use yaml::{Fields, Node, Problems};
 
 use crate::{BridgeConfig, http::HttpConfig};
 
 /// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
-type Read = fn(&Node, &Problems) -> Option<Box<dyn BridgeConfig>>;
+type Read = fn(&Node, &Path, &Problems) -> Option<Box<dyn BridgeConfig>>;
 
 /// The kinds and their readers, in alphabetical order.
-const KINDS: &[(&str, Read)] = &[("http", |node, problems| Some(Box::new(HttpConfig::read(node, problems)?)))];
+const KINDS: &[(&str, Read)] =
+    &[("http", |node, folder, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?)))];
 
-/// Reads a bridge: a map with one key, the kind, such as `{ http: { listen: 127.0.0.1:8080 } }`.
-pub fn read(node: &Node, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
+/// Reads a bridge: a map with one key, the kind, such as `{ http: { listen: 127.0.0.1:8080 } }`. Paths in it are relative
+/// to `folder`.
+pub fn read(node: &Node, folder: &Path, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
     let mut fields = Fields::of(node, problems)?;
     let found: Vec<_> = KINDS.iter().filter_map(|(kind, read)| Some((fields.optional(kind)?, read))).collect();
     let unknown = problems.len();
     fields.finish();
     match found[..] {
-        [(section, read)] => read(section, problems),
+        [(section, read)] => read(section, folder, problems),
         [] if problems.len() > unknown => None,
         _ => {
             let kinds: Vec<_> = KINDS.iter().map(|(kind, _)| *kind).collect();
@@ -37,7 +41,7 @@ mod tests {
     fn problems(text: &str) -> String {
         let file = File::parse("gateway.yaml", text).unwrap();
         let problems = file.problems();
-        let read = read(file.root(), &problems);
+        let read = read(file.root(), Path::new(""), &problems);
         problems.finish(read).map_or_else(|all| all.to_string(), |config| format!("{config:?}"))
     }
 

@@ -133,7 +133,7 @@ fn serve_admin(listener: Listener, state: Admin, until: &Stoppable) {
     until.tasks.spawn(telemetry::upkeep(state.metrics.clone(), until.stop.clone()));
     let router = admin::router(state);
     let (stop, tasks) = (until.stop.clone(), until.tasks.clone());
-    until.tasks.spawn(async move { listener.serve("admin", |_| router.clone(), stop, tasks).await });
+    until.tasks.spawn(async move { listener.serve("admin", move |_| router.clone(), stop, tasks).await });
 }
 
 /// A source that ends before it was told to is a failure that `/readyz` shows.

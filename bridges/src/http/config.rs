@@ -1,12 +1,12 @@
 //! What the user writes of an HTTP listener, and its bounds.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
 use envelope::Flow;
 use yaml::{Fields, Node, Problems};
 
 use super::{source::HttpSource, websocket::BATCH_BYTES};
-use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource};
+use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, tls::TlsConfig};
 
 /// The HTTP bridge: a listener for publishing by request and by WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub struct ServerConfig {
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins whose pages may call, such as `https://console.example`, besides the same origin.
     pub allowed_origins: Vec<String>,
+    /// TLS, where the listener speaks it.
+    pub tls: Option<TlsConfig>,
+    /// The config says that plain text off loopback is meant.
+    pub plain_text: bool,
+    /// The config says that peers without credentials are meant to reach it from off loopback.
+    pub allow_anonymous: bool,
 }
 
 /// The WebSocket endpoint of the HTTP bridge.
@@ -69,13 +75,6 @@ const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
 const CREDIT: RangeInclusive<i64> = 1..=65_536;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
-/// Refuses an address that is reachable from outside of this host.
-///
-/// Until policy can say who may connect, nothing of the gateway listens off loopback: bridges and admin alike.
-pub fn check_loopback(listen: SocketAddr) -> Result<(), BridgeError> {
-    if listen.ip().to_canonical().is_loopback() { Ok(()) } else { Err(BridgeError::OffLoopback(listen)) }
-}
-
 // === impl HttpConfig ===
 
 impl HttpConfig {
@@ -89,10 +88,10 @@ impl HttpConfig {
         }
     }
 
-    /// Reads `{ listen: 127.0.0.1:8080, ... }`; adds every problem to `problems`.
-    pub fn read(node: &Node, problems: &Problems) -> Option<Self> {
+    /// Reads `{ listen: 127.0.0.1:8080, ... }`, with paths relative to `folder`; adds every problem to `problems`.
+    pub fn read(node: &Node, folder: &Path, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
-        let server = ServerConfig::read(&mut fields, problems);
+        let server = ServerConfig::read(&mut fields, folder, problems);
         let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
         let body_timeout = timeout(&mut fields, "body_timeout", 30, problems);
         let largest = max_payload_bytes.unwrap_or(PAYLOAD);
@@ -117,6 +116,10 @@ impl BridgeConfig for HttpConfig {
 
     fn resources(&self) -> Vec<Resource> {
         vec![Resource::Tcp(self.server.listen)]
+    }
+
+    fn exposed_to_anonymous(&self) -> bool {
+        self.server.is_exposed() && !self.server.allow_anonymous
     }
 
     fn delivery(&self) -> Guarantees {
@@ -153,11 +156,25 @@ impl ServerConfig {
             write_timeout: Duration::from_secs(30),
             allowed_hosts: None,
             allowed_origins: Vec::new(),
+            tls: None,
+            plain_text: false,
+            allow_anonymous: false,
         }
     }
 
-    /// Reads the listener's keys of a section, which may have others.
-    pub fn read(fields: &mut Fields<'_, '_>, problems: &Problems) -> Option<Self> {
+    /// Whether it can be reached from outside of this host.
+    pub fn is_exposed(&self) -> bool {
+        is_exposed(self.listen)
+    }
+
+    /// Refuses plain text on an address that can be reached from outside of this host, unless the config says that it is
+    /// meant: credentials would be there for all to read.
+    pub fn check_plain_text(&self) -> Result<(), BridgeError> {
+        check_plain_text(self.listen, self.tls.is_some() || self.plain_text)
+    }
+
+    /// Reads the listener's keys of a section, which may have others. Paths are relative to `folder`.
+    pub fn read(fields: &mut Fields<'_, '_>, folder: &Path, problems: &Problems) -> Option<Self> {
         let listen = fields.required("listen").and_then(|node| listen(node, problems));
         let max_header_bytes = size(fields, "max_header_bytes", 16_384, HEADER_BYTES, problems);
         let max_connections = count(fields, "max_connections", 1_024, CONNECTIONS, problems);
@@ -173,6 +190,19 @@ impl ServerConfig {
             Some(node) => words(node, "an origin such as https://console.example", is_origin, problems),
             None => Some(Vec::new()),
         };
+        let tls = match fields.optional("tls") {
+            Some(node) => TlsConfig::read(node, folder, problems).map(Some),
+            None => Some(None),
+        };
+        let mut word = |key| fields.optional(key).map_or(Some(false), |node| node.bool(problems));
+        let (plain_text, allow_anonymous) = (word("plain_text"), word("allow_anonymous"));
+        if let (Some(listen), Some(tls), Some(plain_text)) = (listen, &tls, plain_text)
+            && let Err(error) = check_plain_text(listen, tls.is_some() || plain_text)
+        {
+            let span = fields.optional("listen").map_or(fields.span(), |node| node.span);
+            problems.report(span, "plain-text", error.to_string());
+            return None;
+        }
         Some(Self {
             listen: listen?,
             max_header_bytes: max_header_bytes?,
@@ -181,6 +211,9 @@ impl ServerConfig {
             write_timeout: write_timeout?,
             allowed_hosts: allowed_hosts?,
             allowed_origins: allowed_origins?,
+            tls: tls?,
+            plain_text: plain_text?,
+            allow_anonymous: allow_anonymous?,
         })
     }
 }
@@ -218,14 +251,18 @@ impl WebSocketConfig {
     }
 }
 
+fn is_exposed(listen: SocketAddr) -> bool {
+    !listen.ip().to_canonical().is_loopback()
+}
+
+fn check_plain_text(listen: SocketAddr, sound: bool) -> Result<(), BridgeError> {
+    if sound || !is_exposed(listen) { Ok(()) } else { Err(BridgeError::PlainText(listen)) }
+}
+
 fn listen(node: &Node, problems: &Problems) -> Option<SocketAddr> {
     let Ok(address) = node.string(problems)?.parse() else {
         return node.mismatch("an IP address and port such as 127.0.0.1:8080", problems);
     };
-    if let Err(error) = check_loopback(address) {
-        problems.report(node.span, "off-loopback", error.to_string());
-        return None;
-    }
     Some(address)
 }
 

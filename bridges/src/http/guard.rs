@@ -15,6 +15,8 @@ use super::{Problem, ServerConfig};
 pub(super) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
+    /// Of the listener's own pages.
+    scheme: &'static str,
 }
 
 // === impl Guard ===
@@ -22,8 +24,9 @@ pub(super) struct Guard {
 impl Guard {
     /// `bound` is where the listener listens.
     pub(super) fn new(config: &ServerConfig, bound: SocketAddr) -> Self {
-        let hosts = config.allowed_hosts.clone().unwrap_or_else(|| own_hosts(bound));
-        Self { hosts, origins: config.allowed_origins.clone() }
+        let (scheme, usual_port) = if config.tls.is_some() { ("https://", 443) } else { ("http://", 80) };
+        let hosts = config.allowed_hosts.clone().unwrap_or_else(|| own_hosts(bound, usual_port));
+        Self { hosts, origins: config.allowed_origins.clone(), scheme }
     }
 
     /// Refuses with 400, 403 or 421.
@@ -54,8 +57,9 @@ impl Guard {
     }
 
     fn check_origin(&self, origin: &str, host: &str) -> Result<(), Problem> {
-        let same = origin.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
-            && origin[7..].eq_ignore_ascii_case(host);
+        let own = origin.split_at_checked(self.scheme.len());
+        let same = own
+            .is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case(self.scheme) && rest.eq_ignore_ascii_case(host));
         if same || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
             return Ok(());
         }
@@ -64,12 +68,12 @@ impl Guard {
 }
 
 /// What a listener is called where the config does not say.
-fn own_hosts(bound: SocketAddr) -> Vec<String> {
+fn own_hosts(bound: SocketAddr, usual_port: u16) -> Vec<String> {
     let port = bound.port();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
     let mut hosts: Vec<_> = names.iter().map(|name| format!("{name}:{port}")).collect();
     hosts.push(bound.to_string());
-    if port == 80 {
+    if port == usual_port {
         hosts.extend(names);
     }
     hosts

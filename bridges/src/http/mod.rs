@@ -15,11 +15,12 @@ mod publish;
 mod server;
 mod socket;
 mod source;
+mod stream;
 mod websocket;
 
-pub use config::{HttpConfig, ServerConfig, WebSocketConfig, check_loopback};
+pub use config::{HttpConfig, ServerConfig, WebSocketConfig};
 pub use problem::Problem;
-pub use server::Listener;
+pub use server::{Listener, Peer};
 
 #[cfg(test)]
 mod tests;

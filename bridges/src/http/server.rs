@@ -8,6 +8,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use futures_util::future::Either;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
@@ -20,8 +21,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::{ServerConfig, check_loopback, guard::Guard, socket::Socket};
-use crate::BridgeError;
+use super::{ServerConfig, guard::Guard, socket::Socket, stream::Stream};
+use crate::{BridgeError, tls::Tls};
 
 /// A bound listener that does not accept yet.
 #[derive(Debug)]
@@ -29,6 +30,16 @@ pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     config: ServerConfig,
+    tls: Option<Tls>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The client certificate that it proved to own, in DER, whose chain was verified.
+    pub certificate: Option<Bytes>,
 }
 
 /// Lets a connection's service see only what the guard lets through.
@@ -46,17 +57,19 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 // === impl Listener ===
 
 impl Listener {
-    /// Binds. Refuses an address off loopback.
+    /// Binds, and reads the files of TLS. Refuses plain text off loopback that nobody said is meant.
     pub async fn bind(config: ServerConfig) -> Result<Self, BridgeError> {
         let address = config.listen;
-        check_loopback(address)?;
+        config.check_plain_text()?;
+        let load = |tls| Tls::load(tls).map_err(|source| BridgeError::Tls { address, source });
+        let tls = config.tls.clone().map(load).transpose()?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
         let (listener, address) = bound.await.map_err(|source| BridgeError::Bind { address, source })?;
-        Ok(Self { listener, address, config })
+        Ok(Self { listener, address, config, tls })
     }
 
     /// Where it listens.
@@ -64,14 +77,14 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `drain` is cancelled. `service` makes the service of a connection from the peer's address: an
+    /// Accepts until `drain` is cancelled. `service` makes the service of a connection from what is known of the peer: an
     /// [`axum::Router`] or any other that never fails. `name` is the label `bridge` of its metrics.
     ///
     /// Connections run in `tasks`; at the drain they finish the request that they are in and close.
     pub async fn serve<S>(
         self,
         name: &str,
-        service: impl Fn(SocketAddr) -> S,
+        service: impl Fn(Peer) -> S + Clone + Send + 'static,
         drain: CancellationToken,
         tasks: TaskTracker,
     ) where
@@ -88,16 +101,31 @@ impl Listener {
         let open = metrics::gauge!("openmesh_bridge_connections", "bridge" => name.to_owned());
         let refused = metrics::counter!("openmesh_bridge_foreign_requests_total", "bridge" => name.to_owned());
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
+        if let Some(tls) = self.tls.clone() {
+            tasks.spawn(tls.watch(name.to_owned(), drain.clone()));
+        }
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
                 accepted = self.accept(&slots) => accepted,
             };
-            let Some((socket, peer)) = accepted else { return };
-            let service = Guarded { inner: service(peer), guard: guard.clone(), refused: refused.clone() };
-            let connection = http1.serve_connection(TokioIo::new(socket), service);
-            tasks.spawn(drive(connection, drain.child_token(), open.clone()));
+            let Some((socket, address)) = accepted else { return };
+            let (tls, within) = (self.tls.clone(), self.config.header_timeout);
+            let (http1, service, guard) = (http1.clone(), service.clone(), guard.clone());
+            let (refused, drain, open) = (refused.clone(), drain.child_token(), open.clone());
+            tasks.spawn(async move {
+                // nothing is in flight yet: at the drain, a handshake is cut
+                let shaken = drain.run_until_cancelled(Stream::open(socket, tls, within)).await;
+                let (stream, certificate) = match shaken {
+                    Some(Ok(opened)) => opened,
+                    Some(Err(error)) => return tracing::debug!(%error, %address, "no TLS connection"),
+                    None => return,
+                };
+                let inner = service(Peer { address, certificate });
+                let connection = http1.serve_connection(TokioIo::new(stream), Guarded { inner, guard, refused });
+                drive(connection, drain, open).await;
+            });
         }
     }
 
@@ -133,7 +161,7 @@ fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
 }
 
 /// Runs a connection to its end; at the drain, only to the end of its request.
-async fn drive<S>(connection: http1::Connection<TokioIo<Socket>, S>, drain: CancellationToken, open: Gauge)
+async fn drive<S>(connection: http1::Connection<TokioIo<Stream>, S>, drain: CancellationToken, open: Gauge)
 where
     S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,

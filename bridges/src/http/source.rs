@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::{ServiceExt, service_fn};
 
-use super::{HttpConfig, Listener, Problem, address::is_reserved, offer::Offer, publish::publish, websocket};
+use super::{HttpConfig, Listener, Peer, Problem, address::is_reserved, offer::Offer, publish::publish, websocket};
 use crate::{BridgeError, Source, SourceContext};
 
 /// Takes what HTTP clients publish, and serves those that subscribe.
@@ -53,9 +53,9 @@ impl Source for HttpSource {
             let (bridge, drain, tasks) = (cx.bridge.clone(), cx.drain.clone(), cx.tasks.clone());
             let offer = Arc::new(Offer::new(cx, self.config));
             let endpoints = endpoints(&offer);
-            let service = |peer: SocketAddr| {
+            let service = move |peer: Peer| {
                 let (offer, endpoints) = (offer.clone(), endpoints.clone());
-                service_fn(move |request| answer(offer.clone(), endpoints.clone(), peer.ip(), request))
+                service_fn(move |request| answer(offer.clone(), endpoints.clone(), peer.address.ip(), request))
             };
             listener.serve(&bridge, service, drain, tasks).await;
             Ok(())

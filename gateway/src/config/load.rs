@@ -105,6 +105,9 @@ fn load_named(
     let policy = policy(&named.places.policy, &mut found);
     let (tables, table_digests) = tables(&named.places.tables, &mut found);
     let mappings = mappings(named, &schemas, &tables, &mut found);
+    if let (Some(config), Some(policy)) = (&config, &policy) {
+        found.extend(exposed(file, config, policy));
+    }
     match (Diagnostics::collect(found), config, policy, mappings) {
         (None, Some(config), Some(policy), Some(mappings)) => {
             let contents = Contents::of(file.root(), &mappings, digests, table_digests, policy.clone());
@@ -162,6 +165,17 @@ fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
             None
         }
     }
+}
+
+/// Listeners that anybody off this host could use without credentials, though nobody said that they are meant to.
+fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnostic> {
+    let open = config.bridges.iter().filter(|(_, bridge)| policy.anonymous && bridge.exposed_to_anonymous());
+    let errors = open.map(|(name, _)| {
+        let message = format!("bridge {name:?} listens off loopback, and the policy lets in peers without credentials");
+        let help = "say anonymous: false in the policy, or allow_anonymous: true in the bridge if it is meant";
+        Diagnostic::of_file(file.source().path(), "open-to-anybody", message).with_help(help)
+    });
+    errors.collect()
 }
 
 fn mappings(named: &Named, schemas: &Schemas, tables: &Tables, found: &mut Vec<Diagnostic>) -> Option<Mappings> {

@@ -89,8 +89,8 @@ impl Config {
         let domain = fields.required("domain").and_then(|node| domain(node, problems));
         let jurisdictions = jurisdictions(&mut fields, problems);
         let backbone = fields.required("backbone").and_then(|node| BackboneConfig::read(node, &resolve, problems));
-        let admin = fields.required("admin").and_then(|node| admin(node, &mut claims, problems));
-        let bridges = fields.required("bridges").and_then(|node| bridges(node, &mut claims, problems));
+        let admin = fields.required("admin").and_then(|node| admin(node, folder, &mut claims, problems));
+        let bridges = fields.required("bridges").and_then(|node| bridges(node, folder, &mut claims, problems));
         let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
         let log = sections::log(&mut fields, problems);
         let mappings = path(&mut fields, "mappings", MAPPINGS, folder, &resolve, problems);
@@ -148,29 +148,41 @@ fn jurisdictions(fields: &mut Fields<'_, '_>, problems: &Problems) -> Option<Vec
     read.into_iter().collect()
 }
 
-fn admin(node: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<ServerConfig> {
+fn admin(node: &Node, folder: &Path, claims: &mut Vec<Claim>, problems: &Problems) -> Option<ServerConfig> {
     let mut fields = Fields::of(node, problems)?;
-    let server = ServerConfig::read(&mut fields, problems);
+    let server = ServerConfig::read(&mut fields, folder, problems);
     fields.finish();
     let server = server?;
+    if server.is_exposed() {
+        let message =
+            format!("the admin API asks nobody who they are: it is on loopback only, not on {}", server.listen);
+        problems.report(node.span, "off-loopback", message);
+        return None;
+    }
     claims.push(Claim { resource: Resource::Tcp(server.listen), by: "admin".to_owned(), span: node.span });
     Some(server)
 }
 
 /// `name: { kind: { ... } }`, at least one.
-fn bridges(node: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<Vec<NamedBridge>> {
+fn bridges(node: &Node, folder: &Path, claims: &mut Vec<Claim>, problems: &Problems) -> Option<Vec<NamedBridge>> {
     let entries = node.map(problems)?;
     if entries.is_empty() {
         problems.report(node.span, "empty", "no bridge: nothing could reach the gateway");
         return None;
     }
-    let read: Vec<_> = entries.iter().map(|(key, section)| bridge(key, section, claims, problems)).collect();
+    let read: Vec<_> = entries.iter().map(|(key, section)| bridge(key, section, folder, claims, problems)).collect();
     read.into_iter().collect()
 }
 
-fn bridge(key: &Key, section: &Node, claims: &mut Vec<Claim>, problems: &Problems) -> Option<NamedBridge> {
+fn bridge(
+    key: &Key,
+    section: &Node,
+    folder: &Path,
+    claims: &mut Vec<Claim>,
+    problems: &Problems,
+) -> Option<NamedBridge> {
     let name = name(&key.name, key.span, "a bridge's name", &['-', '_'], problems);
-    let config = registry::read(section, problems)?;
+    let config = registry::read(section, folder, problems)?;
     for resource in config.resources() {
         claims.push(Claim { resource, by: format!("bridge {:?}", key.name), span: section.span });
     }

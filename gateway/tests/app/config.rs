@@ -49,7 +49,7 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
     let text = site.load().unwrap_err();
     for expected in [
         "gateway.yaml:1:9: error[bad-name]",
-        "gateway.yaml:3:18: error[off-loopback]",
+        "gateway.yaml:3:18: error[plain-text]",
         "gateway.yaml:6:1: error[unknown-key]",
         "did you mean \"mappings\"?",
         "gateway.yaml:7:",
@@ -64,14 +64,22 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
 }
 
 #[test]
-fn an_address_off_loopback_is_refused_for_bridges_and_admin() {
-    for (from, to) in [
-        ("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0"),
-        ("http: { listen: 127.0.0.1:0", "http: { listen: '[::]:0'"),
-    ] {
-        let text = errors(&SOUND.replace(from, to));
-        assert!(text.contains("off-loopback"), "{text}");
-    }
+fn what_can_be_reached_from_outside_needs_tls_and_credentials_or_words_that_say_otherwise() {
+    let admin = SOUND.replace("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0, plain_text: true");
+    assert!(errors(&admin).contains("error[off-loopback]"), "{}", errors(&admin));
+    let bridge =
+        |words: &str| SOUND.replace("http: { listen: 127.0.0.1:0", &format!("http: {{ listen: '[::]:0'{words}"));
+    let said = errors(&bridge(""));
+    assert!(said.contains("error[plain-text]") && said.contains("add tls"), "{said}");
+    let said = errors(&bridge(", plain_text: true"));
+    assert!(said.contains("error[open-to-anybody]") && said.contains("allow_anonymous: true"), "{said}");
+
+    let site = Site::shipped();
+    site.write("gateway.yaml", &bridge(", plain_text: true, allow_anonymous: true"));
+    site.load().unwrap();
+    site.write("gateway.yaml", &bridge(", plain_text: true"));
+    site.write("policy.yaml", "anonymous: false\n");
+    site.load().unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 fn read(text: &str) -> Result<HttpConfig, Diagnostics> {
     let file = File::parse("gateway.yaml", text).unwrap();
     let problems = file.problems();
-    let config = HttpConfig::read(file.root(), &problems);
+    let config = HttpConfig::read(file.root(), Path::new(""), &problems);
     problems.finish(config)
 }
 
@@ -19,7 +19,7 @@ fn every_key_is_read() {
     let config = read(
         "{ listen: '[::1]:0', max_payload_bytes: 2 MiB, max_header_bytes: 8192, max_connections: 7,
            header_timeout: 5s, body_timeout: 6s, write_timeout: 7s, allowed_hosts: ['Gateway.example:8080'],
-           allowed_origins: ['https://console.example'],
+           allowed_origins: ['https://console.example'], plain_text: true, allow_anonymous: true,
            websocket: { max_frame_bytes: 4096, max_subscriptions: 3, max_credit: 9, ping_interval: 10s,
                         retry_for: 1m } }",
     )
@@ -33,6 +33,9 @@ fn every_key_is_read() {
         write_timeout: seconds(7),
         allowed_hosts: Some(vec!["gateway.example:8080".to_owned()]),
         allowed_origins: vec!["https://console.example".to_owned()],
+        tls: None,
+        plain_text: true,
+        allow_anonymous: true,
     };
     let websocket = WebSocketConfig {
         max_frame_bytes: 4_096,
@@ -64,7 +67,7 @@ fn all_that_is_wrong_is_found_at_once() {
     .unwrap_err();
     let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
     for expected in [
-        "refuses to listen on 0.0.0.0:8080",
+        "refuses plain text on 0.0.0.0:8080",
         "0 is out of range: 1 to 67108864",
         "100000 is out of range",
         "1ms is out of range",
@@ -78,7 +81,7 @@ fn all_that_is_wrong_is_found_at_once() {
 }
 
 #[test]
-fn only_loopback_is_listened_on() {
+fn plain_text_off_loopback_needs_a_word() {
     for (address, allowed) in [
         ("127.0.0.1:80", true),
         ("127.9.9.9:80", true),
@@ -88,6 +91,12 @@ fn only_loopback_is_listened_on() {
         ("[::]:80", false),
         ("192.168.0.1:80", false),
     ] {
-        assert_eq!(check_loopback(address.parse().unwrap()).is_ok(), allowed, "{address}");
+        let mut server = ServerConfig::new(address.parse().unwrap());
+        assert_eq!((server.check_plain_text().is_ok(), server.is_exposed()), (allowed, !allowed), "{address}");
+        server.plain_text = true;
+        assert!(server.check_plain_text().is_ok(), "{address}");
+        let read = |word: &str| read(&format!("{{ listen: '{address}'{word} }}"));
+        assert_eq!(read("").is_ok(), allowed, "{address}");
+        assert!(read(", plain_text: true").is_ok(), "{address}");
     }
 }

@@ -256,7 +256,7 @@ async fn an_address_in_use_or_off_loopback_is_found_before_start() {
     let mut taken = HttpConfig::new(rig.address()).build("web").source.unwrap();
     assert!(matches!(taken.bind().await, Err(BridgeError::Bind { address, .. }) if address == rig.address()));
     let mut open = HttpConfig::new("0.0.0.0:0".parse().unwrap()).build("web").source.unwrap();
-    assert!(matches!(open.bind().await, Err(BridgeError::OffLoopback(_))));
+    assert!(matches!(open.bind().await, Err(BridgeError::PlainText(_))));
     rig.stop().await;
 }
 

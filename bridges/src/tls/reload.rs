@@ -1,0 +1,124 @@
+//! The TLS of a running listener: takes up other files when they change, without a restart.
+//!
+//! New connections get the new certificate; sessions of the old one can't be resumed, so that a certificate revoked
+//! meanwhile is asked for again. Files that do not hold are not taken up: the old ones stay, and the log says so.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{TlsConfig, TlsError, material};
+
+/// The TLS of one listener. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Tls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: TlsConfig,
+    /// What the files looked like before they were read at first.
+    loaded: Seen,
+    server: ArcSwap<ServerConfig>,
+}
+
+/// What the files looked like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen(u64);
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+// === impl Tls ===
+
+impl Tls {
+    /// Reads the files. Blocks for as long as that takes.
+    pub fn load(config: TlsConfig) -> Result<Self, TlsError> {
+        let loaded = Seen::of(&config);
+        let server = material::server(&config)?;
+        Ok(Self(Arc::new(Shared { config, loaded, server: ArcSwap::new(server) })))
+    }
+
+    /// The server's part of a handshake. One that takes longer than `within` fails.
+    pub async fn accept<S>(&self, stream: S, within: Duration) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.0.server.load_full());
+        timeout(within, acceptor.accept(stream)).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, format!("the TLS handshake took longer than {within:?}"))
+        })?
+    }
+
+    /// Looks at the files until `stop`, and takes them up when they have changed and hold.
+    pub async fn watch(self, listener: String, stop: CancellationToken) {
+        let mut seen = self.0.loaded;
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let found = self.look().await;
+            if found == seen {
+                continue;
+            }
+            // Pairs are most often written one after the other: two looks that see the same see both.
+            ticks.tick().await;
+            if self.look().await == found {
+                seen = found;
+                self.reload(&listener).await;
+            }
+        }
+    }
+
+    /// Takes up what the files hold now, or says why not.
+    async fn reload(&self, listener: &str) {
+        let this = self.clone();
+        let loaded = tokio::task::spawn_blocking(move || material::server(&this.0.config)).await;
+        let refused = match loaded {
+            Ok(Ok(server)) => {
+                self.0.server.store(server);
+                tracing::info!(listener, "other TLS certificates are in force");
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panicked) => Some(panicked.to_string()),
+        };
+        metrics::gauge!("openmesh_tls_refused", "listener" => listener.to_owned())
+            .set(f64::from(u8::from(refused.is_some())));
+        if let Some(error) = refused {
+            tracing::error!(listener, %error, "the TLS files do not hold, those in force stay");
+        }
+    }
+
+    async fn look(&self) -> Seen {
+        let this = self.clone();
+        // a thread that panicked saw nothing new
+        tokio::task::spawn_blocking(move || Seen::of(&this.0.config)).await.unwrap_or(self.0.loaded)
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn of(config: &TlsConfig) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for path in config.files() {
+            let stamp = fs::metadata(path).map(|found| {
+                (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec(), found.ctime_nsec())
+            });
+            stamp.map_err(|error| error.kind()).hash(&mut hasher);
+        }
+        Self(hasher.finish())
+    }
+}
