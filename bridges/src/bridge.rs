@@ -114,7 +114,7 @@ pub enum BridgeError {
         /// The address of the config.
         address: SocketAddr,
         /// Why.
-        source: TlsError,
+        source: Box<TlsError>,
     },
 }
 

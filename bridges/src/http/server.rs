@@ -61,7 +61,7 @@ impl Listener {
     pub async fn bind(config: ServerConfig) -> Result<Self, BridgeError> {
         let address = config.listen;
         config.check_plain_text()?;
-        let load = |tls| Tls::load(tls).map_err(|source| BridgeError::Tls { address, source });
+        let load = |tls| Tls::load(tls).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
         let tls = config.tls.clone().map(load).transpose()?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;

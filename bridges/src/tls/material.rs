@@ -46,7 +46,7 @@ pub enum TlsError {
         /// The key.
         key: PathBuf,
         /// What is wrong.
-        error: rustls::Error,
+        error: Box<rustls::Error>,
     },
     /// An authority's certificate is none.
     #[error("{}: {error}", .path.display())]
@@ -54,7 +54,7 @@ pub enum TlsError {
         /// Which file.
         path: PathBuf,
         /// What is wrong.
-        error: rustls::Error,
+        error: Box<rustls::Error>,
     },
     /// The authorities and their revocation lists do not go together.
     #[error("{}: {error}", .path.display())]
@@ -84,7 +84,11 @@ pub(super) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> 
         Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
         None => builder.with_no_client_auth(),
     };
-    let pair = |error| TlsError::Pair { certificate: config.certificate.clone(), key: config.key.clone(), error };
+    let pair = |error| TlsError::Pair {
+        certificate: config.certificate.clone(),
+        key: config.key.clone(),
+        error: Box::new(error),
+    };
     let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(server))
@@ -93,7 +97,7 @@ pub(super) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> 
 fn verifier(clients: &ClientsConfig, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(&clients.authorities)? {
-        let bad = |error| TlsError::Authority { path: clients.authorities.clone(), error };
+        let bad = |error| TlsError::Authority { path: clients.authorities.clone(), error: Box::new(error) };
         roots.add(authority).map_err(bad)?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
