@@ -2,7 +2,7 @@
 
 use yaml::{Diagnostics, Fields, File, Node, Problems};
 
-use crate::LimitsConfig;
+use crate::{LimitsConfig, ResidencyConfig};
 
 /// The policy file. Fails closed: without the file, or with an empty one, nobody gets in.
 ///
@@ -15,6 +15,8 @@ pub struct PolicyConfig {
     pub anonymous: bool,
     /// What everybody may send and receive in a second. Nothing is limited if left out.
     pub limits: LimitsConfig,
+    /// Where data may be.
+    pub residency: ResidencyConfig,
 }
 
 // === impl PolicyConfig ===
@@ -39,8 +41,12 @@ fn read(root: &Node, problems: &Problems) -> Option<PolicyConfig> {
         Some(node) => LimitsConfig::read(node, problems),
         None => Some(LimitsConfig::default()),
     };
+    let residency = match fields.optional("residency") {
+        Some(node) => ResidencyConfig::read(node, problems),
+        None => Some(ResidencyConfig::default()),
+    };
     fields.finish();
-    Some(PolicyConfig { anonymous: anonymous?, limits: limits? })
+    Some(PolicyConfig { anonymous: anonymous?, limits: limits?, residency: residency? })
 }
 
 #[cfg(test)]

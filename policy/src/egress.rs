@@ -8,7 +8,10 @@ use std::{
 use envelope::{Delivery, Outgoing, Rejection, Verdict, Verdicts};
 use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 
-use crate::{Meters, Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer, limits::ReceiveLimit};
+use crate::{
+    Meters, Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer, limits::ReceiveLimit,
+    residency::EgressResidency,
+};
 
 /// The egress stack. `T` is [`envelope::Taken`] where a sink ends it, [`Delivery`] where the outlet does.
 pub type Egress<T> = BoxCloneSyncService<Pass<Outgoing>, Verdicts<T>, Rejection>;
@@ -24,8 +27,9 @@ where
 {
     let stack = ServiceBuilder::new()
         // Outermost, so that whatever refuses below is on record.
-        .layer(AuditLayer::new(bridge))
-        // Residency: before all else, so that what may not leave is not even looked into.
+        .layer(AuditLayer::new(bridge.clone()))
+        // Before all else, so that what may not leave is not even looked into.
+        .layer(RuleLayer(EgressResidency { bridge }))
         // Access: whether this principal may read this envelope.
         // What left the epoch's schemas since it was stored is not handed out.
         .layer(RuleLayer(Conformance))

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use envelope::{Batch, Mapper, Principal};
 use schema::Schemas;
 
-use crate::PolicyConfig;
+use crate::{Labels, PolicyConfig};
 
 /// Mappings, schemas and policy of one load, validated together; never changed, only replaced as a whole.
 pub struct Epoch {
@@ -20,6 +20,8 @@ pub struct Epoch {
     pub schemas: Arc<Schemas>,
     /// What `policy.yaml` says.
     pub access: PolicyConfig,
+    /// Where this gateway is.
+    jurisdictions: Labels,
     /// Made once, not once a request.
     anonymous: Arc<Principal>,
 }
@@ -49,7 +51,18 @@ impl Epoch {
         access: PolicyConfig,
     ) -> Self {
         let anonymous = Arc::new(Principal::anonymous(&domain));
-        Self { number, domain, mapper, schemas, access, anonymous }
+        Self { number, domain, mapper, schemas, access, jurisdictions: Labels::default(), anonymous }
+    }
+
+    /// With this gateway in these jurisdictions; without them it takes no data that is labelled.
+    #[must_use]
+    pub fn within(self, jurisdictions: Labels) -> Self {
+        Self { jurisdictions, ..self }
+    }
+
+    /// Where this gateway is.
+    pub(crate) fn jurisdictions(&self) -> &[Arc<str>] {
+        &self.jurisdictions
     }
 
     /// This epoch as the one that decides now.

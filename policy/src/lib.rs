@@ -20,6 +20,7 @@ mod limits;
 mod loop_guard;
 mod map;
 mod payload_limit;
+mod residency;
 mod stack;
 
 pub use authenticate::Gate;
@@ -28,6 +29,7 @@ pub use egress::{Egress, egress, hand_over};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
 pub use limits::{LimitsConfig, Meters};
+pub use residency::{Labels, ResidencyConfig};
 pub use stack::{IngressConfig, ingress};
 
 #[cfg(test)]

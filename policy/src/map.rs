@@ -1,6 +1,7 @@
 //! MAPPING: the one place where the request changes from `Pass<Inbound>` to `Pass<Mapped>`, and routes become known.
 //!
-//! What the mapping files say is decided behind [`envelope::Mapper`]; this layer stamps each verdict with its route.
+//! What the mapping files say is decided behind [`envelope::Mapper`]; this layer stamps each verdict with its route, and
+//! each envelope with the residency label that it keeps.
 
 use std::task::{Context, Poll};
 
@@ -10,6 +11,7 @@ use tower::{Layer, Service};
 use crate::{
     Pass,
     lift::{Answered, Rejoin, Stopped},
+    residency,
 };
 
 /// Maps by the epoch of the batch.
@@ -57,11 +59,14 @@ where
                 Err(behind) => MapResult::Refused(None, behind),
             };
             let (route, answer) = match result {
-                MapResult::Mapped(message) => {
-                    routes.push(message.route.clone());
-                    mapped.push(message);
-                    continue;
-                }
+                MapResult::Mapped(mut message) => match residency::label(&epoch, &mut message) {
+                    Ok(()) => {
+                        routes.push(message.route.clone());
+                        mapped.push(message);
+                        continue;
+                    }
+                    Err(rejection) => (Some(message.route), Err(rejection)),
+                },
                 MapResult::Filtered(route) => (Some(route), Ok(Admission::Filtered)),
                 MapResult::Refused(route, rejection) => (route, Err(rejection)),
             };

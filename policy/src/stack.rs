@@ -22,6 +22,7 @@ use crate::{
     loop_guard::LoopGuard,
     map::MapLayer,
     payload_limit::PayloadLimit,
+    residency::Residency,
 };
 
 /// When it makes sense to offer again what was shed.
@@ -68,7 +69,8 @@ pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: A
         // Rates per topic; the topic is known only now.
         .layer(RuleLayer(TopicLimit(config.meters.clone())))
         // Access: whether the principal may publish this to that topic.
-        // Residency: whether the data may be held here at all; after Access, so that it says nothing to strangers.
+        // Whether the data may be held here at all; after Access, so that it says nothing to strangers.
+        .layer(RuleLayer(Residency))
         // The dearest check reads the data, so it comes when all others have passed. Conversations: here as well.
         .layer(RuleLayer(Conformance))
         // Innermost: seals what passed; the store takes nothing else.

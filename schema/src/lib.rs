@@ -11,6 +11,8 @@
 //! - Numbers are compared by value. `uniqueItems` and `type: integer` go by the digits as they are written; elsewhere
 //!   integers of up to 64 bits are exact, and what is beyond them, or no integer, is an IEEE 754 double. `multipleOf`
 //!   reads a double as the shortest decimal that names it, so 12.1 is a multiple of 0.1.
+//!
+//! One keyword is ours and says nothing of the value: `x-residency`, at the root, a jurisdiction or a list of them.
 
 mod compile;
 mod detail;
@@ -30,6 +32,7 @@ use crate::tree::{Tree, Value};
 pub struct Schema {
     name: Arc<str>,
     validator: Arc<Validator<Tree>>,
+    residency: Arc<[Arc<str>]>,
 }
 
 /// A schema that can't be used: `{name}: {detail}`.
@@ -60,13 +63,19 @@ pub struct Schemas(BTreeMap<Arc<str>, Schema>);
 impl Schema {
     /// Compiles a schema. Not for the hot path: it takes milliseconds.
     pub fn compile(name: &str, text: &[u8]) -> Result<Self, SchemaError> {
-        let validator = compile::compile(text).map_err(|detail| SchemaError { name: name.to_owned(), detail })?;
-        Ok(Self { name: name.into(), validator: Arc::new(validator) })
+        let compiled = compile::compile(text).map_err(|detail| SchemaError { name: name.to_owned(), detail })?;
+        let compile::Compiled { validator, residency } = compiled;
+        Ok(Self { name: name.into(), validator: Arc::new(validator), residency: residency.into() })
     }
 
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The jurisdictions that data of this type has to be in, by its `x-residency`; none if it does not say.
+    pub fn residency(&self) -> &[Arc<str>] {
+        &self.residency
     }
 
     /// The first violation, if there is one.

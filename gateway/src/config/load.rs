@@ -107,6 +107,7 @@ fn load_named(
     let mappings = mappings(named, &schemas, &tables, &mut found);
     if let (Some(config), Some(policy)) = (&config, &policy) {
         found.extend(exposed(file, config, policy));
+        found.extend(unknown_bridges(&named.places.policy, config, policy));
     }
     match (Diagnostics::collect(found), config, policy, mappings) {
         (None, Some(config), Some(policy), Some(mappings)) => {
@@ -165,6 +166,18 @@ fn policy(path: &Path, found: &mut Vec<Diagnostic>) -> Option<PolicyConfig> {
             None
         }
     }
+}
+
+/// Bridges that the policy says are somewhere, and that there are not.
+fn unknown_bridges(path: &Path, config: &Config, policy: &PolicyConfig) -> Vec<Diagnostic> {
+    let known = config.bridge_names();
+    let unknown = policy.residency.bridges.keys().filter(|name| !known.contains(&&***name));
+    let errors = unknown.map(|name| {
+        let message = format!("residency.bridges: there is no bridge {name:?}");
+        Diagnostic::of_file(path.display().to_string(), "unknown-bridge", message)
+            .with_help(format!("bridges: {}", known.join(", ")))
+    });
+    errors.collect()
 }
 
 /// Listeners that anybody off this host could use without credentials, though nobody said that they are meant to.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use mapping::Mappings;
-use policy::{Current, Epoch};
+use policy::{Current, Epoch, Labels};
 use tokio::sync::Notify;
 
 pub(crate) use status::{Because, Status, describe};
@@ -41,6 +41,8 @@ pub enum Reloaded {
 struct Shared {
     current: Current,
     domain: Arc<str>,
+    /// Where the gateway is: as the process was started with, whatever the file says.
+    jurisdictions: Labels,
     /// What the process was started with: what only a start takes up is compared with this.
     started: Contents,
     /// Held through a reload: there is one at a time.
@@ -74,7 +76,8 @@ const READS: usize = 5;
 impl Reload {
     /// With what was loaded in force.
     pub(crate) fn new(loaded: &Loaded) -> Self {
-        let epoch = epoch(FIRST, &loaded.config.domain, loaded);
+        let jurisdictions: Labels = loaded.config.jurisdictions.as_slice().into();
+        let epoch = epoch(FIRST, &loaded.config.domain, loaded).within(jurisdictions.clone());
         let state = State {
             places: loaded.places.clone(),
             seen: loaded.seen,
@@ -87,6 +90,7 @@ impl Reload {
         Self(Arc::new(Shared {
             current: epoch.into_current(),
             domain: loaded.config.domain.clone(),
+            jurisdictions,
             started: loaded.contents.clone(),
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
@@ -155,7 +159,8 @@ impl Reload {
             Reloaded::Unchanged(state.in_force.number)
         } else {
             let number = state.in_force.number + 1;
-            let before = self.0.current.swap(Arc::new(epoch(number, &self.0.domain, &loaded)));
+            let after = epoch(number, &self.0.domain, &loaded).within(self.0.jurisdictions.clone());
+            let before = self.0.current.swap(Arc::new(after));
             state.retired.push(before);
             state.in_force = Arc::new(InForce::new(number, loaded.mappings, changes));
             state.contents = loaded.contents;

@@ -7,4 +7,5 @@ mod config;
 mod flow;
 mod limits;
 mod reload;
+mod residency;
 mod support;

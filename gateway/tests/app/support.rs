@@ -67,6 +67,10 @@ impl Site {
         self.dir.path().join("config/gateway.yaml")
     }
 
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub(crate) fn load(&self) -> Result<config::Loaded, String> {
         config::load(&self.config()).map_err(|all| all.to_string())
     }

@@ -1,0 +1,80 @@
+//! Data that may not be here is refused over every protocol, and nothing of it is kept.
+
+use std::{fs, path::Path};
+
+use gateway::drain::Drained;
+use serde_json::json;
+
+use super::support::{Site, Socket, get, post, web};
+
+const MAPPING: &str = "mapping: notes
+from: { bridge: web, address: \"POST /notes/{place}\" }
+envelope: { topic: \"notes/${address.place}\", residency: \"${address.place}\" }
+";
+
+/// Whether any file below the folder has these bytes.
+fn is_kept(folder: &Path, what: &str) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => is_kept(&path, what),
+            false => fs::read(&path).unwrap().windows(what.len()).any(|bytes| bytes == what.as_bytes()),
+        }
+    })
+}
+
+#[tokio::test]
+async fn what_may_not_be_here_is_refused_with_the_reason_and_is_nowhere_in_the_data_folder() {
+    let site = Site::shipped();
+    site.write("mappings/notes.yaml", MAPPING);
+    let running = site.start().await;
+    let web = web(&running);
+    assert_eq!(post(web, "/notes/no", r#"{"text": "kept-by-request"}"#).await.status, 202);
+    let answer = post(web, "/notes/us", r#"{"text": "secret-by-request"}"#).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let said = answer.json();
+    assert_eq!((&said["kind"], &said["decided_by"]), (&json!("denied"), &json!("residency")));
+    assert_eq!(said["detail"], "the data may be in us, and this gateway is in no, eu");
+
+    let mut socket = Socket::open(web).await;
+    assert_eq!(socket.publish("/notes/eu", r#"{"text": "kept-by-socket"}"#).await["op"], "receipt");
+    let said = socket.publish("/notes/us", r#"{"text": "secret-by-socket"}"#).await;
+    assert_eq!((&said["op"], &said["decided_by"]), (&json!("error"), &json!("residency")));
+    drop(socket);
+
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["bridges"]["web"]["rejected"], json!({ "denied": 2 }));
+    assert_eq!(running.drain().await, Drained::Clean);
+    for kept in ["kept-by-request", "kept-by-socket"] {
+        assert!(is_kept(&site.data(), kept), "{kept} is stored, so the search finds what is");
+    }
+    for secret in ["secret-by-request", "secret-by-socket"] {
+        assert!(!is_kept(&site.data(), secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_is_not_sent_where_it_may_not_be_any_more() {
+    let site = Site::shipped();
+    site.write("mappings/notes.yaml", MAPPING);
+    let running = site.start().await;
+    assert_eq!(post(web(&running), "/notes/no", r#"{"text": "a"}"#).await.status, 202);
+    site.write("policy.yaml", "anonymous: true\nresidency: { bridges: { web: [eu] } }\n");
+    running.reload().await;
+    assert_eq!(post(web(&running), "/notes/no", r#"{"text": "b"}"#).await.status, 403);
+    assert_eq!(post(web(&running), "/notes/eu", r#"{"text": "c"}"#).await.status, 202);
+    let mut socket = Socket::subscribe(web(&running), "notes/#", "earliest", Some("reader")).await;
+    assert_eq!(socket.envelope().await["data"]["text"], "c");
+    drop(socket);
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["subscriptions"]["ws:anonymous:reader"]["refused"], json!({ "denied": 1 }), "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[test]
+fn a_bridge_that_is_not_there_is_nowhere() {
+    let site = Site::shipped();
+    site.write("policy.yaml", "anonymous: true\nresidency: { bridges: { wbe: [eu] } }\n");
+    let error = site.load().unwrap_err();
+    assert!(error.contains("error[unknown-bridge]") && error.contains("bridges: web"), "{error}");
+}
