@@ -23,8 +23,8 @@ struct RouteName {
     version: Box<str>,
 }
 
-/// A message as its protocol brought it.
-#[derive(Debug, Clone)]
+/// A message as its protocol brought it. `Debug` shows neither headers nor payload.
+#[derive(Clone)]
 pub struct Inbound {
     /// The bridge's name in the config.
     pub bridge: Arc<str>,
@@ -184,8 +184,8 @@ pub struct Outgoing {
     pub delivery: Delivery,
 }
 
-/// A message as a protocol is to send it.
-#[derive(Debug, Clone)]
+/// A message as a protocol is to send it. `Debug` shows neither headers nor payload.
+#[derive(Clone)]
 pub struct Outbound {
     /// The protocol's own address.
     pub address: Arc<str>,
@@ -228,6 +228,34 @@ impl fmt::Debug for Route {
     }
 }
 
+// === impl Inbound ===
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("bridge", &self.bridge)
+            .field("address", &self.address)
+            .field("headers", &self.headers.len())
+            .field("payload_bytes", &self.payload.len())
+            .field("lane", &self.lane)
+            .field("principal", &self.principal.id)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Outbound ===
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("address", &self.address)
+            .field("headers", &self.headers.len())
+            .field("payload_bytes", &self.payload.len())
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}
+
 // === impl Group ===
 
 impl Group {
@@ -265,5 +293,33 @@ impl InLane for Mapped {
 impl InLane for Outgoing {
     fn lane(&self) -> Lane {
         self.delivery.lane
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_travels_shows_neither_headers_nor_payload() {
+        let headers: Headers = [("x-api-key".to_owned(), Bytes::from_static(b"s3cr3t"))].into();
+        let inbound = Inbound {
+            bridge: "web".into(),
+            address: "POST /a".into(),
+            headers: headers.clone(),
+            payload: Bytes::from_static(b"s3cr3t"),
+            lane: Lane(1),
+            identity: Identity::Native(Bytes::from_static(b"s3cr3t")),
+            principal: Arc::new(Principal::anonymous("a")),
+            peer: None,
+            trace: None,
+            received_at: SystemTime::UNIX_EPOCH,
+        };
+        let outbound = Outbound { address: "a".into(), headers, payload: Bytes::from_static(b"s3cr3t"), lane: Lane(1) };
+        let shown = format!("{inbound:?} {outbound:?}");
+        assert!(
+            !shown.contains("s3cr3t") && shown.contains("payload_bytes: 6") && shown.contains("POST /a"),
+            "{shown}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Refuses envelopes whose data is not what their type says.
 //!
 //! Fails closed: a type whose schema is not loaded is refused, for nobody can tell what it should look like. Only data of
-//! the type `mesh/opaque@v1.0.0` passes unread. Conversations are not looked at here yet.
+//! the type `mesh/opaque@v1.0.0` passes unread. So is an envelope of a protocol whose package is not loaded: nobody could
+//! tell what may be said in it next. No package can be loaded yet.
 
 use envelope::{Envelope, Mapped, Outgoing, RejectKind, Rejection};
 
@@ -11,6 +12,9 @@ const DECIDED_BY: &str = "conformance";
 
 /// The type of data that no schema describes.
 const OPAQUE: &str = "mesh/opaque@v1.0.0";
+
+/// The most that is shown of a protocol's name, in bytes.
+const MAX_SHOWN: usize = 200;
 
 /// Checks data against the schema its envelope names.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,10 @@ impl Rule<Outgoing> for Conformance {
 }
 
 fn conforms(epoch: &Epoch, envelope: &Envelope) -> Result<(), Rejection> {
+    if let Some(protocol) = envelope.conversation.as_ref().and_then(|conversation| conversation.protocol.as_deref()) {
+        let shown = &protocol[..protocol.floor_char_boundary(MAX_SHOWN)];
+        return Err(refuse(format!("no package of protocol {shown:?} is loaded")));
+    }
     let kind = &*envelope.kind;
     if let Some(dataschema) = &envelope.dataschema {
         agrees(kind, dataschema)?;

@@ -1,13 +1,13 @@
 //! A message as a request or a frame gives it, before it is known who sent it.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use envelope::{Headers, Identity, Inbound, Lane, Principal, TraceContext};
 use http::{HeaderMap, HeaderName};
 
-/// Everything of an [`Inbound`] but its sender.
-#[derive(Debug, Clone)]
+/// Everything of an [`Inbound`] but its sender. `Debug` shows neither headers nor payload.
+#[derive(Clone)]
 pub(super) struct Draft {
     pub(super) address: Arc<str>,
     pub(super) headers: Headers,
@@ -40,6 +40,16 @@ impl Draft {
         let Self { address, headers, payload, identity, trace } = self;
         let received_at = SystemTime::now();
         Inbound { bridge, address, headers, payload, lane, identity, principal, peer, trace, received_at }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("address", &self.address)
+            .field("headers", &self.headers.len())
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod cli;
 mod config;
+mod egress;
 mod flow;
 mod limits;
 mod reload;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use envelope::{
-    Admission, Admitted, Batch, Disposition, Envelope, EnvelopeId, Group, Inbound, MapResult, Mapped, Mapper,
-    RejectKind, Rejection, Verdicts,
+    Admission, Admitted, Batch, Conversation, Disposition, Envelope, EnvelopeId, Group, Inbound, MapResult, Mapped,
+    Mapper, RejectKind, Rejection, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::{Service, util::BoxCloneSyncService};
@@ -163,6 +163,18 @@ fn data_must_be_what_its_type_says() {
 
     let refused = conforms(Group::Many(vec![reading("{\"celsius\": 1}"), reading("{}")])).unwrap_err();
     assert_eq!(refused.detail, r#"envelope 1 of the group: "celsius" is a required property"#);
+}
+
+#[test]
+fn an_envelope_of_a_protocol_that_is_not_loaded_is_refused() {
+    let of = |protocol: Option<&str>| Envelope {
+        conversation: Some(Box::new(Conversation { protocol: protocol.map(Into::into), ..Conversation::default() })),
+        ..plain("")
+    };
+    assert!(conforms(Group::One(of(None))).is_ok());
+    let refused = conforms(Group::One(of(Some("https://example.com/auction@v1.0.0")))).unwrap_err();
+    assert_eq!((refused.kind, refused.decided_by), (RejectKind::Malformed, "conformance"));
+    assert_eq!(refused.detail, "no package of protocol \"https://example.com/auction@v1.0.0\" is loaded");
 }
 
 #[test]
