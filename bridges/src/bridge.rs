@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use envelope::{Authenticator, Flow, Ingress, Ledger, Outlet, Sink};
+use envelope::{Audit, Authenticator, Flow, Ingress, Ledger, Outlet, Sink};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,6 +25,8 @@ pub struct SourceContext {
     /// A permit a byte of a body that is being read or is in flight, over all bridges. The gateway makes it no smaller
     /// than the largest [`BridgeConfig::max_message_bytes`].
     pub bytes: Arc<Semaphore>,
+    /// Puts on record what the bridge refuses by itself.
+    pub audit: Arc<dyn Audit>,
     /// Cancelled when the source is to take nothing new.
     pub drain: CancellationToken,
     /// Every task of the bridge; the drain waits for it.

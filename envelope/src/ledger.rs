@@ -1,6 +1,8 @@
 //! The seam through which messages are counted that never reach the store.
 
-use crate::{RejectKind, Route};
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{Principal, RejectKind, Rejection, Route};
 
 /// The conservation ledger, as bridges and the Account layer see it.
 ///
@@ -20,4 +22,10 @@ pub trait Ledger: Send + Sync {
 
     /// The bridge gave a message back to its peer, which keeps it: it was under Retry for too long, or at drain.
     fn returned(&self, bridge: &str, kind: RejectKind);
+}
+
+/// The audit trail, as bridges see it: for what no layer of the stack has seen.
+pub trait Audit: Send + Sync {
+    /// The bridge refused a message, or a peer, by itself. Bounded under a flood; must not block.
+    fn refused(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>);
 }

@@ -26,7 +26,7 @@ pub use batch::Batch;
 pub use data::Data;
 pub use id::{EnvelopeId, Identity, IdentityParts};
 pub use json::Json;
-pub use ledger::Ledger;
+pub use ledger::{Audit, Ledger};
 pub use message::{
     AckPoint, Conversation, Delivery, Envelope, Group, Headers, InLane, Inbound, Lane, MAX_GROUP, Mapped, Origin,
     Outbound, Outgoing, Position, Route,

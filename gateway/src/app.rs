@@ -13,6 +13,7 @@ use tokio::{task::JoinError, time::Instant};
 
 use crate::{
     admin::{self, Admin},
+    audit::{self, AuditLog},
     config::Loaded,
     drain::{self, Drained, Stoppable},
     readiness::Readiness,
@@ -31,6 +32,7 @@ pub struct Running {
     readiness: Readiness,
     reload: Reload,
     backbone: Arc<dyn Backbone>,
+    audit: AuditLog,
     bridges: Stoppable,
     admin: Stoppable,
     drain_timeout: Duration,
@@ -92,7 +94,8 @@ impl App {
         let bound = bind(&loaded, &mut addresses).await?;
         let readiness = Readiness::default();
         let metrics = telemetry::metrics();
-        let reload = Reload::new(&loaded);
+        let (audit, records) = audit::queue();
+        let reload = Reload::new(&loaded, audit.clone());
         let opened = Arc::new(OnceLock::new());
         let (ready, reloads) = (readiness.clone(), reload.clone());
         serve_admin(listener, Admin { readiness: ready, metrics, reload: reloads, backbone: opened.clone() }, &admin);
@@ -100,9 +103,11 @@ impl App {
         let with = loaded.config.backbone.open_with(&loaded.config.domain);
         let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
         let backbone = opened.get_or_init(|| backbone).clone();
+        let domain = loaded.config.domain.clone();
+        admin.tasks.spawn(audit::store(records, opened, reload.current(), domain, admin.stop.clone()));
         admin.tasks.spawn(admin::watch(backbone.clone(), admin.stop.clone()));
 
-        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone());
+        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone());
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
@@ -112,7 +117,7 @@ impl App {
         addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;
         drop((unfinished.0.disarm(), unfinished.1.disarm()));
-        Ok(Running { addresses, readiness, reload, backbone, bridges, admin, drain_timeout })
+        Ok(Running { addresses, readiness, reload, backbone, audit, bridges, admin, drain_timeout })
     }
 }
 
@@ -129,6 +134,7 @@ async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Vec<Bound>, 
 
 fn serve_admin(listener: Listener, state: Admin, until: &Stoppable) {
     admin::describe();
+    audit::describe();
     describe();
     until.tasks.spawn(telemetry::upkeep(state.metrics.clone(), until.stop.clone()));
     let router = admin::router(state);
@@ -197,7 +203,10 @@ impl Running {
     /// Ends it: see [`crate::drain`]. The admin API goes last.
     pub async fn drain(self) -> Drained {
         // Asked for only when it is its turn: a closed backbone refuses what is still in flight.
-        let close = async { self.backbone.close().await };
+        let close = async {
+            self.audit.flush().await;
+            self.backbone.close().await
+        };
         let drained =
             drain::drain(&self.readiness, &self.bridges, close, || self.in_flight(), self.drain_timeout).await;
         if !self.admin.end(Instant::now() + ADMIN_GRACE).await {

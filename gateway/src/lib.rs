@@ -5,6 +5,7 @@
 
 mod admin;
 mod app;
+mod audit;
 pub mod cli;
 pub mod config;
 pub mod drain;

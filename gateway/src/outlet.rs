@@ -8,7 +8,7 @@ use envelope::{
     Verdicts,
 };
 use futures_util::future::BoxFuture;
-use policy::{Current, Egress, Meters, Pass};
+use policy::{Current, Egress, Meters, Pass, Trail};
 use tower::ServiceExt;
 
 /// One bridge's way out of the mesh.
@@ -44,9 +44,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 // === impl GatewayOutlet ===
 
 impl GatewayOutlet {
-    /// `bridge` is the name that deliveries are audited under; `meters` are the gateway's.
-    pub fn new(backbone: Arc<dyn Backbone>, current: Current, bridge: Arc<str>, meters: Arc<Meters>) -> Self {
-        Self { backbone, current, stack: policy::egress(policy::hand_over(), bridge, meters) }
+    /// Refusals go on `trail`, of the egress of the bridge; `meters` are the gateway's.
+    pub fn new(backbone: Arc<dyn Backbone>, current: Current, trail: Arc<Trail>, meters: Arc<Meters>) -> Self {
+        Self { backbone, current, stack: policy::egress(policy::hand_over(), trail, meters) }
     }
 
     /// Puts a batch through the stack, by the epoch that decides now.
@@ -269,7 +269,7 @@ mod tests {
         let outlet = GatewayOutlet::new(
             Arc::new(OneSubscription(Mutex::new(Some(scripted)))),
             epoch.into_current(),
-            "web".into(),
+            Arc::new(Trail::egress("web".into(), None)),
             Arc::default(),
         );
         let filters = vec![Filter::new("#").unwrap()];

@@ -5,11 +5,11 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
-use policy::{Current, Gate, IngressConfig, Meters};
+use policy::{AuditSink, Current, Gate, IngressConfig, Meters, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{config::Limits, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
+use crate::{audit::AuditLog, config::Limits, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -23,13 +23,14 @@ pub(crate) struct Wiring {
     max_in_flight: NonZeroU32,
     /// What everybody has sent lately, over all bridges and reloads.
     meters: Arc<Meters>,
+    audit: AuditLog,
 }
 
 // === impl Wiring ===
 
 impl Wiring {
     /// Around a backbone that is open; what is in `current` decides.
-    pub(crate) fn new(limits: &Limits, current: Current, backbone: Arc<dyn Backbone>) -> Self {
+    pub(crate) fn new(limits: &Limits, current: Current, backbone: Arc<dyn Backbone>, audit: AuditLog) -> Self {
         Self {
             backbone,
             authenticator: Arc::new(Gate::new(current.clone())),
@@ -37,14 +38,17 @@ impl Wiring {
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_in_flight: limits.max_in_flight,
             meters: Arc::default(),
+            audit,
         }
     }
 
     /// What the source of bridge `name` works with.
     pub(crate) fn source(&self, name: &Arc<str>, config: &dyn BridgeConfig, until: &Stoppable) -> SourceContext {
+        let trail = Arc::new(Trail::ingress(name.clone(), self.sink()));
         SourceContext {
             bridge: name.clone(),
-            ingress: self.ingress(name, config),
+            ingress: self.ingress(trail.clone(), config),
+            audit: trail,
             outlet: Arc::new(self.outlet(name)),
             authenticator: self.authenticator.clone(),
             ledger: self.backbone.ledger(),
@@ -55,12 +59,17 @@ impl Wiring {
     }
 
     fn outlet(&self, name: &Arc<str>) -> GatewayOutlet {
-        GatewayOutlet::new(self.backbone.clone(), self.current.clone(), name.clone(), self.meters.clone())
+        let trail = Arc::new(Trail::egress(name.clone(), self.sink()));
+        GatewayOutlet::new(self.backbone.clone(), self.current.clone(), trail, self.meters.clone())
     }
 
-    fn ingress(&self, name: &Arc<str>, config: &dyn BridgeConfig) -> Ingress {
+    fn sink(&self) -> Option<Arc<dyn AuditSink>> {
+        Some(Arc::new(self.audit.clone()))
+    }
+
+    fn ingress(&self, trail: Arc<Trail>, config: &dyn BridgeConfig) -> Ingress {
         let ingress = IngressConfig {
-            bridge: name.clone(),
+            trail,
             flow: config.flow(),
             max_payload_bytes: config.max_payload_bytes(),
             max_in_flight: self.max_in_flight,

@@ -20,7 +20,7 @@ use envelope::{
     Verdict, Verdicts,
 };
 use integration::site::repository;
-use policy::{Epoch, Flow, IngressConfig, PolicyConfig};
+use policy::{Epoch, Flow, IngressConfig, PolicyConfig, Trail};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt};
 
@@ -75,7 +75,7 @@ fn stack(backbone: &Embedded) -> Ingress {
     let policy = PolicyConfig::parse("policy.yaml", "anonymous: true").expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy);
     let limits = IngressConfig {
-        bridge: "web".into(),
+        trail: Arc::new(Trail::ingress("web".into(), None)),
         flow: Flow::Push,
         max_payload_bytes: 1 << 20,
         max_in_flight: NonZeroU32::MIN.saturating_add(63),
@@ -94,7 +94,7 @@ async fn answer(batch: Batch<Admitted>) -> Result<Verdicts<Admission>, Rejection
 
 fn inbound() -> Inbound {
     Inbound {
-        bridge: "web".into(),
+        trail: Arc::new(Trail::ingress("web".into(), None)),
         address: "POST /telemetry/7/temperature".into(),
         headers: Arc::new([]),
         payload: Bytes::from_static(READING),

@@ -17,7 +17,7 @@ use envelope::{
     Verdict,
 };
 use futures_util::FutureExt;
-use policy::{Epoch, Flow, IngressConfig, PolicyConfig, ingress};
+use policy::{Epoch, Flow, IngressConfig, PolicyConfig, Trail, ingress};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -135,9 +135,9 @@ fn stack(flow: Flow, kind: &str) -> Ingress {
     };
     let access = PolicyConfig { anonymous: true, ..PolicyConfig::default() };
     let current = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access).into_current();
+    let trail = Arc::new(Trail::ingress("web".into(), None));
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
-    let config =
-        IngressConfig { bridge: "web".into(), flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default() };
+    let config = IngressConfig { flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default(), trail };
     ingress(nowhere(), &config, current, Arc::new(NoLedger))
 }
 

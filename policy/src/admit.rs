@@ -1,11 +1,17 @@
 //! The end of the stack, and the only place that makes an [`Admitted`].
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use envelope::{Admission, Admitted, Batch, Mapped, Rejection, Verdicts};
+use envelope::{
+    AckPoint, Admission, Admitted, Batch, Data, Envelope, Group, Identity, IdentityParts, Lane, Mapped, Principal,
+    Rejection, Route, Topic, TopicError, Verdicts,
+};
 use tower::{Layer, Service};
 
-use crate::Pass;
+use crate::{AuditRecord, Pass, conformance::OPAQUE};
 
 /// Seals what every layer above has passed.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +20,49 @@ pub(crate) struct AdmitLayer;
 /// What [`AdmitLayer`] makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Admit<S>(S);
+
+/// What the ledger knows the gateway's own records by, in place of a bridge and a route.
+const AUDIT: &str = "$audit";
+
+/// The gateway's own records, for the reserved topics `$mesh/audit/refused/BRIDGE` and `$mesh/audit/admin`. Nobody has
+/// sent them, so no other policy holds them; they carry no data of anybody's message.
+pub fn admit_audit(record: &AuditRecord, domain: &Arc<str>, epoch: u64) -> Result<Admitted, TopicError> {
+    let mut data = Vec::with_capacity(256);
+    record.write_json(&mut data);
+    let identity = Identity::fresh();
+    let principal = Principal::new(AUDIT, domain.clone());
+    let parts = IdentityParts { domain, bridge: AUDIT, principal: AUDIT, route: AUDIT };
+    let envelope = Envelope {
+        id: identity.envelope_id(parts),
+        source: format!("mesh://{domain}/{AUDIT}").into(),
+        kind: OPAQUE.into(),
+        subject: Topic::new(format!("$mesh/audit/{}", record.topic()))?,
+        time: record.at,
+        expirytime: None,
+        datacontenttype: Some("application/json".into()),
+        dataschema: None,
+        data: Data::Opaque(data.into()),
+        performative: Some("inform".into()),
+        partitionkey: None,
+        residency: Vec::new(),
+        classification: None,
+        hops: Vec::new(),
+        trace: None,
+        conversation: None,
+        origin: None,
+    };
+    let mapped = Mapped {
+        route: Route::new(AUDIT, "1"),
+        ack: AckPoint::Durable,
+        bridge: AUDIT.into(),
+        lane: Lane(0),
+        principal: Arc::new(principal),
+        identity,
+        group: Group::One(envelope),
+    };
+    #[expect(clippy::disallowed_methods, reason = "it is the gateway's own word, made here and of no peer's data")]
+    Ok(Admitted::seal(mapped, epoch))
+}
 
 // === impl AdmitLayer ===
 

@@ -11,7 +11,7 @@ use crate::{Epoch, lift::Rule};
 const DECIDED_BY: &str = "conformance";
 
 /// The type of data that no schema describes.
-const OPAQUE: &str = "mesh/opaque@v1.0.0";
+pub(crate) const OPAQUE: &str = "mesh/opaque@v1.0.0";
 
 /// The most that is shown of a protocol's name, in bytes.
 const MAX_SHOWN: usize = 200;

@@ -9,25 +9,30 @@ use envelope::{Delivery, Outgoing, Rejection, Verdict, Verdicts};
 use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
-    Meters, Pass, audit::AuditLayer, conformance::Conformance, lift::RuleLayer, limits::ReceiveLimit,
+    Meters, Pass,
+    audit::{AuditLayer, Trail},
+    conformance::Conformance,
+    lift::RuleLayer,
+    limits::ReceiveLimit,
     residency::EgressResidency,
 };
 
 /// The egress stack. `T` is [`envelope::Taken`] where a sink ends it, [`Delivery`] where the outlet does.
 pub type Egress<T> = BoxCloneSyncService<Pass<Outgoing>, Verdicts<T>, Rejection>;
 
-/// The layers over `end`, for deliveries through `bridge`; the first one meets a delivery first. `meters` are the gateway's.
+/// The layers over `end`, for deliveries through the bridge of `trail`; the first one meets a delivery first. `meters` are the gateway's.
 ///
 /// Deliveries are counted per subscription by the backbone, so nothing is counted here.
-pub fn egress<S, T>(end: S, bridge: Arc<str>, meters: Arc<Meters>) -> Egress<T>
+pub fn egress<S, T>(end: S, trail: Arc<Trail>, meters: Arc<Meters>) -> Egress<T>
 where
     S: Service<Pass<Outgoing>, Response = Verdicts<T>, Error = Rejection> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     T: Send + 'static,
 {
+    let bridge = trail.bridge().clone();
     let stack = ServiceBuilder::new()
         // Outermost, so that whatever refuses below is on record.
-        .layer(AuditLayer::new(bridge.clone()))
+        .layer(AuditLayer::new(trail))
         // Before all else, so that what may not leave is not even looked into.
         .layer(RuleLayer(EgressResidency { bridge }))
         // Access: whether this principal may read this envelope.

@@ -23,6 +23,8 @@ mod payload_limit;
 mod residency;
 mod stack;
 
+pub use admit::admit_audit;
+pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::Gate;
 pub use config::PolicyConfig;
 pub use egress::{Egress, egress, hand_over};

@@ -14,7 +14,7 @@ use crate::{
     Current,
     account::AccountLayer,
     admit::AdmitLayer,
-    audit::AuditLayer,
+    audit::{AuditLayer, Trail},
     authenticate::Authenticated,
     conformance::Conformance,
     lift::RuleLayer,
@@ -31,8 +31,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// One bridge's ingress.
 #[derive(Debug, Clone)]
 pub struct IngressConfig {
-    /// The bridge's name in the config.
-    pub bridge: Arc<str>,
     /// What happens when too much is in flight.
     pub flow: Flow,
     /// The largest payload of one message, in bytes; inclusive.
@@ -41,18 +39,20 @@ pub struct IngressConfig {
     pub max_in_flight: NonZeroU32,
     /// What everybody has sent lately: the gateway's, shared by all its stacks.
     pub meters: Arc<Meters>,
+    /// Where refusals are put on record; of the ingress of this bridge.
+    pub trail: Arc<Trail>,
 }
 
 /// The layers over `store`, outermost first: the first one meets a message first.
 ///
 /// Wait for the peer's bytes before waiting for the stack to be ready: a ready stack holds one of `max_in_flight` permits.
 pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: Arc<dyn Ledger>) -> Ingress {
-    let bridge = config.bridge.clone();
+    let bridge = config.trail.bridge().clone();
     let outer = ServiceBuilder::new()
         // Outermost: takes the one epoch of the batch, and sees every verdict that the source will see.
-        .layer(AccountLayer::new(bridge.clone(), current, ledger))
+        .layer(AccountLayer::new(bridge, current, ledger))
         // Next to it, for the same reason: whatever is refused below is on record.
-        .layer(AuditLayer::new(bridge))
+        .layer(AuditLayer::new(config.trail.clone()))
         // Before a permit is asked for and before anything is parsed: the cheapest refusal there is.
         .layer(RuleLayer(PayloadLimit::new(config.max_payload_bytes)));
     let inner = ServiceBuilder::new()

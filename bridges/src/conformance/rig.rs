@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Admission, Authenticator, Batch, Credentials, EnvelopeId, Inbound, Ingress, Ledger, Position, Principal, Receipt,
-    RejectKind, Rejection, Route, Settled, Verdict, Verdicts,
+    Admission, Audit, Authenticator, Batch, Credentials, EnvelopeId, Inbound, Ingress, Ledger, Position, Principal,
+    Receipt, RejectKind, Rejection, Route, Settled, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -30,6 +30,8 @@ pub struct Counts {
     pub returned: Vec<RejectKind>,
     /// Refused by the bridge itself.
     pub refused: Vec<RejectKind>,
+    /// Put on record by the bridge itself.
+    pub on_record: Vec<RejectKind>,
     /// Messages that were offered to the stack, each offer counted.
     pub offered: u64,
 }
@@ -77,6 +79,7 @@ impl Rig {
             outlet: outlet.clone(),
             authenticator: fakes.clone(),
             ledger: fakes.clone(),
+            audit: fakes.clone(),
             bytes: bytes.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
@@ -226,6 +229,12 @@ impl Ledger for Fakes {
 
     fn returned(&self, _: &str, kind: RejectKind) {
         self.counts.send_modify(|counts| counts.returned.push(kind));
+    }
+}
+
+impl Audit for Fakes {
+    fn refused(&self, rejection: &Rejection, _: Option<&Arc<Principal>>, _: Option<std::net::IpAddr>) {
+        self.counts.send_modify(|counts| counts.on_record.push(rejection.kind));
     }
 }
 

@@ -5,10 +5,15 @@
 
 use std::{
     net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use envelope::{Admission, Batch, Credentials, Disposition, Inbound, Lane, RejectKind, Rejection, Verdict, Verdicts};
+use envelope::{
+    Admission, Batch, Credentials, Disposition, Inbound, Lane, Principal, RejectKind, Rejection, Verdict, Verdicts,
+};
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tower::ServiceExt;
 
@@ -54,8 +59,9 @@ impl Offer {
         self.cx.ledger.returned(&self.cx.bridge, kind);
     }
 
-    /// Counts a refusal that no layer of the stack has seen.
-    pub(super) fn outside(&self, rejection: &Rejection) {
+    /// Counts a refusal of a message that no layer of the stack has seen, and puts it on record.
+    pub(super) fn outside(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
+        self.cx.audit.refused(rejection, principal, peer);
         match rejection.disposition() {
             Disposition::Final => self.cx.ledger.refused(&self.cx.bridge, None, rejection.kind),
             Disposition::Retry => self.returned(rejection.kind),
@@ -84,10 +90,11 @@ pub(super) async fn once(
     let principal = match offer.cx.authenticator.verify(credentials).await {
         Ok(principal) => principal,
         Err(rejection) => {
-            offer.outside(&rejection);
+            offer.outside(&rejection, None, Some(peer));
             return Err(rejection);
         }
     };
+    let sender = principal.clone();
     let inbound = draft.into_inbound(offer.cx.bridge.clone(), offer.lane(), principal, Some(peer));
     match offer.call(Batch::one(inbound)).await {
         Ok(mut verdicts) => match verdicts.pop() {
@@ -101,7 +108,7 @@ pub(super) async fn once(
             None => Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known")),
         },
         Err(rejection) => {
-            offer.outside(&rejection);
+            offer.outside(&rejection, Some(&sender), Some(peer));
             Err(rejection)
         }
     }

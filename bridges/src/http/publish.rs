@@ -43,7 +43,7 @@ async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> R
             return Err(problem);
         }
     };
-    let (payload, in_flight) = read(offer, body).await?;
+    let (payload, in_flight) = read(offer, peer, body).await?;
     offer.received(1);
     let draft = Draft {
         address,
@@ -70,12 +70,12 @@ fn names(parts: &Parts) -> Result<(Arc<str>, Identity), Problem> {
 }
 
 /// The whole body and what it takes of the bytes in flight.
-async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+async fn read(offer: &Offer, peer: IpAddr, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let max = offer.config.max_payload_bytes;
     let expected = body.size_hint();
     if expected.lower() > max as u64 {
         discard(body).await;
-        return Err(too_large(offer, max));
+        return Err(too_large(offer, peer, max));
     }
     // a chunked body does not say how long it will be
     let reserve = expected.upper().map_or(max, |upper| upper.min(max as u64) as usize);
@@ -95,7 +95,7 @@ async fn read(offer: &Offer, mut body: Incoming) -> Result<(Bytes, OwnedSemaphor
         Ok(Ok(Some(payload))) => Ok((payload, in_flight)),
         Ok(Ok(None)) => {
             discard(body).await;
-            Err(too_large(offer, max))
+            Err(too_large(offer, peer, max))
         }
         Ok(Err(error)) => Err(bad_request(format!("the body can't be read: {error}"))),
         Err(_) => {
@@ -159,11 +159,11 @@ fn bad_request(detail: String) -> Problem {
 }
 
 /// A message all the same, but one that never enters the stack: both its counts are made here.
-fn too_large(offer: &Offer, max: usize) -> Problem {
+fn too_large(offer: &Offer, peer: IpAddr, max: usize) -> Problem {
     offer.received(1);
     let detail = format!("payload is over the limit of {max} bytes");
     let rejection = Rejection::new(RejectKind::TooLarge, "payload_limit", detail);
-    offer.outside(&rejection);
+    offer.outside(&rejection, None, Some(peer));
     Problem::from(&rejection)
 }
 

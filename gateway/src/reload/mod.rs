@@ -20,7 +20,10 @@ use tokio::sync::Notify;
 pub(crate) use status::{Because, Status, describe};
 
 use self::status::{InForce, Refused};
-use crate::config::{Attempt, Contents, Loaded, Places, Scan, attempt};
+use crate::{
+    audit::AuditLog,
+    config::{Attempt, Contents, Loaded, Places, Scan, attempt},
+};
 
 /// The configuration in force, and how another one takes its place. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -50,6 +53,8 @@ struct Shared {
     state: Mutex<State>,
     /// One reload that is asked for and has not begun: more of them would find the same files.
     asked: Notify,
+    /// Where changes are put on record.
+    audit: AuditLog,
 }
 
 struct State {
@@ -75,7 +80,7 @@ const READS: usize = 5;
 
 impl Reload {
     /// With what was loaded in force.
-    pub(crate) fn new(loaded: &Loaded) -> Self {
+    pub(crate) fn new(loaded: &Loaded, audit: AuditLog) -> Self {
         let jurisdictions: Labels = loaded.config.jurisdictions.as_slice().into();
         let epoch = epoch(FIRST, &loaded.config.domain, loaded).within(jurisdictions.clone());
         let state = State {
@@ -95,6 +100,7 @@ impl Reload {
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             asked: Notify::new(),
+            audit,
         }))
     }
 
@@ -169,6 +175,9 @@ impl Reload {
         let status = Status::of(&state.in_force, &state.needs_restart, None);
         drop(state);
         status.log(because, reloaded);
+        if let Reloaded::Changed(number) = reloaded {
+            self.0.audit.admin(because.who(), "reload", &format!("epoch {number} is in force"));
+        }
         reloaded
     }
 
@@ -179,6 +188,7 @@ impl Reload {
         let epoch = state.in_force.number;
         drop(state);
         refused.log(because, epoch);
+        self.0.audit.admin(because.who(), "reload", &format!("refused with {count} errors, epoch {epoch} stays"));
         Reloaded::Refused(count)
     }
 

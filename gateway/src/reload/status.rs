@@ -70,6 +70,16 @@ pub(crate) fn describe() {
 
 // === impl Because ===
 
+impl Because {
+    /// Who is behind it, for the audit.
+    pub(super) const fn who(self) -> &'static str {
+        match self {
+            Self::Asked => "signal",
+            Self::FilesChanged => "files",
+        }
+    }
+}
+
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "these are tests, and their tasks end with them")]
 
 mod admin;
+mod audit;
 mod cli;
 mod config;
 mod egress;

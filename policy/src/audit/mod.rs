@@ -4,9 +4,12 @@
 //! where. The cause of a Retry is this gateway's own trouble, so it is told.
 
 mod flood;
+mod record;
 
 use std::{
+    fmt,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,30 +19,56 @@ use std::{
     time::Instant,
 };
 
-use envelope::{Disposition, Rejection, Verdict, Verdicts};
+use envelope::{Disposition, Inbound, Outgoing, Principal, Rejection, Route, Verdicts};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use self::flood::{Flood, LeftOut};
+pub use self::record::{AuditEvent, AuditRecord, AuditSink};
 use crate::{Pass, lift::each};
 
-/// Records the refusals of one bridge.
-#[derive(Debug, Clone)]
-pub(crate) struct AuditLayer(Arc<Record>);
+/// The stage of what a bridge refuses by itself.
+const BRIDGE: &str = "bridge";
 
-#[derive(Debug)]
-struct Record {
+/// What a bridge is refused, and what is refused to its peers: the log has it, and the sink. One a stage of a bridge.
+pub struct Trail {
     bridge: Arc<str>,
+    stage: &'static str,
+    sink: Option<Arc<dyn AuditSink>>,
     flood: Mutex<Flood>,
     /// Something was left out and not told yet: then batches without a refusal look at the clock too.
     pending: AtomicBool,
+}
+
+/// Records the refusals of one stack.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditLayer(Arc<Trail>);
+
+/// Whom a message is of, for the record.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose {
+    principal: Option<Arc<Principal>>,
+    peer: Option<IpAddr>,
+}
+
+/// Is somebody's, and may be put on record.
+pub(crate) trait OnRecord {
+    /// `None`: a refusal of it is logged only. A refused record of the trail would make another one, without an end.
+    fn whose(&self) -> Option<Whose>;
+}
+
+/// Of each message of a batch; most often all are of one.
+#[derive(Debug)]
+enum Owners {
+    All(Option<Whose>),
+    Each(Vec<Option<Whose>>),
 }
 
 /// What [`AuditLayer`] makes.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit<S> {
     inner: S,
-    record: Arc<Record>,
+    trail: Arc<Trail>,
 }
 
 pin_project! {
@@ -49,16 +78,17 @@ pin_project! {
         #[pin]
         inner: F,
         sent: usize,
-        record: Arc<Record>,
+        owners: Owners,
+        trail: Arc<Trail>,
     }
 }
 
 // === impl AuditLayer ===
 
 impl AuditLayer {
-    /// Records for `bridge`.
-    pub(crate) fn new(bridge: Arc<str>) -> Self {
-        Self(Arc::new(Record { bridge, flood: Mutex::default(), pending: AtomicBool::new(false) }))
+    /// Records on `trail`.
+    pub(crate) fn new(trail: Arc<Trail>) -> Self {
+        Self(trail)
     }
 }
 
@@ -66,42 +96,123 @@ impl<S> Layer<S> for AuditLayer {
     type Service = Audit<S>;
 
     fn layer(&self, inner: S) -> Audit<S> {
-        Audit { inner, record: self.0.clone() }
+        Audit { inner, trail: self.0.clone() }
     }
 }
 
-// === impl Record ===
+// === impl Whose ===
 
-impl Record {
-    fn verdicts<T>(&self, verdicts: &Verdicts<T>) {
-        let mut refused =
-            verdicts.iter().filter_map(|v| v.answer.as_ref().err().map(|rejection| (v, rejection))).peekable();
+impl Whose {
+    fn is(&self, other: &Self) -> bool {
+        let same = match (&self.principal, &other.principal) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.peer == other.peer
+    }
+}
+
+impl OnRecord for Inbound {
+    fn whose(&self) -> Option<Whose> {
+        Some(Whose { principal: Some(self.principal.clone()), peer: self.peer })
+    }
+}
+
+impl OnRecord for Outgoing {
+    fn whose(&self) -> Option<Whose> {
+        let is_record = self.delivery.envelope.subject.is_reserved();
+        (!is_record).then(|| Whose { principal: Some(self.to.clone()), peer: None })
+    }
+}
+
+// === impl Owners ===
+
+impl Owners {
+    fn of<M: OnRecord>(messages: &[M]) -> Self {
+        let first = messages.first().and_then(OnRecord::whose);
+        let same = |other: &M| match (&first, other.whose()) {
+            (Some(a), Some(b)) => a.is(&b),
+            (None, None) => true,
+            _ => false,
+        };
+        if messages.iter().skip(1).all(same) {
+            return Self::All(first);
+        }
+        Self::Each(messages.iter().map(OnRecord::whose).collect())
+    }
+
+    fn get(&self, at: usize) -> Option<&Whose> {
+        match self {
+            Self::All(whose) => whose.as_ref(),
+            Self::Each(all) => all.get(at).and_then(Option::as_ref),
+        }
+    }
+}
+
+// === impl Trail ===
+
+impl Trail {
+    /// Of the ingress of `bridge`, and of what the bridge refuses by itself.
+    pub fn ingress(bridge: Arc<str>, sink: Option<Arc<dyn AuditSink>>) -> Self {
+        Self::new(bridge, "ingress", sink)
+    }
+
+    /// Of the egress of `bridge`.
+    pub fn egress(bridge: Arc<str>, sink: Option<Arc<dyn AuditSink>>) -> Self {
+        Self::new(bridge, "egress", sink)
+    }
+
+    fn new(bridge: Arc<str>, stage: &'static str, sink: Option<Arc<dyn AuditSink>>) -> Self {
+        Self { bridge, stage, sink, flood: Mutex::default(), pending: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn bridge(&self) -> &Arc<str> {
+        &self.bridge
+    }
+
+    fn verdicts<T>(&self, verdicts: &Verdicts<T>, owners: &Owners) {
+        let refused = verdicts.iter().enumerate().filter_map(|(at, verdict)| {
+            verdict.answer.as_ref().err().map(|rejection| (at, verdict.route.as_ref(), rejection))
+        });
+        let mut refused = refused.peekable();
         if refused.peek().is_none() && !self.pending.load(Ordering::Relaxed) {
             return;
         }
         let now = Instant::now();
         let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
         flood.elapsed(now).for_each(|left_out| self.left_out(left_out));
-        for (verdict, rejection) in refused {
+        for (at, route, rejection) in refused {
             if flood.admit(rejection.kind, now) {
-                self.refusal(verdict, rejection);
+                self.refusal(self.stage, route, rejection, owners.get(at));
             }
         }
         self.pending.store(flood.is_pending(), Ordering::Relaxed);
     }
 
-    fn refusal<T>(&self, verdict: &Verdict<T>, rejection: &Rejection) {
+    fn refusal(&self, stage: &'static str, route: Option<&Route>, rejection: &Rejection, whose: Option<&Whose>) {
         let retry = rejection.disposition() == Disposition::Retry;
         tracing::info!(
             target: "openmesh::audit",
             bridge = &*self.bridge,
-            route = verdict.route.as_ref().map(|route| route.name()),
+            route = route.map(Route::name),
             kind = rejection.kind.as_str(),
             decided_by = rejection.decided_by,
             pointer = rejection.pointer.as_deref().map(tracing::field::debug),
             cause = rejection.cause.as_deref().filter(|_| retry).map(tracing::field::display),
             "message refused"
         );
+        let (Some(sink), Some(whose)) = (&self.sink, whose) else { return };
+        sink.write(AuditRecord::now(AuditEvent::Refused {
+            bridge: self.bridge.clone(),
+            stage,
+            route: route.map(|route| route.name().to_owned()),
+            kind: rejection.kind,
+            decided_by: rejection.decided_by.to_string(),
+            pointer: rejection.pointer.clone(),
+            principal: whose.principal.clone(),
+            peer: whose.peer,
+        }));
     }
 
     fn left_out(&self, LeftOut { kind, messages }: LeftOut) {
@@ -112,10 +223,33 @@ impl Record {
             messages,
             "refusals left out of the audit"
         );
+        if let Some(sink) = &self.sink {
+            let (bridge, stage) = (self.bridge.clone(), self.stage);
+            sink.write(AuditRecord::now(AuditEvent::LeftOut { bridge, stage, kind, messages }));
+        }
     }
 }
 
-impl Drop for Record {
+impl envelope::Audit for Trail {
+    fn refused(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
+        let now = Instant::now();
+        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+        flood.elapsed(now).for_each(|left_out| self.left_out(left_out));
+        if flood.admit(rejection.kind, now) {
+            let whose = Whose { principal: principal.cloned(), peer };
+            self.refusal(BRIDGE, None, rejection, Some(&whose));
+        }
+        self.pending.store(flood.is_pending(), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail").field("bridge", &self.bridge).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Trail {
     fn drop(&mut self) {
         let mut flood = std::mem::take(self.flood.get_mut().unwrap_or_else(PoisonError::into_inner));
         flood.drain().for_each(|left_out| self.left_out(left_out));
@@ -127,6 +261,7 @@ impl Drop for Record {
 impl<S, M, T> Service<Pass<M>> for Audit<S>
 where
     S: Service<Pass<M>, Response = Verdicts<T>, Error = Rejection>,
+    M: OnRecord,
 {
     type Response = Verdicts<T>;
     type Error = Rejection;
@@ -137,8 +272,8 @@ where
     }
 
     fn call(&mut self, pass: Pass<M>) -> Self::Future {
-        let sent = pass.batch.len();
-        Recorded { inner: self.inner.call(pass), sent, record: self.record.clone() }
+        let (sent, owners) = (pass.batch.len(), Owners::of(pass.batch.as_slice()));
+        Recorded { inner: self.inner.call(pass), sent, owners, trail: self.trail.clone() }
     }
 }
 
@@ -153,7 +288,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let verdicts = each(ready!(this.inner.poll(cx)), *this.sent);
-        this.record.verdicts(&verdicts);
+        this.trail.verdicts(&verdicts, this.owners);
         Poll::Ready(Ok(verdicts))
     }
 }

@@ -11,7 +11,7 @@ use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt};
 
 use crate::{
-    Epoch, Pass, PolicyConfig, egress, hand_over,
+    Epoch, Pass, PolicyConfig, Trail, egress, hand_over,
     tests::world::{DOMAIN, Told, World, envelope, inbound, typed},
 };
 
@@ -125,7 +125,7 @@ fn at_egress_the_bridge_and_the_receiver_are_asked_again() {
         let delivery = Delivery { position, redelivered: false, envelope, lane: Lane(1) };
         let to = Principal { jurisdiction: to.map(Into::into), ..Principal::anonymous(DOMAIN) };
         let batch = Batch::one(Outgoing { to: Arc::new(to), delivery });
-        let mut stack = egress(hand_over(), "web".into(), Arc::default());
+        let mut stack = egress(hand_over(), Arc::new(Trail::egress("web".into(), None)), Arc::default());
         let pass = Pass { epoch: Arc::new(epoch(&["no"], residency)), batch };
         let ready = stack.ready().now_or_never().unwrap().unwrap();
         ready.call(pass).now_or_never().unwrap().unwrap().pop().unwrap().answer.map(drop).map_err(|no| no.detail)

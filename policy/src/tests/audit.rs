@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use envelope::{Batch, Inbound};
+use envelope::{Audit as _, Batch, Inbound, RejectKind, Rejection};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -13,6 +13,7 @@ use tracing::{
 };
 
 use super::world::{World, batch, inbound};
+use crate::{AuditRecord, AuditSink, Trail};
 
 /// Keeps each event as a line of `name=value`.
 #[derive(Clone, Default)]
@@ -84,6 +85,47 @@ fn no_payload_is_on_record_whatever_refuses_it() {
     });
     assert_eq!(lines.len(), 5);
     assert!(lines.iter().all(|line| !line.contains(secret)), "{lines:?}");
+}
+
+/// Keeps records as JSON.
+#[derive(Default)]
+struct Records(Mutex<Vec<String>>);
+
+impl AuditSink for Records {
+    fn write(&self, record: AuditRecord) {
+        let mut json = Vec::new();
+        record.write_json(&mut json);
+        self.0.lock().unwrap().push(String::from_utf8(json).unwrap());
+    }
+}
+
+fn refused(by: &Trail, times: usize) {
+    let rejection = Rejection::new(RejectKind::TooLarge, "payload_limit", "s3cr3t").at("/a\"b");
+    (0..times).for_each(|_| by.refused(&rejection, None, Some([192, 0, 2, 1].into())));
+}
+
+#[test]
+fn what_a_bridge_refuses_by_itself_goes_to_the_sink_without_its_detail() {
+    let records = Arc::new(Records::default());
+    let trail = Trail::ingress("web".into(), Some(records.clone()));
+    refused(&trail, 1);
+    let expected = r#"{"event":"refused","bridge":"web","stage":"bridge","kind":"too-large","#.to_owned()
+        + r#""decided_by":"payload_limit","pointer":"/a\"b","peer":"192.0.2.1"}"#;
+    assert_eq!(*records.0.lock().unwrap(), [expected]);
+}
+
+#[test]
+fn the_sink_hears_a_bounded_part_of_a_flood_and_the_exact_number_of_the_rest() {
+    let records = Arc::new(Records::default());
+    let trail = Trail::ingress("web".into(), Some(records.clone()));
+    refused(&trail, 5_000);
+    drop(trail);
+    let records = records.0.lock().unwrap();
+    let (written, left_out): (Vec<_>, Vec<_>) = records.iter().partition(|json| json.contains("\"refused\""));
+    let number =
+        |json: &&String| json.rsplit_once("\"messages\":").unwrap().1.trim_end_matches('}').parse::<usize>().unwrap();
+    assert_eq!(written.len() + left_out.iter().map(number).sum::<usize>(), 5_000);
+    assert!(written.len() < 1_000, "{}", written.len());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tower::{Service, ServiceExt};
 
 use super::world::{DOMAIN, READING, Told, envelope, epoch, typed, words};
-use crate::{Pass, egress, hand_over};
+use crate::{Pass, Trail, egress, hand_over};
 
 fn outgoing(position: u8, envelope: Envelope) -> Outgoing {
     let position = Position(Bytes::copy_from_slice(&[position]));
@@ -25,7 +25,7 @@ fn what_conforms_is_handed_over_in_order_and_the_rest_refused() {
         outgoing(2, typed(envelope(id, b"{\"celsius\": 1}"), READING)),
         outgoing(3, typed(envelope(id, b"{}"), "a/type@v1.0.0")),
     ];
-    let mut stack = egress(hand_over(), "web".into(), Arc::default());
+    let mut stack = egress(hand_over(), Arc::new(Trail::egress("web".into(), None)), Arc::default());
     let pass = Pass { epoch: Arc::new(epoch(1, Told)), batch: Batch::new(all).unwrap() };
     let ready = stack.ready().now_or_never().unwrap().unwrap();
     let verdicts = ready.call(pass).now_or_never().unwrap().unwrap();

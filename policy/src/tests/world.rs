@@ -17,7 +17,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-use crate::{Current, Epoch, Flow, IngressConfig, PolicyConfig, ingress};
+use crate::{Current, Epoch, Flow, IngressConfig, PolicyConfig, Trail, ingress};
 
 pub(crate) const DOMAIN: &str = "plant-a";
 pub(crate) const MAX_PAYLOAD: usize = 64;
@@ -236,7 +236,7 @@ impl World {
     pub(crate) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
         let max_in_flight = NonZeroU32::new(max_in_flight).unwrap();
         let config = IngressConfig {
-            bridge: "web".into(),
+            trail: Arc::new(Trail::ingress("web".into(), None)),
             flow,
             max_payload_bytes: MAX_PAYLOAD,
             max_in_flight,

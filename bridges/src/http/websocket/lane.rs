@@ -90,9 +90,12 @@ impl LaneContext<'_> {
     /// A verdict a message, also where the stack as a whole refuses.
     async fn verdicts(&self, batch: Batch<Inbound>) -> Vec<Verdict<envelope::Admission>> {
         let sent = batch.len();
+        let first = batch.as_slice().first().map(|inbound| (inbound.principal.clone(), inbound.peer));
+        let (principal, peer) = first.unzip();
         self.offer.call(batch).await.unwrap_or_else(|rejection| {
             if rejection.disposition() == Disposition::Final {
-                (0..sent).for_each(|_| self.offer.outside(&rejection));
+                let outside = |_| self.offer.outside(&rejection, principal.as_ref(), peer.flatten());
+                (0..sent).for_each(outside);
             }
             (0..sent).map(|_| Verdict::no(rejection.clone())).collect()
         })

@@ -61,7 +61,11 @@ pub(super) async fn upgrade(
         Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", detail)
     })?;
     let credentials = authorization(&headers).map_or(Credentials::None, Credentials::Authorization);
-    let principal = offer.cx.authenticator.verify(credentials).await.map_err(|rejection| Problem::from(&rejection))?;
+    let verified = offer.cx.authenticator.verify(credentials).await;
+    let principal = verified.map_err(|rejection| {
+        offer.cx.audit.refused(&rejection, None, Some(peer));
+        Problem::from(&rejection)
+    })?;
     let max = offer.config.websocket.max_frame_bytes;
     let tracked = offer.cx.tasks.token();
     let upgrade = upgrade.max_frame_size(max).max_message_size(max).read_buffer_size(READ_BUFFER_BYTES);
