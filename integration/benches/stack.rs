@@ -94,7 +94,7 @@ async fn answer(batch: Batch<Admitted>) -> Result<Verdicts<Admission>, Rejection
 
 fn inbound() -> Inbound {
     Inbound {
-        trail: Arc::new(Trail::ingress("web".into(), None)),
+        bridge: "web".into(),
         address: "POST /telemetry/7/temperature".into(),
         headers: Arc::new([]),
         payload: Bytes::from_static(READING),
