@@ -1,6 +1,8 @@
 //! What the ingress stack costs by itself: a mapper that maps everything to one topic, a store that keeps nothing.
 //!
-//! `cargo bench -p policy`. The last line holds the data to a small schema, which parses it too.
+//! `cargo bench -p policy`. "whole policy" has limits of the address, the principal, its domain and the topic, residency with
+//! a default label, and the schema. The last lines are a million principals, each with a budget of its own; memory is what
+//! the process has more of afterwards (`VmRSS`).
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::expect_used, reason = "a benchmark that can't run says so")]
 
@@ -23,6 +25,20 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 const MESSAGES: usize = 1 << 19;
 const RUNS: usize = 5;
+const PRINCIPALS: usize = 1_000_000;
+const READING_TYPE: &str = "telemetry/reading@v1.0.0";
+const WHOLE: &str = "anonymous: true
+residency: { default: [no] }
+limits:
+  address: { messages_per_second: 1000000000 }
+  domain: { messages_per_second: 1000000000, bytes_per_second: 1TB }
+  principal: { messages_per_second: 1000000000 }
+  topics: { \"telemetry/#\": { messages_per_second: 1000000000 } }
+";
+/// One message in half a minute, which is longer than the bench takes: a message larger than the burst is owed in full.
+const ONE_EACH: &str = "anonymous: true
+limits: { principal: { bytes_per_second: 1, burst_bytes: 1 } }
+";
 const READING: &[u8] = br#"{"type": "object", "required": ["celsius", "line"], "properties": {
     "celsius": {"type": "number", "minimum": -273.15}, "line": {"type": "string", "maxLength": 32}}}"#;
 
@@ -84,7 +100,48 @@ fn main() {
             report(&format!("{flow:?}, opaque"), size, &stack(flow, "mesh/opaque@v1.0.0"));
         }
     }
-    report("Push, with a schema", 64, &stack(Flow::Push, "telemetry/reading@v1.0.0"));
+    report("Push, with a schema", 64, &stack(Flow::Push, READING_TYPE));
+    for size in [1, 64] {
+        report("whole policy", size, &stack_with(Flow::Push, READING_TYPE, WHOLE));
+    }
+    principals();
+}
+
+/// Memory and time of a million principals, one after the other.
+fn principals() {
+    let all: Vec<_> = (0..PRINCIPALS).map(|n| Arc::new(Principal::new(format!("sensor-{n:07}"), "plant-a"))).collect();
+    let stack = stack_with(Flow::Push, "mesh/opaque@v1.0.0", ONE_EACH);
+    let mut ingress = stack.clone();
+    let mut offer = || {
+        let mut passed = 0;
+        for some in all.chunks(64) {
+            let of = |(n, principal): (usize, &Arc<Principal>)| Inbound {
+                principal: principal.clone(),
+                lane: Lane(n as u64),
+                ..message()
+            };
+            let batch = Batch::new(some.iter().enumerate().map(of).collect()).expect("not empty");
+            let ready = ingress.ready().now_or_never().expect("is ready at once").expect("is not broken");
+            let verdicts = ready.call(batch).now_or_never().expect("answers at once").expect("answers");
+            passed += verdicts.iter().filter(|verdict| verdict.answer.is_ok()).count();
+        }
+        passed
+    };
+    let (before, start) = (resident(), Instant::now());
+    let passed = offer();
+    let each = start.elapsed().as_nanos() as f64 / PRINCIPALS as f64;
+    println!(
+        "{PRINCIPALS} principals: {passed} pass, {each:.0} ns a message, {} MB more",
+        (resident() - before) / 1_000
+    );
+    println!("the same again: {} pass, for the meters forgot them; the others are refused", offer());
+}
+
+/// Kilobytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+    line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number")
 }
 
 fn report(what: &str, size: usize, ingress: &Ingress) {
@@ -94,9 +151,8 @@ fn report(what: &str, size: usize, ingress: &Ingress) {
     println!("{what:<20} batches of {size:>2}: {each:>6.0} ns a message, {:>10.0} messages/s", 1e9 / each);
 }
 
-/// The time the stack takes for [`MESSAGES`]; making the batches is not counted.
-fn run(ingress: &Ingress, size: usize) -> Duration {
-    let message = Inbound {
+fn message() -> Inbound {
+    Inbound {
         bridge: "web".into(),
         address: "POST /telemetry/7".into(),
         headers: Arc::default(),
@@ -104,10 +160,15 @@ fn run(ingress: &Ingress, size: usize) -> Duration {
         lane: Lane(7),
         identity: Identity::fresh(),
         principal: Arc::new(Principal::anonymous("plant-a")),
-        peer: None,
+        peer: Some([192, 0, 2, 1].into()),
         trace: None,
         received_at: SystemTime::now(),
-    };
+    }
+}
+
+/// The time the stack takes for [`MESSAGES`]; making the batches is not counted.
+fn run(ingress: &Ingress, size: usize) -> Duration {
+    let message = message();
     let mut ingress = ingress.clone();
     let mut took = Duration::ZERO;
     for _ in 0..MESSAGES / size / 64 {
@@ -125,6 +186,10 @@ fn run(ingress: &Ingress, size: usize) -> Duration {
 }
 
 fn stack(flow: Flow, kind: &str) -> Ingress {
+    stack_with(flow, kind, "anonymous: true")
+}
+
+fn stack_with(flow: Flow, kind: &str, policy: &str) -> Ingress {
     let mut schemas = Schemas::default();
     schemas.insert(Schema::compile("telemetry/reading@v1.0.0", READING).expect("a valid schema"));
     let mapper = ToOneTopic {
@@ -133,8 +198,9 @@ fn stack(flow: Flow, kind: &str) -> Ingress {
         source: "mesh://plant-a/web/anonymous".into(),
         kind: kind.into(),
     };
-    let access = PolicyConfig { anonymous: true, ..PolicyConfig::default() };
-    let current = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access).into_current();
+    let access = PolicyConfig::parse("policy.yaml", policy).expect("a valid policy");
+    let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access);
+    let current = epoch.within(["no".into()].into()).into_current();
     let trail = Arc::new(Trail::ingress("web".into(), None));
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
     let config = IngressConfig { flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default(), trail };

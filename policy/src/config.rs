@@ -2,7 +2,7 @@
 
 use yaml::{Diagnostics, Fields, File, Node, Problems};
 
-use crate::{LimitsConfig, ResidencyConfig};
+use crate::{LimitsConfig, PriorityConfig, ResidencyConfig};
 
 /// The policy file. Fails closed: without the file, or with an empty one, nobody gets in.
 ///
@@ -17,6 +17,8 @@ pub struct PolicyConfig {
     pub limits: LimitsConfig,
     /// Where data may be.
     pub residency: ResidencyConfig,
+    /// What matters most when not all can be taken.
+    pub priority: PriorityConfig,
 }
 
 // === impl PolicyConfig ===
@@ -45,8 +47,12 @@ fn read(root: &Node, problems: &Problems) -> Option<PolicyConfig> {
         Some(node) => ResidencyConfig::read(node, problems),
         None => Some(ResidencyConfig::default()),
     };
+    let priority = match fields.optional("priority") {
+        Some(node) => PriorityConfig::read(node, problems),
+        None => Some(PriorityConfig::default()),
+    };
     fields.finish();
-    Some(PolicyConfig { anonymous: anonymous?, limits: limits?, residency: residency? })
+    Some(PolicyConfig { anonymous: anonymous?, limits: limits?, residency: residency?, priority: priority? })
 }
 
 #[cfg(test)]

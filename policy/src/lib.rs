@@ -20,7 +20,9 @@ mod limits;
 mod loop_guard;
 mod map;
 mod payload_limit;
+mod priority;
 mod residency;
+mod shed;
 mod stack;
 
 pub use admit::admit_audit;
@@ -31,6 +33,7 @@ pub use egress::{Egress, egress, hand_over};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
 pub use limits::{LimitsConfig, Meters};
+pub use priority::{PriorityClass, PriorityConfig};
 pub use residency::{Labels, ResidencyConfig};
 pub use stack::{IngressConfig, ingress};
 

@@ -23,6 +23,7 @@ use crate::{
     map::MapLayer,
     payload_limit::PayloadLimit,
     residency::Residency,
+    shed::ShedLayer,
 };
 
 /// When it makes sense to offer again what was shed.
@@ -66,6 +67,9 @@ pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: A
         .layer(MapLayer)
         // A message that came back is dropped before it counts against anyone's limits.
         .layer(RuleLayer(LoopGuard))
+        // Under overload what matters least is refused first, before it costs its topic anything. It holds up nobody
+        // longer than the layers below do, so it counts the batches that wait for the store.
+        .layer(ShedLayer::new(config.trail.bridge(), config.max_in_flight.get()))
         // Rates per topic; the topic is known only now.
         .layer(RuleLayer(TopicLimit(config.meters.clone())))
         // Access: whether the principal may publish this to that topic.

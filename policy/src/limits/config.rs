@@ -216,7 +216,7 @@ impl Eq for Topics {}
 
 /// Sorts filters, the most specific first: where two that match a topic differ first, a word comes before `+`, and `+`
 /// before `#`.
-fn breadth(filter: &Filter) -> Vec<u8> {
+pub(crate) fn breadth(filter: &Filter) -> Vec<u8> {
     let of = |segment: &str| match segment {
         "#" => 2,
         "+" => 1,

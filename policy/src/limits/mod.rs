@@ -12,5 +12,6 @@ mod rules;
 mod tests;
 
 pub use config::LimitsConfig;
+pub(crate) use config::breadth;
 pub use meters::Meters;
 pub(crate) use rules::{PeerLimit, PrincipalLimit, ReceiveLimit, TopicLimit};
