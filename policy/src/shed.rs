@@ -66,6 +66,7 @@ pin_project! {
 impl ShedLayer {
     /// `most` batches of `bridge` may wait for the store.
     pub(crate) fn new(bridge: &str, most: u32) -> Self {
+        describe_counter!("openmesh_shed_messages_total", "messages refused under overload, by their class");
         let shed = PriorityClass::ALL.map(
             |class| counter!("openmesh_shed_messages_total", "bridge" => bridge.to_owned(), "class" => class.word()),
         );
