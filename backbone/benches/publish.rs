@@ -182,6 +182,7 @@ fn message() -> Admitted {
     let mapped = Mapped {
         route: Route::new("plant-temperature", "1"),
         ack: AckPoint::Durable,
+        terms: Arc::default(),
         bridge: "web".into(),
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),

@@ -69,6 +69,16 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     /// Whether its peers push, or it pulls.
     fn flow(&self) -> Flow;
 
+    /// Whether it sends what an egress mapping makes.
+    fn sends(&self) -> bool {
+        false
+    }
+
+    /// Whether it tells its peers what a mapping's `reply` says.
+    fn replies(&self) -> bool {
+        false
+    }
+
     /// The largest payload of one message, inclusive: the ingress stack refuses a larger one, whichever way it came.
     fn max_payload_bytes(&self) -> usize;
 

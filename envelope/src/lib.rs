@@ -16,6 +16,7 @@ mod message;
 mod principal;
 mod rejection;
 mod seams;
+mod terms;
 mod time;
 mod topic;
 mod trace;
@@ -29,7 +30,7 @@ pub use json::Json;
 pub use ledger::{Audit, Ledger};
 pub use message::{
     AckPoint, Conversation, Delivery, Envelope, Group, Headers, InLane, Inbound, Lane, MAX_GROUP, Mapped, Origin,
-    Outbound, Outgoing, Position, Route,
+    Outbound, Outgoing, Position, Qos, Route,
 };
 pub use principal::{Attribute, CertificateNames, Principal, Proof};
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
@@ -37,6 +38,7 @@ pub use seams::{
     Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, MapResult, Mapper, Outlet, Settlement, Sink,
     Start, Store, Subscribe,
 };
+pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;
 pub use topic::{Filter, FilterTrie, Topic, TopicError};
 pub use trace::TraceContext;

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
-use crate::{Data, EnvelopeId, Identity, Principal, Timestamp, Topic, TraceContext};
+use crate::{Data, EnvelopeId, Identity, Principal, Terms, Timestamp, Topic, TraceContext};
 
 /// What a protocol keeps in order: an MQTT client, a Kafka partition, an AMQP channel, a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,6 +133,8 @@ pub struct Mapped {
     pub route: Route,
     /// When its sender hears yes.
     pub ack: AckPoint,
+    /// What else the mapping promises of its messages.
+    pub terms: Arc<Terms>,
     /// The bridge it came through.
     pub bridge: Arc<str>,
     /// What it is kept in order with.
@@ -184,6 +186,17 @@ pub struct Outgoing {
     pub delivery: Delivery,
 }
 
+/// How surely a protocol brings a message to its peer (MQTT 5.0, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Qos {
+    /// It may be lost.
+    AtMostOnce,
+    /// It may come twice.
+    AtLeastOnce,
+    /// Neither.
+    ExactlyOnce,
+}
+
 /// A message as a protocol is to send it. `Debug` shows neither headers nor payload.
 #[derive(Clone)]
 pub struct Outbound {
@@ -193,6 +206,10 @@ pub struct Outbound {
     pub headers: Headers,
     /// What is sent.
     pub payload: Bytes,
+    /// Messages with the same key stay in order, where the protocol has such a thing.
+    pub key: Option<Arc<str>>,
+    /// How surely it is to arrive, where the protocol has a choice; its own usual way if left out.
+    pub qos: Option<Qos>,
     /// What it is kept in order with.
     pub lane: Lane,
 }

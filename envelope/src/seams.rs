@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::{
     Admission, Admitted, Batch, Delivery, Filter, Inbound, Mapped, Outbound, Position, Principal, RejectKind,
-    Rejection, Route, Taken, Verdicts,
+    Rejection, Route, Taken, Terms, Verdicts,
 };
 
 /// Protocol to mesh: the whole ingress stack. One verdict a message, in the batch's order.
@@ -111,6 +111,12 @@ pub trait Authenticator: Send + Sync {
 pub trait Mapper: Send + Sync {
     /// An inbound is taken by exactly one file.
     fn map(&self, inbound: Inbound) -> MapResult;
+
+    /// What the mapping of a verdict's route promises, for a bridge that answers in the mapping's words. `None`: there is no
+    /// such mapping in this epoch.
+    fn terms(&self, _route: &Route) -> Option<&Arc<Terms>> {
+        None
+    }
 }
 
 /// What MAPPING says of one inbound.

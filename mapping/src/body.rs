@@ -4,7 +4,7 @@ use envelope::json::{MAX_DEPTH, write_escaped, write_string};
 use yaml::{Kind, Node, Problems};
 
 use crate::{
-    expr::{Expr, Fault, Names, Scope},
+    expr::{self, Expr, Fault, Names, Scope},
     template::{Part, Template},
 };
 
@@ -41,12 +41,27 @@ struct Builder<'b> {
 
 impl Body {
     /// Reports what is wrong with any expression in it, at its place.
-    pub(crate) fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
+    /// `field` is what errors call it.
+    pub(crate) fn read(node: &Node, field: &str, names: Names<'_>, problems: &Problems) -> Option<Self> {
         let before = problems.len();
         let mut builder = Builder { names, problems, steps: Vec::new(), bytes: Vec::new() };
-        builder.value(node, &mut "envelope.data".to_owned(), 0);
+        builder.value(node, &mut field.to_owned(), 0);
         builder.flush();
         (problems.len() == before).then(|| Self(builder.steps.into()))
+    }
+
+    /// The payload itself.
+    pub(crate) fn payload(field: &str, names: Names<'_>) -> Option<Self> {
+        let expr = expr::compile("payload", names).ok()?;
+        Some(Self([Step::Value { expr, field: field.into(), room: MAX_DEPTH }].into()))
+    }
+
+    /// Whether the payload must be decoded for it.
+    pub(crate) fn reads_payload(&self) -> bool {
+        self.0.iter().any(|step| match step {
+            Step::Bytes(_) => false,
+            Step::Value { expr, .. } | Step::InString { expr, .. } => expr.uses().payload,
+        })
     }
 
     /// Appends the JSON text.

@@ -77,7 +77,7 @@ pub(crate) fn data(expected: &Node, envelope: &Envelope, path: &str, found: &mut
     }
 }
 
-fn value(expected: &Node, got: json::Node<'_>, path: &str, found: &mut Differences) {
+pub(crate) fn value(expected: &Node, got: json::Node<'_>, path: &str, found: &mut Differences) {
     match (&expected.kind, got.view()) {
         (Kind::Map(entries), view) if near(entries).is_some() => {
             let (near, number) = (

@@ -35,7 +35,9 @@ const ATTRIBUTES: [&str; 7] =
 impl Expect {
     pub(crate) fn read(node: &Node, problems: &Problems) -> Option<Self> {
         let mut fields = Fields::of(node, problems)?;
-        let alone = node.map(problems)?.len() == 1;
+        // what the sender is told beside it is read by who runs the test
+        let reply = fields.entry("reply").is_some();
+        let alone = node.map(problems)?.len() == 1 + usize::from(reply);
         if let Some((key, node)) = fields.entry("items") {
             if !alone {
                 problems.report(key.span, "contradiction", "\"items\" stands alone: each item says what it is");

@@ -1,26 +1,27 @@
 //! A mapping file's keys: what it must say, what it may say, and what this version does not know yet.
 
-use envelope::{AckPoint, Route};
+use std::sync::Arc;
+
+use envelope::{AckPoint, Route, Terms};
 use schema::Schema;
 use sha2::{Digest, Sha256};
 use yaml::{Fields, Node, Problems, Span};
 
 use crate::{
-    Context,
+    Bridge, Context,
     address::Pattern,
     codec::Codec,
-    expr::{Names, OwnNames, PayloadKind},
+    expr::{Names, OwnNames, PayloadKind, Subject},
     file_tests::FileTest,
     keys::Keys,
     plan::Plan,
+    promise::Promise,
     table::Tables,
     uri,
 };
 
 /// The longest name of a mapping, in bytes.
 const MAX_NAME: usize = 64;
-/// Keys that later versions have: refused by name, so that nobody thinks they work.
-const LATER: [&str; 6] = ["keep", "store", "ack_within", "reply", "unproven", "to"];
 
 /// One mapping file, compiled.
 #[derive(Debug)]
@@ -32,6 +33,12 @@ pub(crate) struct Mapping {
     pub(crate) keys: Keys,
     pub(crate) action: Action,
     pub(crate) ack: AckPoint,
+    /// What else it promises.
+    pub(crate) terms: Arc<Terms>,
+    /// Where `ack` stands, if it does.
+    pub(crate) ack_at: Option<Span>,
+    /// Where `store: false` stands, if it does.
+    pub(crate) pass_through_at: Option<Span>,
     pub(crate) tests: Vec<FileTest>,
     /// `mesh://<domain>/<bridge>/`
     pub(crate) source_prefix: Box<str>,
@@ -74,7 +81,6 @@ impl Mapping {
     pub(crate) fn read(root: &Node, reader: Reader<'_>) -> Option<Self> {
         let problems = reader.problems;
         let mut fields = Fields::of(root, problems)?;
-        not_available(root, &mut fields, &LATER, problems);
         let name = fields.required("mapping");
         let name_at = name.map(|node| node.span);
         let name = name.and_then(|node| name_of(node, problems));
@@ -84,30 +90,25 @@ impl Mapping {
             Some(node) => node.bool(problems),
             None => Some(false),
         };
-        let ack = match fields.entry("ack") {
-            Some((key, _)) if drop == Some(true) => {
-                problems.report(key.span, "contradiction", "\"ack\" says nothing where \"drop\" is true");
-                None
-            }
-            Some((_, node)) => ack(node, problems),
-            None => Some(AckPoint::Durable),
-        };
         let order = match fields.optional("order") {
             Some(node) => node.integer(-1_000_000..=1_000_000, problems),
             None => Some(0),
         };
         let plain = parts.names(reader.context.tables);
         let item = root.get("each").is_some();
-        let (keys, lets) = Keys::read(&mut fields, plain, drop == Some(true), problems);
+        let (keys, lets) =
+            Keys::read(&mut fields, plain, (drop == Some(true)).then_some("where \"drop\" is true"), problems);
         let names = Names { own: OwnNames { lets: &lets, hidden: 0, item }, ..plain };
         let action = action(&mut fields, drop, names, &parts, reader);
+        let bridge = parts.bridge.as_deref();
+        let promise = Promise::read(&mut fields, drop == Some(true), action.as_ref(), bridge, plain, reader);
         let tests = match fields.optional("tests") {
             Some(node) => FileTest::read_all(node, parts.decode.unwrap_or(Codec::Json), problems),
             None => Some(Vec::new()),
         };
         fields.finish();
         let version = version(problems.source().text());
-        let from = parts.finish()?;
+        let (from, promise) = (parts.finish()?, promise?);
         Some(Self {
             route: Route::new(name?, &version),
             path: problems.source().path().into(),
@@ -116,7 +117,10 @@ impl Mapping {
             order: order?,
             keys: keys?,
             action: action?,
-            ack: ack?,
+            ack: promise.ack,
+            terms: Arc::new(promise.terms),
+            ack_at: promise.ack_at,
+            pass_through_at: promise.pass_through_at,
             tests: tests?,
             name_at: name_at?,
         })
@@ -124,11 +128,11 @@ impl Mapping {
 }
 
 /// The first 8 hexadecimal digits of the SHA-256 of the text.
-fn version(text: &str) -> String {
+pub(crate) fn version(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn name_of<'n>(node: &'n Node, problems: &Problems) -> Option<&'n str> {
+pub(crate) fn name_of<'n>(node: &'n Node, problems: &Problems) -> Option<&'n str> {
     let name = node.non_empty(problems)?;
     let valid = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if valid && name.len() <= MAX_NAME {
@@ -137,17 +141,6 @@ fn name_of<'n>(node: &'n Node, problems: &Problems) -> Option<&'n str> {
     let message = format!("a mapping's name has 1 to {MAX_NAME} characters of a-z, 0-9 and -");
     problems.report(node.span, "name", message);
     None
-}
-
-fn ack(node: &Node, problems: &Problems) -> Option<AckPoint> {
-    match node.as_str() {
-        Some(later @ ("delivered" | "consumer")) => {
-            let message = format!("{later:?} is not available in this version");
-            problems.report_with_help(node.span, "not-available", message, "available: \"received\", \"durable\"");
-            None
-        }
-        _ => node.one_of(&[("received", AckPoint::Received), ("durable", AckPoint::Durable)], problems),
-    }
 }
 
 fn action(
@@ -206,25 +199,10 @@ impl FromParts {
         let Some(mut fields) = Fields::of(node, problems) else {
             return Self::default();
         };
-        if let Some((key, _)) = node.get("topic").and_then(|_| fields.entry("topic")) {
-            let message = "key \"topic\" is not available in this version: a mapping takes messages from a bridge";
-            problems.report(key.span, "not-available", message);
-        }
-        let bridge = fields.required("bridge").and_then(|node| reader.bridge(node));
+        let bridge = fields.required("bridge").and_then(|node| reader.bridge(node)).map(|bridge| bridge.name.into());
         let address = fields.required("address");
         let pattern = address.and_then(|node| Pattern::read(node, problems).map(|pattern| (pattern, node.span)));
-        let decode = match fields.optional("decode") {
-            Some(node) => Codec::read(node, problems),
-            None => Some(Codec::Json),
-        };
-        let schema = match fields.entry("schema") {
-            Some((key, _)) if decode.is_some_and(|decode| decode.payload_kind() != PayloadKind::Json) => {
-                problems.report(key.span, "contradiction", "a schema needs a payload that is more than text or bytes");
-                None
-            }
-            Some((_, node)) => reader.schema(node, |name| format!("schemas/{name}.json")).map(Some),
-            None => Some(None),
-        };
+        let (decode, schema) = reader.decode_and_schema(&mut fields);
         fields.finish();
         Self { bridge, pattern, decode, schema }
     }
@@ -233,6 +211,7 @@ impl FromParts {
         Names {
             payload: self.decode.unwrap_or(Codec::Json).payload_kind(),
             captures: self.pattern.as_ref().map(|(pattern, _)| pattern.captures()),
+            subject: Subject::Inbound,
             own: OwnNames::NONE,
             tables,
         }
@@ -246,7 +225,7 @@ impl FromParts {
 
 // === impl Reader ===
 
-impl Reader<'_> {
+impl<'r> Reader<'r> {
     /// A loaded schema, by its name as `spelling` writes it.
     pub(crate) fn schema(self, node: &Node, spelling: impl Fn(&str) -> String) -> Option<Schema> {
         let names: Vec<(String, &str)> = self.context.schemas.names().map(|name| (spelling(name), name)).collect();
@@ -259,12 +238,40 @@ impl Reader<'_> {
         self.context.schemas.get(name).cloned()
     }
 
-    fn bridge(self, node: &Node) -> Option<Box<str>> {
+    /// `decode` and `schema` of `from`.
+    pub(crate) fn decode_and_schema(self, fields: &mut Fields<'_, '_>) -> (Option<Codec>, Option<Option<Schema>>) {
+        let decode = match fields.optional("decode") {
+            Some(node) => Codec::read(node, self.problems),
+            None => Some(Codec::Json),
+        };
+        let schema = match fields.entry("schema") {
+            Some((key, _)) if decode.is_some_and(|decode| decode.payload_kind() != PayloadKind::Json) => {
+                let message = "a schema needs a payload that is more than text or bytes";
+                self.problems.report(key.span, "contradiction", message);
+                None
+            }
+            Some((_, node)) => self.schema(node, |name| format!("schemas/{name}.json")).map(Some),
+            None => Some(None),
+        };
+        (decode, schema)
+    }
+
+    /// The bridges that can do something, for an error.
+    pub(crate) fn able(self, can: impl Fn(&Bridge<'_>) -> bool) -> String {
+        let able: Vec<_> = self.context.bridges.iter().filter(|bridge| can(bridge)).map(|bridge| bridge.name).collect();
+        match able.is_empty() {
+            true => "no configured bridge can in this version".to_owned(),
+            false => format!("these can: {}", able.join(", ")),
+        }
+    }
+
+    /// A configured bridge, by its name.
+    pub(crate) fn bridge(self, node: &Node) -> Option<Bridge<'r>> {
         if self.context.bridges.is_empty() {
             self.problems.report(node.span, "unknown-bridge", "no bridges are configured");
             return None;
         }
-        let words: Vec<(&str, &str)> = self.context.bridges.iter().map(|bridge| (bridge.name, bridge.name)).collect();
-        node.one_of(&words, self.problems).map(Into::into)
+        let words: Vec<(&str, Bridge<'r>)> = self.context.bridges.iter().map(|bridge| (bridge.name, *bridge)).collect();
+        node.one_of(&words, self.problems)
     }
 }

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use envelope::{
-    Envelope, Group, Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, RejectKind, Rejection,
+    Envelope, EnvelopeId, Group, Headers, Identity, Inbound, Lane, MapResult, Mapped, Mapper, Principal, Receipt,
+    RejectKind, Rejection, Settled, Timestamp,
 };
 use schema::Schema;
 use yaml::{Fields, Node, Problems};
@@ -15,7 +16,9 @@ use crate::{
     codec::{Charset, Codec},
     compare::{Differences, write_json},
     expect::Expect,
+    expect_message::ExpectedMessage,
     file::{Action, Mapping},
+    given,
 };
 
 /// One test, as the file says it.
@@ -25,6 +28,8 @@ pub(crate) struct FileTest {
     line: usize,
     given: Given,
     expect: Expect,
+    /// What the sender is told.
+    reply: Option<ExpectedMessage>,
 }
 
 #[derive(Debug)]
@@ -33,6 +38,8 @@ struct Given {
     payload: Bytes,
     headers: Headers,
     principal: Option<String>,
+    /// What answers it.
+    answer: Option<Box<Envelope>>,
 }
 
 // === impl FileTest ===
@@ -49,14 +56,21 @@ impl FileTest {
         let name = fields.required("name").and_then(|node| node.non_empty(problems));
         let given = fields.required("given").and_then(|node| Given::read(node, decode, problems));
         let expect = fields.required("expect").and_then(|node| Expect::read(node, problems));
+        let reply = match fields.optional("expect").and_then(|node| node.get("reply")) {
+            Some(node) => ExpectedMessage::reply(node, problems).map(Some),
+            None => Some(None),
+        };
         fields.finish();
         let (line, _) = problems.source().line_and_column(node.span.start);
-        Some(Self { name: name?.to_owned(), line, given: given?, expect: expect? })
+        Some(Self { name: name?.to_owned(), line, given: given?, expect: expect?, reply: reply? })
     }
 
     fn run(&self, mappings: &Mappings, mapping: &Mapping) -> Outcome {
         let got = mappings.dry_run(self.given.inbound(mappings, mapping));
         let mut found = Differences::default();
+        if let Some(expected) = &self.reply {
+            self.compare_reply(expected, &got, mapping, &mut found);
+        }
         match (&self.expect, got) {
             (_, MapResult::Mapped(Mapped { route, .. }) | MapResult::Filtered(route)) if route != mapping.route => {
                 found.add("mapping", format!("{:?}", mapping.route.name()), format!("taken by {:?}", route.name()));
@@ -81,6 +95,31 @@ impl FileTest {
         }
         found.outcome()
     }
+}
+
+impl FileTest {
+    fn compare_reply(&self, expected: &ExpectedMessage, got: &MapResult, mapping: &Mapping, found: &mut Differences) {
+        let now = Timestamp::from_micros(0);
+        let made = match (&mapping.terms.reply, &self.given.answer, got) {
+            (None, ..) => Ok(None),
+            (Some(reply), Some(answer), MapResult::Mapped(_)) => reply.answered(answer, now),
+            (Some(reply), None, MapResult::Mapped(mapped)) => match mapped.group.as_slice().first() {
+                Some(first) => reply.accepted(&receipt(first.id), now),
+                None => Ok(None),
+            },
+            (Some(reply), _, MapResult::Refused(_, rejection)) => reply.refused(rejection, now),
+            (Some(_), _, MapResult::Filtered(_)) => Ok(None),
+        };
+        match made {
+            Ok(Some(reply)) => expected.compare_reply(&reply, found),
+            Ok(None) => found.add("reply", "one".to_owned(), "the bridge's own words".to_owned()),
+            Err(rejection) => found.add("reply", "one".to_owned(), rejection.to_string()),
+        }
+    }
+}
+
+fn receipt(id: EnvelopeId) -> Receipt {
+    Receipt { id, position: None, duplicate: false, settled: Settled::Now }
 }
 
 /// A live message meets the envelope's schema in policy; here it does at once.
@@ -129,8 +168,13 @@ impl Given {
             Some(node) => node.non_empty(problems).map(|id| Some(id.to_owned())),
             None => Some(None),
         };
+        let answer = match fields.optional("answer") {
+            Some(node) => given::envelope(node, Some("answers"), Codec::Json, problems).map(|of| Some(Box::new(of))),
+            None => Some(None),
+        };
         fields.finish();
-        Some(Self { address: address?.into(), payload: payload?, headers: headers?.into(), principal: principal? })
+        let (address, headers) = (address?.into(), headers?.into());
+        Some(Self { address, payload: payload?, headers, principal: principal?, answer: answer? })
     }
 
     /// At the Unix epoch, so that `now` is the same in each run.
@@ -156,7 +200,7 @@ impl Given {
 }
 
 /// `payload` is a value of JSON, `text` is written in the declared charset, `base64` is any bytes.
-fn payload(fields: &mut Fields<'_, '_>, decode: Codec, problems: &Problems) -> Option<Bytes> {
+pub(crate) fn payload(fields: &mut Fields<'_, '_>, decode: Codec, problems: &Problems) -> Option<Bytes> {
     let given = ["payload", "text", "base64"].map(|key| fields.entry(key));
     let mut all = given.into_iter().flatten();
     let Some((key, node)) = all.next() else { return Some(Bytes::new()) };
@@ -222,6 +266,7 @@ impl Mappings {
                 line: test.line,
                 outcome: test.run(self, mapping),
             })
+            .chain(self.run_egress_tests())
             .collect()
     }
 }

@@ -88,19 +88,20 @@ pub(crate) struct Each {
 
 impl Keys {
     /// Reads the keys; `None` if any of them is wrong, which is reported. The names are the other result: what else
-    /// stands in the file may use them even if they are wrong.
+    /// stands in the file may use them even if they are wrong. `silent`: why `each` and `identity` say nothing here.
     pub(crate) fn read(
         fields: &mut Fields<'_, '_>,
         names: Names<'_>,
-        drop: bool,
+        silent: Option<&str>,
         problems: &Problems,
     ) -> (Option<Self>, Vec<Box<str>>) {
         let before = problems.len();
         let (lets, when) = (fields.entry("let"), fields.optional("when"));
         let (each, identity) = (fields.entry("each"), fields.entry("identity"));
-        for (key, _) in [each, identity].into_iter().flatten().filter(|_| drop) {
-            let message = format!("{:?} says nothing where \"drop\" is true", key.name);
-            problems.report(key.span, "contradiction", message);
+        if let Some(why) = silent {
+            for (key, _) in [each, identity].into_iter().flatten() {
+                problems.report(key.span, "contradiction", format!("{:?} says nothing {why}", key.name));
+            }
         }
         let item = each.is_some();
         let entries = lets.and_then(|(_, node)| entries(node, problems)).unwrap_or_default();
@@ -132,6 +133,13 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Whether the payload must be decoded for any of them.
+    pub(crate) fn read_payload(&self) -> bool {
+        self.when.as_ref().is_some_and(|guard| guard.reads_payload) || self.lets.all.iter().any(|of| of.uses.payload)
+    }
+}
+
 fn constant_guard(expr: &Expr, span: Span, problems: &Problems) {
     let (message, help) = match expr.constant() {
         Some(false) => ("is false for every message: the mapping is unreachable", "remove the file, or mend \"when\""),
@@ -148,7 +156,7 @@ fn header_name(text: &str) -> bool {
 }
 
 /// A bare expression; a number or a word of YAML's own counts as it is written.
-fn expression(
+pub(crate) fn expression(
     node: &Node,
     problems: &Problems,
     compile: impl FnOnce(&str) -> Result<Expr, Vec<crate::expr::Problem>>,

@@ -7,23 +7,32 @@ mod address;
 mod body;
 mod codec;
 mod compare;
+mod egress;
+mod egress_tests;
 mod expect;
+mod expect_message;
 mod expr;
 mod file;
 mod file_tests;
+mod given;
 mod keys;
 mod load;
 mod map;
+mod message;
 mod plan;
+mod promise;
+mod reply;
 mod table;
+mod takers;
 mod template;
 #[cfg(test)]
 mod tests;
+mod text;
 mod uri;
 
 use std::collections::BTreeMap;
 
-use envelope::{AckPoint, Route};
+use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
 
 pub use load::load;
@@ -82,6 +91,28 @@ pub struct Mappings {
     all: Vec<file::Mapping>,
     /// Numbers in `all`, by bridge and address.
     bridges: BTreeMap<Box<str>, address::Index>,
+    /// Numbers in `all`, by name.
+    by_name: BTreeMap<Box<str>, usize>,
+    /// Those that send.
+    egress: Vec<egress::Egress>,
+    egress_by_name: BTreeMap<Box<str>, usize>,
+}
+
+/// One mapping file that sends, as lists and logs show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressInfo<'a> {
+    /// The mapping's name and version.
+    pub route: &'a Route,
+    /// The topics it takes envelopes from.
+    pub topic: &'a Filter,
+    /// The condition under which it sends one, if it has one.
+    pub when: Option<&'a str>,
+    /// The bridge it sends through.
+    pub bridge: &'a str,
+    /// The address it sends to, as the file writes it.
+    pub address: &'a str,
+    /// The file's path.
+    pub file: &'a str,
 }
 
 /// One mapping file, as lists and logs show it.

@@ -2,30 +2,38 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use yaml::{Diagnostic, Diagnostics, File, Span};
+use envelope::Route;
+use yaml::{Diagnostic, Diagnostics, File, Node, Span};
 
 use crate::{
     Context, Mappings, RouteInfo, Source,
     address::Index,
+    egress::Egress,
     expr::Expr,
     file::{Action, Mapping, Reader},
+    takers,
 };
 
 /// Compiles a set of mapping files. Either all of them load or none does, and the error then lists everything that is
 /// wrong with any of them: each with file, line, column and a caret.
 pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Diagnostics> {
-    let (mut found, mut read) = (Vec::new(), Vec::new());
+    let (mut found, mut read, mut egress) = (Vec::new(), Vec::new(), Vec::new());
     for source in files {
-        let mapping = File::parse(source.path, source.text).and_then(|file| {
-            let mapping = file.read(|root, problems| Mapping::read(root, Reader { context, problems }))?;
-            Ok((mapping, file.source().clone()))
+        let done = File::parse(source.path, source.text).and_then(|file| {
+            let source = file.source().clone();
+            match sends(file.root()) {
+                true => file
+                    .read(|root, problems| Egress::read(root, Reader { context, problems }))
+                    .map(|mapping| egress.push((mapping, source))),
+                false => file
+                    .read(|root, problems| Mapping::read(root, Reader { context, problems }))
+                    .map(|mapping| read.push((mapping, source))),
+            }
         });
-        match mapping {
-            Ok(mapping) => read.push(mapping),
-            Err(errors) => found.extend(errors),
-        }
+        found.extend(done.err().into_iter().flatten());
     }
-    found.extend(same_names(&read));
+    found.extend(same_names(&read, &egress));
+    found.extend(takers::unkept(&read, &egress));
     let mut bridges = BTreeMap::<Box<str>, Index>::new();
     for (number, (mapping, source)) in read.iter().enumerate() {
         let index = bridges.entry(mapping.from.bridge.clone()).or_default();
@@ -41,12 +49,21 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
     found.extend(shadowed(&read, &bridges));
     match Diagnostics::collect(found) {
         Some(errors) => Err(errors),
-        None => Ok(Mappings {
-            domain: context.domain.into(),
-            all: read.into_iter().map(|(mapping, _)| mapping).collect(),
-            bridges,
-        }),
+        None => {
+            let all: Vec<_> = read.into_iter().map(|(mapping, _)| mapping).collect();
+            let egress: Vec<_> = egress.into_iter().map(|(mapping, _)| mapping).collect();
+            let named = |route: &Route, number| (Box::from(route.name()), number);
+            let by_name = all.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
+            let egress_by_name =
+                egress.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
+            Ok(Mappings { domain: context.domain.into(), all, bridges, by_name, egress, egress_by_name })
+        }
     }
+}
+
+/// Whether a file sends envelopes, and does not make them.
+fn sends(root: &Node) -> bool {
+    root.get("to").is_some() || root.get("from").is_some_and(|from| from.get("topic").is_some())
 }
 
 /// Another that is always asked first takes all of its messages.
@@ -70,19 +87,20 @@ fn shadowed(read: &[(Mapping, yaml::Source)], bridges: &BTreeMap<Box<str>, Index
 }
 
 /// Ledger, metrics and ids go by the name.
-fn same_names(read: &[(Mapping, yaml::Source)]) -> Vec<Diagnostic> {
-    let mut seen = HashMap::<&str, &(Mapping, yaml::Source)>::new();
+fn same_names(read: &[(Mapping, yaml::Source)], egress: &[(Egress, yaml::Source)]) -> Vec<Diagnostic> {
+    let taking = read.iter().map(|(mapping, source)| (mapping.route.name(), mapping.name_at, source));
+    let sending = egress.iter().map(|(mapping, source)| (mapping.route.name(), mapping.name_at, source));
+    let mut seen = HashMap::<&str, (Span, &yaml::Source)>::new();
     let mut found = Vec::new();
-    for pair in read {
-        let (mapping, source) = pair;
-        match seen.get(mapping.route.name()) {
+    for (name, at, source) in taking.chain(sending) {
+        match seen.get(name) {
             Some((first, first_source)) => {
-                let place = place(first_source, first.name_at);
-                let message = format!("mapping {:?} is already defined at {place}", mapping.route.name());
-                found.push(source.diagnostic(mapping.name_at, "same-name", message));
+                let place = place(first_source, *first);
+                let message = format!("mapping {name:?} is already defined at {place}");
+                found.push(source.diagnostic(at, "same-name", message));
             }
             None => {
-                seen.insert(mapping.route.name(), pair);
+                seen.insert(name, (at, source));
             }
         }
     }

@@ -1,17 +1,17 @@
 //! One inbound to its envelopes: by the mapping that matches its address and whose condition holds.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
 use envelope::{
     Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper, RejectKind,
-    Rejection, Route, Timestamp, TraceContext,
+    Rejection, Route, Terms, Timestamp, TraceContext,
 };
 
 use crate::{
     Mappings,
     codec::{Codec, Decoded},
-    expr::{Expr, Item, Let, MAX_OUTPUT, Scope, ScopePayload},
+    expr::{About, Expr, Item, Let, MAX_OUTPUT, Scope, ScopePayload},
     file::{Action, Mapping},
     keys::Each,
     plan::{Plan, refusal},
@@ -37,13 +37,19 @@ struct Made {
 // === impl Mapper ===
 
 impl Mapper for Mappings {
+    fn terms(&self, route: &Route) -> Option<&Arc<Terms>> {
+        let mapping = self.all.get(*self.by_name.get(route.name())?)?;
+        Some(&mapping.terms)
+    }
+
     fn map(&self, inbound: Inbound) -> MapResult {
-        let (mapping, decoded) = match self.taker(&inbound) {
+        let steps = Cell::new(0);
+        let (mapping, decoded) = match self.taker(&inbound, &steps) {
             Ok(found) => found,
             Err((route, rejection)) => return MapResult::Refused(route, rejection),
         };
         let route = mapping.route.clone();
-        let made = match mapping.make(&inbound, decoded, &self.domain) {
+        let made = match mapping.make(&inbound, decoded, &self.domain, &steps) {
             Ok(made) => made,
             Err(rejection) => return MapResult::Refused(Some(route), rejection),
         };
@@ -53,6 +59,7 @@ impl Mapper for Mappings {
         MapResult::Mapped(Mapped {
             route,
             ack: mapping.ack,
+            terms: mapping.terms.clone(),
             bridge: inbound.bridge,
             lane: inbound.lane,
             principal: inbound.principal,
@@ -66,7 +73,7 @@ impl Mapper for Mappings {
 
 impl Mappings {
     /// The first in order whose condition holds.
-    fn taker<'m, 'p>(&'m self, inbound: &'p Inbound) -> Result<Taker<'m, 'p>, Refused> {
+    fn taker<'m, 'p>(&'m self, inbound: &'p Inbound, steps: &Cell<usize>) -> Result<Taker<'m, 'p>, Refused> {
         let index = self.bridges.get(&*inbound.bridge);
         let Some((index, first)) = index.and_then(|index| Some((index, index.find(&inbound.address)?))) else {
             return Err((None, unmapped(inbound, &[])));
@@ -76,7 +83,7 @@ impl Mappings {
         }
         let (mut parsed, mut passed) = (None, Vec::new());
         for mapping in index.candidates(&inbound.address).into_iter().map(|number| &self.all[number]) {
-            match mapping.takes(inbound, &mut parsed) {
+            match mapping.takes(inbound, &mut parsed, steps) {
                 Ok(true) => {
                     let decoded = parsed.filter(|(codec, _)| **codec == mapping.from.decode);
                     return Ok((mapping, decoded.map(|(_, decoded)| decoded)));
@@ -115,7 +122,7 @@ fn shown(address: &str) -> String {
 }
 
 /// What an expression reads, without names of the file's own.
-fn scope<'a>(inbound: &'a Inbound, payload: ScopePayload<'a>) -> Scope<'a> {
+fn scope<'a>(inbound: &'a Inbound, payload: ScopePayload<'a>, steps: &'a Cell<usize>) -> Scope<'a> {
     Scope {
         payload,
         address: &inbound.address,
@@ -123,7 +130,9 @@ fn scope<'a>(inbound: &'a Inbound, payload: ScopePayload<'a>) -> Scope<'a> {
         principal_id: &inbound.principal.id,
         principal_domain: &inbound.principal.domain,
         now: Timestamp::from(inbound.received_at),
+        about: About::Inbound,
         own: None,
+        steps: Some(steps),
         item: None,
     }
 }
@@ -132,7 +141,12 @@ fn scope<'a>(inbound: &'a Inbound, payload: ScopePayload<'a>) -> Scope<'a> {
 
 impl Mapping {
     /// Whether its condition holds. The payload is decoded only for one that reads it.
-    fn takes<'m, 'p>(&'m self, inbound: &'p Inbound, parsed: &mut Parsed<'m, 'p>) -> Result<bool, Rejection> {
+    fn takes<'m, 'p>(
+        &'m self,
+        inbound: &'p Inbound,
+        parsed: &mut Parsed<'m, 'p>,
+        steps: &Cell<usize>,
+    ) -> Result<bool, Rejection> {
         let Some(guard) = &self.keys.when else { return Ok(true) };
         let codec = &self.from.decode;
         if guard.reads_payload && parsed.as_ref().is_none_or(|(other, _)| *other != codec) {
@@ -142,13 +156,19 @@ impl Mapping {
             Some((_, decoded)) if guard.reads_payload => decoded.scope(),
             _ => ScopePayload::Bytes,
         };
-        Let::bind(&self.keys.lets.all, &guard.lets, &scope(inbound, payload), &mut |scope| {
+        Let::bind(&self.keys.lets.all, &guard.lets, &scope(inbound, payload, steps), &mut |scope| {
             guard.expr.test(scope).map_err(|fault| refusal("when", &guard.expr, *fault))
         })
     }
 
     /// `None`: dropped.
-    fn make(&self, inbound: &Inbound, decoded: Option<Decoded<'_>>, domain: &str) -> Result<Option<Made>, Rejection> {
+    fn make(
+        &self,
+        inbound: &Inbound,
+        decoded: Option<Decoded<'_>>,
+        domain: &str,
+        steps: &Cell<usize>,
+    ) -> Result<Option<Made>, Rejection> {
         if matches!(self.action, Action::Drop) && self.from.schema.is_none() {
             return Ok(None);
         }
@@ -163,7 +183,7 @@ impl Mapping {
             })?;
         }
         let Action::Envelope(plan) = &self.action else { return Ok(None) };
-        let (scope, lets) = (scope(inbound, decoded.scope()), &self.keys.lets);
+        let (scope, lets) = (scope(inbound, decoded.scope(), steps), &self.keys.lets);
         let fill = |scope: &Scope<'_>| self.fill(plan, scope, inbound, domain);
         let mut made = match lets.all.is_empty() {
             true => fill(&scope),

@@ -12,7 +12,7 @@ use crate::{
     codec::Codec,
     expr::{Expr, Fault, Names, Scope},
     file::{Reader, not_available},
-    template::Template,
+    template::{Part, Template},
 };
 
 /// FIPA's words and the mesh's own; `x-...` needs a protocol, which this version can't load.
@@ -124,7 +124,7 @@ impl Plan {
             None => Some(None),
         };
         let body = match fields.optional("data") {
-            Some(node) => Body::read(node, names, problems).map(Some),
+            Some(node) => Body::read(node, "envelope.data", names, problems).map(Some),
             None => Some(None),
         };
         fields.finish();
@@ -144,6 +144,16 @@ impl Plan {
             schema,
             body,
         })
+    }
+
+    /// What it may ask of whoever gets it: a word that asks, or any word, if the message chooses. `None`: it only tells.
+    pub(crate) fn asks(&self) -> Option<String> {
+        const ASKS: [&str; 7] = ["query", "request", "propose", "counter-propose", "accept", "cancel", "subscribe"];
+        let performative = self.performative.as_ref()?;
+        match &performative.fixed {
+            Some(word) => ASKS.contains(&&**word).then(|| format!("\"performative: {word}\"")),
+            None => Some("a performative that each message chooses".to_owned()),
+        }
     }
 
     /// One envelope; its data is empty if the file makes none. `room` is how long the data is about.
@@ -211,6 +221,8 @@ fn residency(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Vec<A
 // === impl TopicPlan ===
 
 impl TopicPlan {
+    /// Stands for a value in [`Self::shape`].
+    pub(crate) const ANY: char = '\u{1}';
     const FIELD: &str = "envelope.topic";
 
     fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
@@ -228,6 +240,21 @@ impl TopicPlan {
             return None;
         }
         Some(Self { text: text.into(), template, fixed })
+    }
+
+    /// The topic with [`Self::ANY`] for each value that is put into it.
+    pub(crate) fn shape(&self) -> String {
+        match &self.template {
+            Template::Literal(text) => text.to_string(),
+            Template::Whole(_) => Self::ANY.to_string(),
+            Template::Mixed(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => text.to_string(),
+                    Part::Value(_) => Self::ANY.to_string(),
+                })
+                .collect(),
+        }
     }
 
     /// The topic of one message. What a message puts into it is one segment or a part of one: a sender chooses a value,
@@ -270,7 +297,12 @@ fn segment(value: &str) -> Result<(), String> {
 // === impl Attribute ===
 
 impl Attribute {
-    fn read(node: &Node, field: &'static str, names: Names<'_>, problems: &Problems) -> Option<Self> {
+    /// Whether the payload must be decoded for it.
+    pub(crate) fn reads_payload(&self) -> bool {
+        self.template.reads_payload()
+    }
+
+    pub(crate) fn read(node: &Node, field: &'static str, names: Names<'_>, problems: &Problems) -> Option<Self> {
         let template = Template::read(node, names, problems)?;
         let fixed = template.literal().map(Arc::<str>::from);
         if let Some(problem) = fixed.as_deref().and_then(|text| check(field, text).err()) {

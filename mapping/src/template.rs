@@ -89,6 +89,18 @@ impl Template {
         }
     }
 
+    /// Whether the payload must be decoded for it.
+    pub(crate) fn reads_payload(&self) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::Whole(expr) => expr.uses().payload,
+            Self::Mixed(parts) => parts.iter().any(|part| match part {
+                Part::Text(_) => false,
+                Part::Value(expr) => expr.uses().payload,
+            }),
+        }
+    }
+
     /// The text, if it is the same for every message.
     pub(crate) fn literal(&self) -> Option<&str> {
         match self {

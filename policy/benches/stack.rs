@@ -79,7 +79,16 @@ impl Mapper for ToOneTopic {
         let Inbound { bridge, lane, principal, identity, .. } = inbound;
         let group = Group::One(envelope);
         let route = self.route.clone();
-        MapResult::Mapped(Mapped { route, ack: AckPoint::Durable, bridge, lane, principal, identity, group })
+        MapResult::Mapped(Mapped {
+            route,
+            ack: AckPoint::Durable,
+            terms: Arc::default(),
+            bridge,
+            lane,
+            principal,
+            identity,
+            group,
+        })
     }
 }
 

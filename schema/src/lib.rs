@@ -3,6 +3,8 @@
 //! Used twice: a mapping file's `from.schema` holds what comes in, and an envelope's `type` names what its data must be.
 //! The validator is `jsonschema`; `tree.rs` lets it read our tree, so that what is checked is what is mapped and stored.
 //!
+//! A validation template of OpenMesh's first version (`policy_input_schema`) is taken as the JSON Schema it means; see `dialect`.
+//!
 //! Where the standard leaves a choice:
 //! - `format` is asserted, not only noted, and a format nobody here can check is an error of the schema: whoever writes
 //!   `format: date-time` at a border expects it to be held.
@@ -16,6 +18,7 @@
 
 mod compile;
 mod detail;
+mod dialect;
 mod equality;
 mod number;
 mod tree;

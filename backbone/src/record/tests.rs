@@ -56,6 +56,7 @@ fn mapped(envelope: Envelope) -> Mapped {
     Mapped {
         route: Route::new("plant-temperature", "v3"),
         ack: AckPoint::Durable,
+        terms: Arc::default(),
         bridge: "web".into(),
         lane: Lane(1),
         principal: Arc::new(Principal::anonymous("plant-a")),

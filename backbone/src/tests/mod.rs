@@ -66,6 +66,7 @@ fn admitted(group: Group, ack: AckPoint) -> Admitted {
     let mapped = Mapped {
         route: Route::new("r", "1"),
         ack,
+        terms: Arc::default(),
         bridge: "web".into(),
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),

@@ -41,6 +41,13 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
             line(format!("  a sender's retry is a duplicate by: {identity}"))?;
         }
     }
+    for sender in loaded.mappings.senders() {
+        routes += 1;
+        line(format!("mapping {}: {}  ->  {} {}", sender.route.name(), sender.topic, sender.bridge, sender.address))?;
+        if let Some(when) = sender.when {
+            line(format!("  when {when}"))?;
+        }
+    }
     for (table, rows) in loaded.tables.sizes() {
         line(format!("table {table}: {rows} rows"))?;
     }

@@ -5,6 +5,7 @@
 mod banner;
 mod check;
 mod example;
+mod outgoing;
 mod run;
 mod stdout;
 mod tail;

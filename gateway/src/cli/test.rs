@@ -36,7 +36,9 @@ enum NotPassed {
 impl Test {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         let loaded = config::load(&self.config).map_err(Invalid)?;
-        let names: BTreeSet<_> = loaded.mappings.routes().map(|route| route.route.name().to_owned()).collect();
+        let senders = loaded.mappings.senders().map(|sender| sender.route.name().to_owned());
+        let names: BTreeSet<_> =
+            loaded.mappings.routes().map(|route| route.route.name().to_owned()).chain(senders).collect();
         let unknown: Vec<_> = self.mappings.iter().filter(|name| !names.contains(*name)).cloned().collect();
         if !unknown.is_empty() {
             return Err(NotPassed::Unknown(unknown.join(", ")).into());

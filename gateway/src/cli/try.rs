@@ -14,9 +14,9 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use envelope::{Identity, Inbound, Lane, MapResult, Principal, Rejection, cloudevents};
-use mapping::{Bridge, Mappings, RouteInfo, Source};
+use mapping::{Bridge, EgressInfo, Mappings, RouteInfo, Source};
 
-use super::{Failure, Invalid};
+use super::{Failure, Invalid, outgoing};
 use crate::config::{self, Loaded};
 
 /// Which message to try on which mapping.
@@ -27,7 +27,8 @@ pub(super) struct Try {
     /// The payload; - reads it from stdin
     #[arg(long)]
     input: PathBuf,
-    /// The address, as `POST /telemetry/7/temperature`; may be left out if the mapping takes only one
+    /// The address, as `POST /telemetry/7/temperature`; may be left out if the mapping takes only one. Of a mapping that
+    /// sends: the topic of an envelope with the input as its data; left out, the input is an envelope as CloudEvents JSON
     #[arg(long)]
     address: Option<String>,
     /// A header, as `content-type: text/csv`; may be repeated
@@ -60,11 +61,17 @@ enum NotMapped {
 impl Try {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         let loaded = config::load(&self.config).map_err(Invalid)?;
-        let alone = match named(&loaded.mappings, &self.mapping) {
-            Some(_) => None,
-            None => Some(self.file(&loaded)?),
-        };
+        let known =
+            named(&loaded.mappings, &self.mapping).is_some() || sender(&loaded.mappings, &self.mapping).is_some();
+        let alone = if known { None } else { Some(self.file(&loaded)?) };
         let mappings = alone.as_ref().unwrap_or(&loaded.mappings);
+        let sends = match &alone {
+            Some(alone) => alone.senders().next(),
+            None => sender(mappings, &self.mapping),
+        };
+        if let Some(sender) = sends {
+            return self.send(mappings, &sender, &loaded, out);
+        }
         let route = match &alone {
             Some(alone) => alone.routes().next(),
             None => named(mappings, &self.mapping),
@@ -74,20 +81,46 @@ impl Try {
         self.show(mappings.dry_run(inbound), &route, out)
     }
 
-    /// A file by its path, with the domain, bridges and schemas of the configuration.
+    /// An envelope through a mapping that sends.
+    fn send(
+        &self,
+        mappings: &Mappings,
+        sender: &EgressInfo<'_>,
+        loaded: &Loaded,
+        out: &mut impl Write,
+    ) -> Result<(), Failure> {
+        const LIMIT: usize = 8 << 20;
+        let input = read(&self.input, LIMIT + 1)?;
+        if input.len() > LIMIT {
+            return Err(NotMapped::TooLarge(LIMIT).into());
+        }
+        let envelope = outgoing::envelope(input, self.address.as_deref(), &loaded.config.domain)?;
+        if !outgoing::show(mappings, sender, envelope, out)? {
+            writeln!(io::stderr(), "nothing is sent: \"when\" is false in {:?}", sender.route.name())?;
+        }
+        Ok(())
+    }
+
+    /// A file by its path, with the domain, bridges, schemas and tables of the configuration. It may ask what the gateway
+    /// can't do yet: this is about what it makes.
     fn file(&self, loaded: &Loaded) -> Result<Mappings, Failure> {
         let path = Path::new(&self.mapping);
         if !path.is_file() {
             return Err(self.unknown(loaded).into());
         }
         let text = String::from_utf8(read(path, yaml::MAX_BYTES + 1)?)?;
-        let bridges: Vec<_> = loaded.config.bridges.iter().map(|(name, _)| Bridge::named(name)).collect();
-        let context = mapping::Context::new(&loaded.config.domain, &bridges, &loaded.schemas, &loaded.tables);
+        let bridges: Vec<_> =
+            loaded.config.bridges.iter().map(|(name, _)| Bridge { name, sends: true, replies: true }).collect();
+        let gateway = mapping::Abilities { last_values: true, later_acks: true, pass_through: true };
+        let plain = mapping::Context::new(&loaded.config.domain, &bridges, &loaded.schemas, &loaded.tables);
+        let context = mapping::Context { gateway, ..plain };
         Ok(mapping::load(&[Source { path: &self.mapping, text: &text }], &context).map_err(Invalid)?)
     }
 
     fn unknown(&self, loaded: &Loaded) -> NotMapped {
-        let names: Vec<_> = loaded.mappings.routes().map(|route| route.route.name().to_owned()).collect();
+        let senders = loaded.mappings.senders().map(|sender| sender.route.name().to_owned());
+        let names: Vec<_> =
+            loaded.mappings.routes().map(|route| route.route.name().to_owned()).chain(senders).collect();
         NotMapped::Unknown(self.mapping.clone(), names.join(", "))
     }
 
@@ -144,6 +177,10 @@ impl Try {
             MapResult::Refused(_, rejection) => Err(NotMapped::Refused(rejection).into()),
         }
     }
+}
+
+fn sender<'m>(mappings: &'m Mappings, name: &str) -> Option<EgressInfo<'m>> {
+    mappings.senders().find(|sender| sender.route.name() == name)
 }
 
 fn named<'m>(mappings: &'m Mappings, name: &str) -> Option<RouteInfo<'m>> {
@@ -249,6 +286,25 @@ envelope: { topic: \"t/${item.id}\" }
         let bad = dir.path().join("bad.yaml").display().to_string();
         assert!(tried(&dir, &bad, None, "1").unwrap_err().contains("missing-key"));
         assert!(tried(&dir, "nothing", None, "1").unwrap_err().contains("mappings: batch"));
+    }
+
+    #[test]
+    fn an_envelope_is_tried_on_a_file_that_sends() {
+        let dir = site(&[("batch.yaml", BATCH)]);
+        let path = dir.path().join("chat.yaml");
+        let text = "mapping: chat\nfrom: { topic: \"t/#\" }\nwhen: has(payload.id)\nto:\n  bridge: web\n  address: POST /chat\n  \
+                    headers: { x-topic: \"${envelope.topic}\" }\n  key: k\n  qos: exactly-once\n  body: { text: \"${payload.id}\" }\n";
+        fs::write(&path, text).unwrap();
+        let path = path.display().to_string();
+        let sent = "web: POST /chat\nkey: k\nqos: exactly-once\nx-topic: t/a\ncontent-type: application/json\n\n{\"text\":\"a\"}\n";
+        assert_eq!(tried(&dir, &path, Some("t/a"), r#"{"id":"a"}"#).as_deref(), Ok(sent));
+        let envelope = tried(&dir, "batch", None, r#"[{"id":"a"}]"#).unwrap();
+        assert_eq!(tried(&dir, &path, None, &envelope).as_deref(), Ok(sent));
+        assert_eq!(tried(&dir, &path, Some("t/a"), "{}").as_deref(), Ok(""));
+        assert!(tried(&dir, &path, Some("u"), "{}").unwrap_err().contains("which does not select u"));
+        assert!(tried(&dir, &path, Some("a//b"), "{}").unwrap_err().contains("is no topic"));
+        assert!(tried(&dir, &path, None, "{}").unwrap_err().contains("the input is no envelope"));
+        assert!(tried(&dir, &path, Some("t/a"), "{").unwrap_err().starts_with("refused: malformed"));
     }
 
     #[test]

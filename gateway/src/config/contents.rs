@@ -59,8 +59,8 @@ impl Contents {
         tables: BTreeMap<String, u64>,
         policy: PolicyConfig,
     ) -> Self {
-        let versions =
-            mappings.routes().map(|route| (route.route.name().to_owned(), route.route.version().to_owned())).collect();
+        let routes = mappings.routes().map(|route| route.route).chain(mappings.senders().map(|sender| sender.route));
+        let versions = routes.map(|route| (route.name().to_owned(), route.version().to_owned())).collect();
         Self { mappings: versions, schemas, tables, policy, sections: sections(root) }
     }
 

@@ -49,8 +49,15 @@ pub(crate) struct Attempt {
 /// What the other files are checked with, known even where `gateway.yaml` itself is wrong.
 struct Named {
     domain: String,
-    bridges: Vec<String>,
+    bridges: Vec<KnownBridge>,
     places: Places,
+}
+
+/// A bridge, as far as mappings are about it.
+struct KnownBridge {
+    name: String,
+    sends: bool,
+    replies: bool,
 }
 
 /// The longest schema, in bytes.
@@ -194,7 +201,7 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 fn mappings(named: &Named, schemas: &Schemas, tables: &Tables, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
-    let bridges: Vec<_> = named.bridges.iter().map(|name| Bridge::named(name)).collect();
+    let bridges: Vec<_> = named.bridges.iter().map(KnownBridge::seen).collect();
     let context = mapping::Context::new(&named.domain, &bridges, schemas, tables);
     keep(mapping::load(&sources, &context), found)
 }
@@ -215,11 +222,24 @@ impl Places {
     }
 }
 
+// === impl KnownBridge ===
+
+impl KnownBridge {
+    /// As mapping files see it.
+    fn seen(&self) -> Bridge<'_> {
+        Bridge { name: &self.name, sends: self.sends, replies: self.replies }
+    }
+}
+
 // === impl Named ===
 
 impl Named {
     fn by(config: &Config, gateway: &Path) -> Self {
-        let bridges = config.bridges.iter().map(|(name, _)| name.to_string()).collect();
+        let bridges = config.bridges.iter().map(|(name, config)| KnownBridge {
+            name: name.to_string(),
+            sends: config.sends(),
+            replies: config.replies(),
+        });
         let Config { mappings, schemas, tables, policy, .. } = config;
         let places = Places {
             gateway: gateway.to_owned(),
@@ -228,13 +248,17 @@ impl Named {
             tables: tables.clone(),
             policy: policy.clone(),
         };
-        Self { domain: config.domain.to_string(), bridges, places }
+        Self { domain: config.domain.to_string(), bridges: bridges.collect(), places }
     }
 
     fn guessed(root: &Node, gateway: &Path) -> Self {
         let text = |key, default| gateway.with_file_name(root.get(key).and_then(Node::as_str).unwrap_or(default));
         let bridges = match root.get("bridges").map(|node| &node.kind) {
-            Some(yaml::Kind::Map(entries)) => entries.iter().map(|(key, _)| key.name.clone()).collect(),
+            // what it can do is not known, so nothing is wrong because of that
+            Some(yaml::Kind::Map(entries)) => entries
+                .iter()
+                .map(|(key, _)| KnownBridge { name: key.name.clone(), sends: true, replies: true })
+                .collect(),
             _ => Vec::new(),
         };
         let places = Places {

@@ -85,6 +85,15 @@ impl Charset {
         }
     }
 
+    /// Whether it has a character.
+    pub(crate) fn has(self, c: char) -> bool {
+        match self {
+            Self::Utf8 => true,
+            Self::Latin1 => u8::try_from(c).is_ok(),
+            Self::Of(_) => self.encode(c.encode_utf8(&mut [0; 4])).is_some(),
+        }
+    }
+
     /// As content types have it.
     pub(super) fn iana_name(self) -> &'static str {
         Self::WORDS.iter().find(|(_, charset)| *charset == self).map_or("", |(word, _)| word)

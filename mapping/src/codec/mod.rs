@@ -8,6 +8,7 @@ mod cbor;
 mod charset;
 mod csv;
 mod declare;
+mod encode;
 mod form;
 mod msgpack;
 mod output;
@@ -25,6 +26,7 @@ use crate::expr::{PayloadKind, ScopePayload};
 
 pub(crate) use charset::Charset;
 pub(crate) use csv::Rows;
+pub(crate) use encode::Unfit;
 use output::{Fault, Output, Place, Step};
 
 /// The formats a payload can be in.
@@ -116,7 +118,7 @@ impl Codec {
     }
 
     /// As errors name it.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Json => "JSON",
             Self::Cbor => "CBOR",

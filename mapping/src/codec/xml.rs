@@ -21,7 +21,8 @@ use super::{
     charset::Charset,
     output::{Fault, Output, Place, Step},
 };
-use grammar::{attributes, is_blank, is_char, name, resolve, shown};
+use grammar::{attributes, is_blank, name, resolve, shown};
+pub(super) use grammar::{is_char, name as checked_name};
 
 /// The most elements and attributes together: an element costs more memory than the four bytes it can be written with.
 const MAX_PARTS: usize = 1 << 18;

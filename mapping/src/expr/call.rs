@@ -110,6 +110,10 @@ impl<'a> Arguments<'_, '_, 'a> {
             Function::Decode => self.decoded()?,
             Function::Hash => self.hash()?,
             Function::ParseJson => self.parsed()?,
+            Function::AsList => match self.take(0) {
+                list if list.items().is_some() => list,
+                one => Value::List([one].into()),
+            },
         })
     }
 

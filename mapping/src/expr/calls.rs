@@ -66,7 +66,7 @@ impl Compiler<'_> {
         let terms: Vec<_> = given.into_iter().map(|syntax| self.term(syntax)).collect();
         let terms: Box<[Term]> = terms.into_iter().collect::<Option<_>>()?;
         for (term, types) in terms.iter().zip(signature.takes) {
-            if check::wrong([term], types).is_some() {
+            if !types.is_empty() && check::wrong([term], types).is_some() {
                 let wanted: Vec<_> = types.iter().map(|of| of.name()).collect();
                 let found = check::type_of(term).name();
                 let message = format!("{} takes a {} here, found a {found}", signature.name, wanted.join(" or a "));

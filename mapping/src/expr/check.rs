@@ -137,6 +137,8 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
         | Op::Now
         | Op::HasPayload(_)
         | Op::HasHeader(_)
+        | Op::About(_)
+        | Op::HasAbout(_)
         | Op::Own(_)
         | Op::HasOwn(_)
         | Op::Equal { .. }
@@ -174,6 +176,7 @@ pub(super) fn type_of(term: &Term) -> Type {
         },
         Op::Call(function, _) => function.gives(),
         Op::Table(lookup) => lookup.gives(),
+        Op::About(attribute) => attribute.gives(),
         Op::List(_) => Type::List,
         Op::Map(_) => Type::Map,
         Op::Each(each) => match each.by {
@@ -182,7 +185,8 @@ pub(super) fn type_of(term: &Term) -> Type {
         },
         Op::Arithmetic(..) | Op::Size(_) | Op::Extreme(..) => Type::Number,
         Op::Matches(..) | Op::HasMember(..) => Type::Bool,
-        Op::HasPayload(_) | Op::HasHeader(_) | Op::HasOwn(_) | Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
+        Op::HasPayload(_) | Op::HasHeader(_) | Op::HasOwn(_) | Op::HasAbout(_) => Type::Bool,
+        Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,
         Op::Equal { .. } | Op::Order(..) | Op::InList(..) | Op::InValue(_) => Type::Bool,
         Op::Sum(terms) => sum_type(terms),
         Op::Conditional(parts) => match (type_of(&parts[1]), type_of(&parts[2])) {
@@ -241,6 +245,7 @@ fn constant(term: &Term) -> bool {
             false
         }
         Op::Now | Op::HasPayload(_) | Op::HasHeader(_) | Op::Own(_) | Op::HasOwn(_) => false,
+        Op::About(_) | Op::HasAbout(_) => false,
         _ => parts.iter().all(|part| matches!(part.op, Op::Literal(_))),
     }
 }

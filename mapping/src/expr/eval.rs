@@ -44,6 +44,7 @@ impl Term {
             Op::PrincipalId => Ok(Value::Text(Cow::Borrowed(frame.scope.principal_id))),
             Op::PrincipalDomain => Ok(Value::Text(Cow::Borrowed(frame.scope.principal_domain))),
             Op::Now => Ok(Value::Time(frame.scope.now)),
+            Op::About(attribute) => self.attribute(*attribute, frame),
             Op::Own(own) => self.own(own, frame),
             Op::Negate(of) => match of.eval(frame)? {
                 Value::Duration(duration) => Ok(Value::Duration(duration.negated())),
@@ -78,6 +79,7 @@ impl Term {
             Op::HasPayload(_)
             | Op::HasHeader(_)
             | Op::HasMember(..)
+            | Op::HasAbout(_)
             | Op::HasOwn(_)
             | Op::Matches(..)
             | Op::Not(_)
@@ -129,6 +131,7 @@ impl Term {
                 Ok(false)
             }
             Op::InValue(sides) => self.in_value(sides, frame),
+            Op::HasAbout(attribute) => Ok(frame.scope.about.value(*attribute).is_some()),
             Op::HasOwn(own) => self.has_own(own, frame),
             Op::HasMember(of, path) => self.has_walked(of.eval(frame)?, path, frame),
             Op::Matches(of, pattern) => {
@@ -177,7 +180,7 @@ impl Term {
         let ScopePayload::Json(root) = frame.scope.payload else {
             return Err(self.fault("the payload is no JSON"));
         };
-        if frame.repeats() {
+        if frame.repeats_payload() {
             self.charge(frame, path.cost(root))?;
         }
         path.find(root).map_err(|missing| {
@@ -192,7 +195,7 @@ impl Term {
         let ScopePayload::Json(root) = frame.scope.payload else {
             return Err(self.fault("the payload is no JSON"));
         };
-        if frame.repeats() {
+        if frame.repeats_payload() {
             self.charge(frame, path.cost(root))?;
         }
         match path.find(root) {

@@ -7,7 +7,7 @@ use super::{
     value::{Evaluated, Fault, Scope, Value},
 };
 
-/// The most steps one expression may take over one message: tens of milliseconds.
+/// The most steps that all expressions of a file may take over one message: tens of milliseconds.
 pub(crate) const MAX_STEPS: usize = 2_000_000;
 
 /// How many bytes of text are one step.
@@ -30,9 +30,12 @@ struct Local<'f, 'a> {
 // === impl Frame ===
 
 impl<'f, 'a> Frame<'f, 'a> {
-    /// Runs one expression, with all its steps before it.
+    /// Runs one expression with the steps that its message has left; with all of them where nobody counts.
     pub(super) fn run<T>(scope: &Scope<'a>, with: impl FnOnce(&Frame<'_, 'a>) -> T) -> T {
-        with(&Frame { scope, locals: None, steps: &Cell::new(0) })
+        match scope.steps {
+            Some(steps) => with(&Frame { scope, locals: None, steps }),
+            None => with(&Frame { scope, locals: None, steps: &Cell::new(0) }),
+        }
     }
 
     /// With one variable more, the innermost.
@@ -54,6 +57,11 @@ impl<'f, 'a> Frame<'f, 'a> {
     pub(super) fn repeats(&self) -> bool {
         self.locals.is_some()
     }
+
+    /// The same of the payload, which each item of `each` may read again.
+    pub(super) fn repeats_payload(&self) -> bool {
+        self.locals.is_some() || self.scope.item.is_some()
+    }
 }
 
 // === impl Term ===
@@ -66,7 +74,7 @@ impl Term {
         if taken <= MAX_STEPS {
             return Ok(());
         }
-        let problem = format!("takes more than {MAX_STEPS} steps").into();
+        let problem = format!("the message takes more than {MAX_STEPS} steps").into();
         Err(Box::new(Fault { span: self.span, pointer: None, problem, too_large: true }))
     }
 

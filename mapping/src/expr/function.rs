@@ -33,6 +33,7 @@ pub(super) enum Function {
     Decode,
     Hash,
     ParseJson,
+    AsList,
 }
 
 /// How a function is written and what it takes.
@@ -110,6 +111,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
     global(Function::Encode, "base64.encode", &[TEXT], Type::Text),
     global(Function::Decode, "base64.decode", &[TEXT], Type::Text),
     global(Function::Hash, "hash", &[TEXT, TEXT], Type::Text),
+    global(Function::AsList, "as_list", &[&[]], Type::List),
     global(Function::ParseJson, "parse_json", &[TEXT], Type::Any),
 ];
 

@@ -4,6 +4,7 @@
 //! values in between. Functions have the names of CEL's own extensions; macros run natively, so that each step of
 //! them is counted and each fault has its place.
 
+mod about;
 mod call;
 mod calls;
 mod check;
@@ -17,6 +18,7 @@ mod frame;
 mod function;
 #[cfg(test)]
 mod function_tests;
+mod laid;
 mod list;
 mod lookup;
 mod names;
@@ -30,8 +32,10 @@ mod text;
 mod time;
 mod value;
 
+pub(crate) use about::{About, Subject};
 pub(crate) use check::Wanted;
 pub(crate) use compile::{compile, compile_for};
+pub(crate) use laid::about_to_laid;
 pub(crate) use own::{Bound, Item, Let, OwnNames, Uses};
 pub(crate) use parse::Problem;
 pub(crate) use value::{Fault, Scope, ScopePayload};
@@ -43,6 +47,7 @@ use regex::Regex;
 
 use crate::table::Tables;
 
+use about::Attribute;
 use function::Function;
 use list::Each;
 use lookup::Lookup;
@@ -71,6 +76,8 @@ pub(crate) struct Names<'n> {
     /// The captures of the address: name and segment, from 0. `None` if the address itself is wrong: any name passes
     /// then, so that one error does not hide in others.
     pub(crate) captures: Option<&'n [(Box<str>, usize)]>,
+    /// What it is about: which further names there are.
+    pub(crate) subject: Subject,
     /// What the file names itself.
     pub(crate) own: OwnNames<'n>,
     /// What `table()` looks up in.
@@ -86,6 +93,8 @@ pub(crate) enum PayloadKind {
     Text,
     /// Nothing an expression can read.
     Bytes,
+    /// There is none.
+    Nothing,
 }
 
 /// An operation and where it stands in the expression's text.
@@ -109,6 +118,8 @@ enum Op {
     Now,
     HasPayload(Path),
     HasHeader(Box<str>),
+    About(Attribute),
+    HasAbout(Attribute),
     /// A name of the file's own.
     Own(Own),
     HasOwn(Own),
@@ -235,6 +246,8 @@ impl Term {
             | Op::Now
             | Op::HasPayload(_)
             | Op::HasHeader(_)
+            | Op::About(_)
+            | Op::HasAbout(_)
             | Op::Own(_)
             | Op::HasOwn(_)
             | Op::Local(_) => Vec::new(),

@@ -4,12 +4,10 @@ use cel::common::ast::{Expr as Syntax, IdedExpr, LiteralValue, operators};
 use envelope::json::Name;
 
 use super::{
-    Op, Own, PayloadKind, Term,
+    Op, Own, PayloadKind, Subject, Term,
     compile::{Compiled, Compiler},
     path::{Path, Step},
 };
-
-const SCOPE: &str = "in scope: payload, headers, address, principal, now";
 
 // === impl Compiler ===
 
@@ -19,6 +17,7 @@ impl Compiler<'_> {
         let op = match self.term(of)?.op {
             Op::Payload(path) if !path.0.is_empty() => Op::HasPayload(path),
             Op::Header(name) => Op::HasHeader(name),
+            Op::About(attribute) => Op::HasAbout(attribute),
             Op::Own(own) if own.has_steps() => Op::HasOwn(own),
             Op::Member(of, path) => Op::HasMember(of, path),
             _ => return self.refuse(span, "expression-call", "has takes a path, as in has(payload.unit)"),
@@ -89,6 +88,10 @@ impl Compiler<'_> {
             self.uses.lets |= 1 << number;
             return Some(Op::Own(Own::Let(number, Path(steps))));
         }
+        if let Some(found) = self.about(root, &steps, span) {
+            return found;
+        }
+        let inbound = self.names.subject == Subject::Inbound;
         match (root, field) {
             ("item" | "index", _) if self.names.own.item => self.item(root, steps, span),
             ("item" | "index", _) => {
@@ -96,6 +99,12 @@ impl Compiler<'_> {
                 self.refuse(place, "unknown-name", message)
             }
             ("payload", _) => self.payload(steps, span),
+            ("headers" | "address" | "principal", _) if !inbound => self.refuse_with_help(
+                place,
+                "unknown-name",
+                format!("there is no {root} here"),
+                self.names.subject.scope().to_owned(),
+            ),
             ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
             ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
             ("address", name) => self.capture(name, span),
@@ -104,12 +113,19 @@ impl Compiler<'_> {
             ("principal", _) => self.refuse(span, "unknown-name", "expected principal.id or principal.domain"),
             ("now", _) if steps.is_empty() => Some(Op::Now),
             ("now", _) => self.refuse(span, "unknown-name", "now has no members"),
-            ("envelope" | "let", _) => self.not_yet(place, &format!("\"{root}\" in an expression")),
+            ("envelope", _) => {
+                let message = "there is no envelope here: a mapping with \"to\" and a reply have one";
+                self.refuse(place, "unknown-name", message)
+            }
+            ("let", _) => {
+                let help = "a name under \"let\" is used as it stands there, without \"let.\"".to_owned();
+                self.refuse_with_help(place, "unknown-name", "\"let\" is no name", help)
+            }
             _ => {
                 let shown: String = root.chars().take(64).collect();
                 let help = match self.subtracted_key(place.0) {
-                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {SCOPE}"),
-                    None => SCOPE.to_owned(),
+                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {}", self.names.subject.scope()),
+                    None => self.names.subject.scope().to_owned(),
                 };
                 self.refuse_with_help(place, "unknown-name", format!("unknown name {shown:?}"), help)
             }
@@ -145,6 +161,10 @@ impl Compiler<'_> {
             PayloadKind::Text if steps.is_empty() => Some(Op::PayloadText),
             PayloadKind::Text => {
                 self.refuse(span, "unknown-name", "a payload decoded as text is one string without members")
+            }
+            PayloadKind::Nothing => {
+                let help = self.names.subject.scope().to_owned();
+                self.refuse_with_help(span, "unknown-name", "there is no payload here", help)
             }
             PayloadKind::Bytes => {
                 self.refuse(span, "unknown-name", "a payload decoded as bytes can't be read by expressions")

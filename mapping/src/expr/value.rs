@@ -1,6 +1,6 @@
 //! What an expression reads, what it gives, and why it may give nothing.
 
-use std::{borrow::Cow, cmp::Ordering, rc::Rc};
+use std::{borrow::Cow, cell::Cell, cmp::Ordering, rc::Rc};
 
 use bytes::Bytes;
 use envelope::{
@@ -9,7 +9,7 @@ use envelope::{
 };
 
 use super::{
-    Bound, Item, MAX_OUTPUT,
+    About, Bound, Item, MAX_OUTPUT,
     number::{self, Number},
     path::Step,
     time::Duration,
@@ -24,8 +24,12 @@ pub(crate) struct Scope<'a> {
     pub(crate) principal_id: &'a str,
     pub(crate) principal_domain: &'a str,
     pub(crate) now: Timestamp,
+    /// What it is about beside the payload.
+    pub(crate) about: About<'a>,
     /// The values of the names under `let`, where a file has any.
     pub(crate) own: Option<&'a Bound<'a>>,
+    /// The steps that were taken over the message so far.
+    pub(crate) steps: Option<&'a Cell<usize>>,
     /// Within `each`.
     pub(crate) item: Option<Item<'a>>,
 }
@@ -78,14 +82,16 @@ pub(super) type Member<'a> = (Cow<'a, str>, Value<'a>);
 
 impl Scope<'_> {
     /// For terms that read nothing.
-    pub(super) const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         payload: ScopePayload::Bytes,
         address: "",
         headers: &[],
         principal_id: "",
         principal_domain: "",
         now: Timestamp::MAX,
+        about: About::Inbound,
         own: None,
+        steps: None,
         item: None,
     };
 }

@@ -130,3 +130,76 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_message_has_one_bound_on_its_steps_however_many_expressions_a_file_has() {
+    let items = format!("[{}]", vec!["1"; 600].join(","));
+    // each of them takes about 1,800,000 steps: one fits, two do not
+    let quadratic = "${payload.all(a, payload.all(b, b > 0))}";
+    let one = loaded(&with("", &format!("  topic: t\n  data: [\"{quadratic}\"]")));
+    let made = envelope(&one, inbound("POST /t/7", items.clone()));
+    let two = loaded(&with("", &format!("  topic: t\n  data: [\"{quadratic}\", \"{quadratic}\"]")));
+    let rejection = envelope(&two, inbound("POST /t/7", items.clone())).unwrap_err();
+    assert!(made.is_ok(), "{made:?}");
+    assert_eq!(rejection.kind, RejectKind::TooLarge);
+    assert!(rejection.detail.contains("the message takes more than 2000000 steps"), "{}", rejection.detail);
+    let condition = &quadratic[2..quadratic.len() - 1];
+    let guard = with("", &format!("  topic: t\n  data: [\"{quadratic}\"]")) + &format!("when: '{condition}'\n");
+    let guarded = envelope(&loaded(&guard), inbound("POST /t/7", items)).unwrap_err();
+    assert_eq!(guarded.kind, RejectKind::TooLarge, "a condition and what follows it share the bound");
+}
+
+#[test]
+fn each_item_that_reads_a_wide_payload_again_costs_steps() {
+    let wide: String = (0..60_000).map(|n| format!("\"k{n}\":1,")).collect();
+    let payload = format!("{{{wide}\"items\":[{}]}}", vec!["1"; 1_000].join(","));
+    let text =
+        format!("{LEAST}each: payload.items\n").replace("t/${address.line}\"", "t\", data: [\"${payload.k59999}\"]");
+    let started = std::time::Instant::now();
+    let MapResult::Refused(_, rejection) = loaded(&text).map(inbound("POST /t/7", payload)) else { panic!("mapped") };
+    assert_eq!(rejection.kind, RejectKind::TooLarge, "{}", rejection.detail);
+    assert!(started.elapsed().as_secs() < 30, "a bound that nothing but a hang reaches");
+}
+
+#[test]
+fn files_of_bad_intent_are_refused_with_their_place() {
+    let huge = "9".repeat(400);
+    for (text, says) in [
+        (with("", "  topic: t\n  data: ${1 / 0}"), "0.yaml:5:11 expression-value division by zero"),
+        (with("", "  topic: t\n  data: ${9223372036854775808}"), "0.yaml:5:11 expression-syntax"),
+        (with("", "  topic: t\n  data: ${9223372036854775807 + 1}"), "0.yaml:5:11 expression-value"),
+        (with("", "  topic: t\n  data: ${1e999}"), "0.yaml:5:11 expression-"),
+        (with("", "  topic: t\n  data: ${0.0 / 0.0}"), "0.yaml:5:11 expression-value"),
+        (with("", &format!("  topic: t\n  data: {huge}")), "0.yaml:5:9"),
+        (with("", "  topic: t\n  data: .nan"), "0.yaml:5:9"),
+        (with("", "  topic: t\n  data: .inf"), "0.yaml:5:9"),
+        (with("", "  topic: t\n  data: '${payload.matches(\"(a+\")}'"), "0.yaml:5:28 expression-pattern"),
+        (with("", "  topic: t\n  data: '${payload.matches(\"(?=a)b\")}'"), "expression-pattern"),
+        (with("", "  topic: t\n  data: '${payload.matches(\"(a)\\\\1\")}'"), "expression-pattern"),
+        (with("", "  topic: t\n  data: '${payload.matches(\"a{1000}{1000}{1000}\")}'"), "expression-pattern"),
+        (with("", "  topic: t\n  data: '${payload.matches(payload)}'"), "must be known when the file is loaded"),
+        (with("", "  topic: t") + "let: { a: b, b: a }\n", "cycle"),
+        (with("", "  topic: t\n  <<: { key: x }"), "0.yaml:5:3"),
+        (with("", "  topic: t\n  data: !!binary aGk="), "0.yaml:5:9"),
+        (with("", "  topic: t\n  data: &a [1]"), "0.yaml:5:9"),
+    ] {
+        let found = errors(&[&text]);
+        assert!(found.iter().any(|error| error.contains(says)), "{text}: {says}: {found:?}");
+    }
+}
+
+#[test]
+fn a_pattern_of_bad_intent_runs_in_time_linear_in_the_text() {
+    let mappings = loaded(&with("", "  topic: t\n  data: '${payload.matches(\"^(a+)+$\")}'"));
+    let text = format!("\"{}!\"", "a".repeat(1 << 18));
+    let made = envelope(&mappings, inbound("POST /t/7", text)).unwrap();
+    assert_eq!(made.data.as_slice(), b"false");
+}
+
+#[test]
+fn lets_that_multiply_make_no_message_of_any_size() {
+    let lets: String = (1..12).map(|n| format!("a{n}: '[a{0}, a{0}, a{0}, a{0}, a{0}, a{0}]', ", n - 1)).collect();
+    let text = with("", "  topic: t\n  data: \"${a11}\"") + &format!("let: {{ a0: payload, {lets} }}\n");
+    let rejection = envelope(&loaded(&text), inbound("POST /t/7", "\"xxxxxxxxxxxxxxxx\"")).unwrap_err();
+    assert_eq!(rejection.kind, RejectKind::TooLarge);
+}

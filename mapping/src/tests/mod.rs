@@ -6,6 +6,8 @@ mod hostile;
 mod keys;
 mod loading;
 mod messages;
+mod promises;
+mod sending;
 mod shipped;
 mod tables;
 

@@ -13,23 +13,37 @@ fn shipped_mappings_load_and_pass_their_tests() {
             schemas.insert(Schema::compile(name, text.as_bytes()).unwrap());
         }
     });
-    let mut files = Vec::new();
-    read(&config.join("mappings"), "", &mut |name, text| files.push((name.to_owned(), text)));
-    let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
+    let read_all = |folder: &str| {
+        let mut files = Vec::new();
+        read(&config.join(folder), "", &mut |name, text| files.push((name.to_owned(), text)));
+        files
+    };
+    let (mappings, library) = (read_all("mappings"), read_all("library"));
     let mut tables = Vec::new();
     read(&config.join("tables"), "", &mut |path, text| tables.push((path.to_owned(), text)));
     let tables: Vec<_> =
         tables.iter().map(|(path, text)| TableSource { path, name: path.rsplit_once('.').unwrap().0, text }).collect();
     let (tables, errors) = Tables::load(&tables);
     assert_eq!(errors, []);
-    let bridges = [Bridge::named("web")];
-    let context = Context::new("plant-a", &bridges, &schemas, &tables);
-    let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
-    let results = mappings.run_tests();
-    assert!(!results.is_empty());
-    for result in results {
-        assert_eq!(result.outcome, Outcome::Passed, "{} {}", result.file, result.name);
+    let shipped = [Bridge::named("web")];
+    let able = [Bridge { replies: true, ..Bridge::named("web") }, Bridge { sends: true, ..Bridge::named("chat") }];
+    for (files, bridges) in [(mappings, &shipped[..]), (library, &able), (manual(), &able)] {
+        let context = Context::new("plant-a", bridges, &schemas, &tables);
+        let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
+        let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
+        let results = mappings.run_tests();
+        assert!(!results.is_empty());
+        for result in results {
+            assert_eq!(result.outcome, Outcome::Passed, "{} {}", result.file, result.name);
+        }
     }
+}
+
+/// The examples of the manual that no bridge of the shipped configuration can run: `yaml library`.
+fn manual() -> Vec<(String, String)> {
+    let manual = include_str!("../../../docs/mapping.md");
+    let examples = manual.split("```yaml library\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    examples.enumerate().map(|(n, text)| (format!("example {n}"), text.to_owned())).collect()
 }
 
 fn read(folder: &Path, prefix: &str, each: &mut impl FnMut(&str, String)) {

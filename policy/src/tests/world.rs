@@ -101,7 +101,16 @@ impl Mapper for Told {
             },
         };
         let Inbound { bridge, lane, principal, identity, .. } = inbound;
-        MapResult::Mapped(Mapped { route, ack: AckPoint::Durable, bridge, lane, principal, identity, group })
+        MapResult::Mapped(Mapped {
+            route,
+            ack: AckPoint::Durable,
+            terms: Arc::default(),
+            bridge,
+            lane,
+            principal,
+            identity,
+            group,
+        })
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn resolve(reference: &str) -> Step<char> {
     }
 }
 
-pub(super) fn name(text: &str) -> Step<&str> {
+pub(in crate::codec) fn name(text: &str) -> Step<&str> {
     let mut chars = text.chars();
     match chars.next().is_some_and(is_name_start) && chars.all(is_name) {
         true => Ok(text),
@@ -97,7 +97,7 @@ pub(super) fn is_blank(text: &str) -> bool {
 }
 
 /// `Char`
-pub(super) const fn is_char(c: char) -> bool {
+pub(in crate::codec) const fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 

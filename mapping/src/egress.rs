@@ -1,0 +1,310 @@
+//! A mapping file with `to`: envelopes of the mesh to messages of a bridge.
+//!
+//! It is a subscription of its own: every envelope that its filter selects is asked for, and sent if `when` lets it. What
+//! is sent is made by `message`; who delivers it and settles is no business of this file.
+
+use std::{cell::Cell, sync::Arc};
+
+use envelope::{
+    Delivery, EgressMapper, Envelope, Filter, Lane, Outbound, Qos, RejectKind, Rejection, Route, Timestamp,
+};
+use schema::Schema;
+use yaml::{Fields, Node, Problems, Span};
+
+use crate::{
+    Mappings,
+    codec::Codec,
+    egress_tests::EgressTest,
+    expr::{About, Let, Names, OwnNames, Scope, ScopePayload, Subject},
+    file::{Reader, name_of, version},
+    keys::Keys,
+    message::{Message, Untouched},
+    plan::{Attribute, refusal},
+    template::Template,
+};
+
+/// Keys that say nothing where a mapping sends.
+const INGRESS_ONLY: [&str; 9] =
+    ["order", "drop", "envelope", "ack", "ack_within", "keep", "store", "reply", "unproven"];
+/// The longest address that a message is sent to, in bytes.
+const MAX_ADDRESS: usize = 2_048;
+const SILENT: &str = "in a mapping that sends (\"to\")";
+
+/// One such file, compiled.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub(crate) route: Route,
+    pub(crate) path: Box<str>,
+    pub(crate) filter: Filter,
+    decode: Codec,
+    schema: Option<Schema>,
+    pub(crate) keys: Keys,
+    pub(crate) to: To,
+    pub(crate) tests: Vec<EgressTest>,
+    /// Where its name stands.
+    pub(crate) name_at: Span,
+    /// Whether the data must be decoded at all.
+    reads_payload: bool,
+}
+
+/// Where a mapping sends and what.
+#[derive(Debug)]
+pub(crate) struct To {
+    pub(crate) bridge: Box<str>,
+    /// As the file writes it.
+    pub(crate) address: Box<str>,
+    template: Template,
+    fixed: Option<Arc<str>>,
+    key: Option<Attribute>,
+    qos: Option<Qos>,
+    message: Message,
+}
+
+// === impl Egress ===
+
+impl Egress {
+    /// Reports everything that is wrong with the file.
+    pub(crate) fn read(root: &Node, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
+        let mut fields = Fields::of(root, problems)?;
+        for key in INGRESS_ONLY.into_iter().filter(|key| root.get(key).is_some()) {
+            if let Some((found, _)) = fields.entry(key) {
+                problems.report(found.span, "contradiction", format!("{key:?} says nothing {SILENT}"));
+            }
+        }
+        let name = fields.required("mapping");
+        let name_at = name.map(|node| node.span);
+        let name = name.and_then(|node| name_of(node, problems));
+        let from = fields.required("from").and_then(|node| FromTopic::read(node, reader));
+        let decode = from.as_ref().map_or(Codec::Json, |from| from.decode);
+        let plain = Names {
+            payload: decode.payload_kind(),
+            captures: Some(&[]),
+            subject: Subject::Envelope,
+            own: OwnNames::NONE,
+            tables: reader.context.tables,
+        };
+        let (keys, lets) = Keys::read(&mut fields, plain, Some(SILENT), problems);
+        let names = Names { own: OwnNames { lets: &lets, hidden: 0, item: false }, ..plain };
+        let to = fields.required("to").and_then(|node| To::read(node, names, decode, reader));
+        let tests = match fields.optional("tests") {
+            Some(node) => EgressTest::read_all(node, decode, problems),
+            None => Some(Vec::new()),
+        };
+        fields.finish();
+        let (from, keys, to) = (from?, keys?, to?);
+        let reads_payload = from.schema.is_some() || to.reads_payload() || keys.read_payload();
+        Some(Self {
+            route: Route::new(name?, &version(problems.source().text())),
+            path: problems.source().path().into(),
+            filter: from.filter,
+            decode: from.decode,
+            schema: from.schema,
+            keys,
+            to,
+            tests: tests?,
+            name_at: name_at?,
+            reads_payload,
+        })
+    }
+
+    /// `None`: nothing is to be sent, because `when` is false.
+    pub(crate) fn map(&self, envelope: &Envelope, lane: Lane, now: Timestamp) -> Result<Option<Outbound>, Rejection> {
+        let (json, bytes);
+        let decoded = match (self.reads_payload, self.decode) {
+            (false, _) => ScopePayload::Bytes,
+            (true, Codec::Json) => {
+                json = envelope.data.json().map_err(|error| {
+                    Rejection::new(RejectKind::Malformed, "mapping.from.decode", format!("data is {error}"))
+                        .because(error)
+                })?;
+                self.check(&json)?;
+                ScopePayload::Json(json.root())
+            }
+            (true, codec) => {
+                bytes = envelope.data.bytes();
+                return codec.decode(&bytes).and_then(|decoded| {
+                    decoded.tree().map_or(Ok(()), |tree| self.check(tree))?;
+                    self.send(envelope, lane, now, decoded.scope())
+                });
+            }
+        };
+        self.send(envelope, lane, now, decoded)
+    }
+
+    fn check(&self, json: &envelope::Json) -> Result<(), Rejection> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        schema.check(json).map_err(|violation| {
+            let detail = format!("data: {}", violation.detail);
+            Rejection::new(RejectKind::Malformed, "mapping.from.schema", detail).at(violation.pointer)
+        })
+    }
+
+    fn send(
+        &self,
+        envelope: &Envelope,
+        lane: Lane,
+        now: Timestamp,
+        payload: ScopePayload<'_>,
+    ) -> Result<Option<Outbound>, Rejection> {
+        let steps = Cell::new(0);
+        let about = About::Envelope(envelope);
+        let scope = Scope { payload, now, about, steps: Some(&steps), ..Scope::NOTHING };
+        let lets = &self.keys.lets;
+        if let Some(guard) = &self.keys.when {
+            let holds = Let::bind(&lets.all, &guard.lets, &scope, &mut |scope| {
+                guard.expr.test(scope).map_err(|fault| refusal("when", &guard.expr, *fault))
+            })?;
+            if !holds {
+                return Ok(None);
+            }
+        }
+        Let::bind(&lets.all, &lets.once, &scope, &mut |scope| self.to.outbound(scope, envelope, lane)).map(Some)
+    }
+}
+
+// === from ===
+
+/// What could be read of `from`.
+#[derive(Debug)]
+struct FromTopic {
+    filter: Filter,
+    decode: Codec,
+    schema: Option<Schema>,
+}
+
+// === impl FromTopic ===
+
+impl FromTopic {
+    fn read(node: &Node, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
+        let mut fields = Fields::of(node, problems)?;
+        for key in ["bridge", "address"].into_iter().filter(|key| node.get(key).is_some()) {
+            if let Some((found, _)) = fields.entry(key) {
+                let message = format!("{key:?} says nothing {SILENT}: it takes envelopes by their \"topic\"");
+                problems.report(found.span, "contradiction", message);
+            }
+        }
+        let filter = fields.required("topic").and_then(|node| {
+            let text = node.non_empty(problems)?;
+            match Filter::new(text) {
+                Ok(filter) if !text.starts_with('$') => Some(filter),
+                Ok(_) => {
+                    problems.report(node.span, "topic", "a topic that begins with '$' is reserved");
+                    None
+                }
+                Err(error) => {
+                    problems.report(node.span, "topic", error.to_string());
+                    None
+                }
+            }
+        });
+        let (decode, schema) = reader.decode_and_schema(&mut fields);
+        fields.finish();
+        Some(Self { filter: filter?, decode: decode?, schema: schema? })
+    }
+}
+
+// === impl To ===
+
+impl To {
+    fn read(node: &Node, names: Names<'_>, decode: Codec, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
+        let mut fields = Fields::of(node, problems)?;
+        let bridge = fields.required("bridge").and_then(|node| {
+            let bridge = reader.bridge(node)?;
+            if bridge.sends {
+                return Some(bridge.name);
+            }
+            let message = format!("bridge {:?} can't send", bridge.name);
+            problems.report_with_help(node.span, "not-available", message, reader.able(|bridge| bridge.sends));
+            None
+        });
+        let address = fields.required("address").and_then(|node| address(node, names, problems));
+        let key = match fields.optional("key") {
+            Some(node) => Attribute::read(node, "to.key", names, problems).map(Some),
+            None => Some(None),
+        };
+        let qos = match fields.optional("qos") {
+            Some(node) => node.one_of(&QOS, problems).map(Some),
+            None => Some(None),
+        };
+        let message = Message::read(&mut fields, "to", names, Some(decode), problems);
+        fields.finish();
+        let (text, template) = address?;
+        Some(Self {
+            bridge: bridge?.into(),
+            address: text,
+            fixed: template.literal().map(Into::into),
+            template,
+            key: key?,
+            qos: qos?,
+            message: message?,
+        })
+    }
+
+    fn reads_payload(&self) -> bool {
+        let key = self.key.as_ref().is_some_and(Attribute::reads_payload);
+        key || self.template.reads_payload() || self.message.reads_payload()
+    }
+
+    fn outbound(&self, scope: &Scope<'_>, envelope: &Envelope, lane: Lane) -> Result<Outbound, Rejection> {
+        let address = match &self.fixed {
+            Some(fixed) => fixed.clone(),
+            None => {
+                let mut out = String::with_capacity(self.address.len() + 32);
+                let written = self.template.write(scope, &mut out, part_of_address);
+                written.map_err(|(expr, fault)| refusal("to.address", expr, *fault))?;
+                if out.len() > MAX_ADDRESS {
+                    let detail = format!("to.address: at most {MAX_ADDRESS} bytes, this has {}", out.len());
+                    return Err(Rejection::new(RejectKind::Malformed, "mapping", detail));
+                }
+                out.into()
+            }
+        };
+        let key = self.key.as_ref().map(|key| key.of(scope, &mut String::new())).transpose()?;
+        let untouched = Untouched { data: &envelope.data, content_type: envelope.datacontenttype.as_deref() };
+        let (headers, payload) = self.message.write(scope, Some(untouched))?;
+        Ok(Outbound { address, headers, payload, key, qos: self.qos, lane })
+    }
+}
+
+pub(crate) const QOS: [(&str, Qos); 3] =
+    [("at-most-once", Qos::AtMostOnce), ("at-least-once", Qos::AtLeastOnce), ("exactly-once", Qos::ExactlyOnce)];
+
+fn address(node: &Node, names: Names<'_>, problems: &Problems) -> Option<(Box<str>, Template)> {
+    let text = node.non_empty(problems)?;
+    let template = Template::read(node, names, problems)?;
+    let literal = template.literal().unwrap_or(text);
+    if literal.len() > MAX_ADDRESS || literal.chars().any(char::is_control) {
+        let message = format!("an address has at most {MAX_ADDRESS} bytes and no control characters");
+        problems.report(node.span, "address", message);
+        return None;
+    }
+    Some((text.into(), template))
+}
+
+/// What an envelope puts into an address is a part of it: who sent the envelope chooses a value, never where it goes.
+fn part_of_address(value: &str) -> Result<(), String> {
+    let special = |c: char| c.is_control() || c.is_whitespace() || "/\\?#&=%+@:;,".contains(c);
+    match value.chars().find(|c| special(*c)) {
+        Some(c) => Err(format!("{c:?} is not allowed in what is put into an address")),
+        None if value.is_empty() || value == "." || value == ".." => {
+            Err(format!("{value:?} is not allowed in an address"))
+        }
+        None => Ok(()),
+    }
+}
+
+// === impl EgressMapper ===
+
+impl EgressMapper for Mappings {
+    fn map(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection> {
+        let number = self.egress_by_name.get(route.name());
+        let Some(egress) = number.and_then(|number| self.egress.get(*number)) else {
+            let detail = format!("no mapping {:?} sends envelopes", route.name());
+            return Err(Rejection::new(RejectKind::Unmapped, "mapping", detail));
+        };
+        egress.map(&delivery.envelope, delivery.lane, Timestamp::now())
+    }
+}
