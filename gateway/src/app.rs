@@ -16,6 +16,7 @@ use crate::{
     audit::{self, AuditLog},
     config::Loaded,
     drain::{self, Drained, Stoppable},
+    notice::{self, Notices},
     readiness::Readiness,
     reload::{Because, Reload, Reloaded, describe},
     telemetry,
@@ -107,7 +108,12 @@ impl App {
         admin.tasks.spawn(audit::store(records, opened, reload.current(), domain, admin.stop.clone()));
         admin.tasks.spawn(admin::watch(backbone.clone(), admin.stop.clone()));
 
-        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone());
+        let notices = loaded.config.notices.clone().map(|config| {
+            let (notices, queue) = Notices::with_room(config.queue);
+            bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
+            notices
+        });
+        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone()).telling(notices);
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));

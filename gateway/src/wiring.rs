@@ -9,7 +9,9 @@ use policy::{AuditSink, Current, Gate, IngressConfig, Meters, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{audit::AuditLog, config::Limits, drain::Stoppable, outlet::GatewayOutlet, trace::traced};
+use crate::{
+    audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet, trace::traced,
+};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub(crate) struct Wiring {
     authenticator: Arc<dyn Authenticator>,
     bytes: Arc<Semaphore>,
     max_in_flight: NonZeroU32,
+    /// Where refusals by validation are told.
+    notices: Option<Notices>,
     /// What everybody has sent lately, over all bridges and reloads.
     meters: Arc<Meters>,
     audit: AuditLog,
@@ -37,9 +41,15 @@ impl Wiring {
             current,
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_in_flight: limits.max_in_flight,
+            notices: None,
             meters: Arc::default(),
             audit,
         }
+    }
+
+    /// Tells of what validation refuses, there.
+    pub(crate) fn telling(self, notices: Option<Notices>) -> Self {
+        Self { notices, ..self }
     }
 
     /// What the source of bridge `name` works with.
@@ -47,7 +57,7 @@ impl Wiring {
         let trail = Arc::new(Trail::ingress(name.clone(), self.sink()));
         SourceContext {
             bridge: name.clone(),
-            ingress: self.ingress(trail.clone(), config),
+            ingress: self.ingress(name, trail.clone(), config),
             audit: trail,
             outlet: Arc::new(self.outlet(name)),
             authenticator: self.authenticator.clone(),
@@ -67,7 +77,7 @@ impl Wiring {
         Some(Arc::new(self.audit.clone()))
     }
 
-    fn ingress(&self, trail: Arc<Trail>, config: &dyn BridgeConfig) -> Ingress {
+    fn ingress(&self, name: &Arc<str>, trail: Arc<Trail>, config: &dyn BridgeConfig) -> Ingress {
         let ingress = IngressConfig {
             trail,
             flow: config.flow(),
@@ -76,7 +86,10 @@ impl Wiring {
             meters: self.meters.clone(),
         };
         let stack = policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger());
-        traced(stack)
+        traced(match &self.notices {
+            Some(notices) => notices.watch(stack, name.clone()),
+            None => stack,
+        })
     }
 }
 

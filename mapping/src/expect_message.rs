@@ -113,17 +113,14 @@ impl ExpectedMessage {
                 Ok(json) => compare::value(expected, json.root(), &format!("{path}payload"), found),
                 Err(error) => found.add(&format!("{path}payload"), "JSON".to_owned(), format!("{}: {error}", shown())),
             },
-            Some(Content::Text(expected)) => {
-                if expected.as_bytes() != payload {
-                    found.add(&format!("{path}text"), format!("{expected:?}"), shown());
-                }
+            Some(Content::Text(expected)) if expected.as_bytes() != payload => {
+                found.add(&format!("{path}text"), format!("{expected:?}"), shown());
             }
-            Some(Content::Bytes(expected)) => {
-                if expected != payload {
-                    let hex = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
-                    found.add(&format!("{path}base64"), hex(expected), hex(payload));
-                }
+            Some(Content::Bytes(expected)) if expected != payload => {
+                let base64 = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
+                found.add(&format!("{path}base64"), base64(expected), base64(payload));
             }
+            Some(Content::Text(_) | Content::Bytes(_)) => {}
         }
     }
 }

@@ -46,7 +46,7 @@ enum Content {
     /// A value, in a format.
     Made(Body, Codec),
     /// Text that a template lays out.
-    Laid(TextTemplate, Codec),
+    Laid(Box<TextTemplate>, Codec),
 }
 
 /// An envelope's data and what it says of it.
@@ -88,7 +88,7 @@ impl Message {
             }
             (None, Some((_, node))) => {
                 let codec = encode.map_or(Codec::Text(crate::codec::Charset::Utf8), |(_, codec)| codec);
-                TextTemplate::read(node, codec, names, problems).map(|text| Content::Laid(text, codec))
+                TextTemplate::read(node, codec, names, problems).map(|text| Content::Laid(Box::new(text), codec))
             }
             (None, None) => match (encode, decode) {
                 (None, Some(_)) => Some(Content::Untouched),

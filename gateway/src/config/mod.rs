@@ -25,6 +25,7 @@ pub use load::{Loaded, load};
 pub(crate) use scan::{Places, Scan};
 pub use sections::{BackboneConfig, Limits};
 
+pub use crate::notice::NoticeConfig;
 use crate::telemetry::LogConfig;
 
 /// `gateway.yaml`. Paths are resolved: relative ones begin at the file's folder, the backbone's at the working directory.
@@ -42,6 +43,8 @@ pub struct Config {
     pub bridges: Vec<NamedBridge>,
     /// Bounds over all bridges.
     pub limits: Limits,
+    /// Who is told of messages that do not conform.
+    pub notices: Option<NoticeConfig>,
     /// What is logged.
     pub log: LogConfig,
     /// The folder of the mapping files.
@@ -92,6 +95,7 @@ impl Config {
         let admin = fields.required("admin").and_then(|node| admin(node, folder, &mut claims, problems));
         let bridges = fields.required("bridges").and_then(|node| bridges(node, folder, &mut claims, problems));
         let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
+        let notices = NoticeConfig::read(&mut fields, folder, &resolve, problems);
         let log = sections::log(&mut fields, problems);
         let mappings = path(&mut fields, "mappings", MAPPINGS, folder, &resolve, problems);
         let schemas = path(&mut fields, "schemas", SCHEMAS, folder, &resolve, problems);
@@ -106,6 +110,7 @@ impl Config {
             admin: admin?,
             bridges: bridges?,
             limits: limits?,
+            notices: notices?,
             log: log?,
             mappings: mappings?,
             schemas: schemas?,

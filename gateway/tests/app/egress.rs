@@ -41,6 +41,7 @@ async fn smuggle(store: &Embedded, data: &'static str) {
     let mapped = Mapped {
         route: Route::new("smuggled", "1"),
         ack: AckPoint::Durable,
+        terms: std::sync::Arc::default(),
         bridge: "web".into(),
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),
