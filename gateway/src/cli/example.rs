@@ -18,8 +18,8 @@ pub(super) struct Example {
 // === impl Example ===
 
 impl Example {
-    /// The first test of the mapping's file that expects an envelope. `None` if there is none, or if its address is no
-    /// HTTP request.
+    /// The first test of the mapping's file that expects an envelope of a JSON payload without headers. `None` if there is
+    /// none, or if its address is no HTTP request.
     pub(super) fn of(route: &RouteInfo<'_>) -> Option<Self> {
         let text = fs::read_to_string(route.file).ok()?;
         Self::in_file(route.bridge, &text)
@@ -28,7 +28,12 @@ impl Example {
     fn in_file(bridge: &str, text: &str) -> Option<Self> {
         let file = File::parse("", text).ok()?;
         let Kind::List(tests) = &file.root().get("tests")?.kind else { return None };
-        let passes = |test: &&Node| test.get("expect").is_some_and(|expect| expect.get("topic").is_some());
+        // what needs more than its payload is none that one line shows
+        let plain = |given: &Node| given.get("payload").is_some() && given.get("headers").is_none();
+        let passes = |test: &&Node| {
+            test.get("expect").is_some_and(|expect| expect.get("topic").is_some())
+                && test.get("given").is_some_and(plain)
+        };
         let given = tests.iter().find(passes)?.get("given")?;
         let (method, path) = given.get("address")?.as_str()?.split_once(' ')?;
         let mut payload = String::new();
@@ -112,6 +117,11 @@ tests:
     fn a_file_without_tests_gives_none() {
         assert_eq!(Example::in_file("web", "mapping: m\n"), None);
         assert_eq!(Example::in_file("web", "tests: []\n"), None);
+        assert_eq!(
+            Example::in_file("web", &FILE.replace("address: POST /a/2,", "address: POST /a/2, headers: { a: b },")),
+            None
+        );
+        assert_eq!(Example::in_file("web", &FILE.replace("payload: { f: 12.10", "body: { f: 12.10")), None);
         assert_eq!(Example::in_file("web", "]"), None);
     }
 

@@ -161,14 +161,19 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = sender.send_request(request);
+    tokio::pin!(answer, connection);
     // no task: both end together, and so does the post
-    tokio::select! {
-        response = sender.send_request(request) => Ok(response?.status()),
-        ended = connection => {
+    let response = tokio::select! {
+        biased;
+        response = &mut answer => response?,
+        ended = &mut connection => {
             ended?;
-            Err(PostError::Connect(io::ErrorKind::UnexpectedEof.into()))
+            // a receiver that closes has often answered before
+            answer.await?
         }
-    }
+    };
+    Ok(response.status())
 }
 
 fn request(config: &NoticeConfig, id: Uuid, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {

@@ -238,7 +238,7 @@ fn only_what_can_be_told_in_confidence_is_configured() {
         })
         .map_err(|errors| errors.to_string())
     };
-    let whole = "notices: { url: https://hooks.example.org/a, secret: \"${file:secret}\", timeout: 1s, retry_for: 1h, queue: 5 }\n";
+    let whole = "notices: { url: \"https://hooks.example.org/a\", secret: \"${file:secret}\", timeout: 1s, retry_for: 1h, queue: 5 }\n";
     let config = read(whole).unwrap().unwrap();
     assert_eq!((config.queue, config.is_https(), config.retry_for), (5, true, Duration::from_secs(3_600)));
     assert!(!format!("{config:?}").contains(SECRET));
