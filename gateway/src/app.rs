@@ -113,7 +113,8 @@ impl App {
             bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
             notices
         });
-        let wiring = Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone()).telling(notices);
+        let wiring =
+            Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone()).telling(notices);
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));

@@ -9,9 +9,7 @@ use policy::{AuditSink, Current, Gate, IngressConfig, Meters, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{
-    audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet, trace::traced,
-};
+use crate::{audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet, trace::traced};
 
 /// The seams of every bridge.
 #[derive(Clone)]

@@ -54,6 +54,7 @@ pub fn admit_audit(record: &AuditRecord, domain: &Arc<str>, epoch: u64) -> Resul
     let mapped = Mapped {
         route: Route::new(AUDIT, "1"),
         ack: AckPoint::Durable,
+        terms: Arc::default(),
         bridge: AUDIT.into(),
         lane: Lane(0),
         principal: Arc::new(principal),
