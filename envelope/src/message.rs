@@ -332,7 +332,14 @@ mod tests {
             trace: None,
             received_at: SystemTime::UNIX_EPOCH,
         };
-        let outbound = Outbound { address: "a".into(), headers, payload: Bytes::from_static(b"s3cr3t"), lane: Lane(1) };
+        let outbound = Outbound {
+            address: "a".into(),
+            headers,
+            payload: Bytes::from_static(b"s3cr3t"),
+            key: None,
+            qos: None,
+            lane: Lane(1),
+        };
         let shown = format!("{inbound:?} {outbound:?}");
         assert!(
             !shown.contains("s3cr3t") && shown.contains("payload_bytes: 6") && shown.contains("POST /a"),
