@@ -149,7 +149,6 @@ fn escaped(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Schema;
 
     fn holds(template: &str, value: &str) -> bool {
