@@ -33,6 +33,8 @@ pub enum Attribute {
     Boolean(bool),
     /// A whole number.
     Integer(i64),
+    /// A number in ten-thousandths: 12.1 is 121,000.
+    Decimal(i64),
     /// A text.
     Text(Arc<str>),
     /// Texts, in order.
@@ -46,13 +48,23 @@ pub enum Proof {
     #[default]
     None,
     /// The API key of this id.
-    Key(Arc<str>),
+    Key {
+        /// The key's id.
+        id: Arc<str>,
+        /// Another one for another secret under the same id.
+        version: u64,
+    },
     /// The password of the user of its own id.
-    Password,
+    Password {
+        /// Another one for another password.
+        version: u64,
+    },
     /// A token.
     Token {
         /// The section of the configuration by which it was accepted.
         issuer: Arc<str>,
+        /// Another one if the section says something else.
+        version: u64,
         /// The key that signed it.
         key: Arc<str>,
     },
@@ -118,8 +130,8 @@ impl Proof {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::None => "none",
-            Self::Key(_) => "key",
-            Self::Password => "password",
+            Self::Key { .. } => "key",
+            Self::Password { .. } => "password",
             Self::Token { .. } => "token",
             Self::Certificate(_) => "certificate",
         }

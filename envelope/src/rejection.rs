@@ -46,6 +46,8 @@ pub struct Rejection {
     pub detail: String,
     /// The layer or rule that decided, as in the reply and the audit.
     pub decided_by: &'static str,
+    /// The rule of the user's own that decided, where one did: a policy by its file and name. Said in place of the layer.
+    pub policy: Option<Arc<String>>,
     /// JSON Pointer (RFC 6901) to the place in the message, where there is one.
     pub pointer: Option<String>,
     /// When offering it again makes sense, if known.
@@ -132,7 +134,28 @@ impl fmt::Display for RejectKind {
 impl Rejection {
     /// A refusal without a place, a time or a cause.
     pub fn new(kind: RejectKind, decided_by: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), decided_by, pointer: None, retry_after: None, quota: None, cause: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            decided_by,
+            policy: None,
+            pointer: None,
+            retry_after: None,
+            quota: None,
+            cause: None,
+        }
+    }
+
+    /// Names the user's own rule that decided.
+    #[must_use]
+    pub fn by_policy(mut self, policy: &str) -> Self {
+        self.policy = Some(Arc::new(policy.to_owned()));
+        self
+    }
+
+    /// What decided, as the peer and the audit are told: the user's own rule, or the layer.
+    pub fn decider(&self) -> &str {
+        self.policy.as_deref().map_or(self.decided_by, String::as_str)
     }
 
     /// Names the place in the message, as a JSON Pointer (RFC 6901).
@@ -171,7 +194,7 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}: {}", self.kind, self.decided_by, self.detail)?;
+        write!(f, "{} by {}: {}", self.kind, self.decider(), self.detail)?;
         match &self.pointer {
             Some(pointer) => write!(f, " (at {pointer:?})"),
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! The seams between the crates, handed out by the gateway.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -99,12 +99,24 @@ pub enum Credentials {
     None,
     /// The value of an HTTP `Authorization` header.
     Authorization(Bytes),
+    /// The client certificate of a TLS connection, in DER, whose chain the listener has verified. Where a request brings
+    /// an `Authorization` header as well, the header is what counts.
+    Certificate(Bytes),
 }
 
 /// Credentials to principal; used by every listener.
 pub trait Authenticator: Send + Sync {
-    /// Refuses with [`RejectKind::Unauthenticated`].
-    fn verify(&self, credentials: Credentials) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>>;
+    /// Refuses with [`RejectKind::Unauthenticated`]; with a Retry where it can't tell now, or where too much was tried
+    /// from `peer`.
+    fn verify(
+        &self,
+        credentials: Credentials,
+        peer: Option<IpAddr>,
+    ) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>>;
+
+    /// Pending for as long as the principal of an open connection is let in; then why it is not any more: its
+    /// credentials have ended, or were revoked or changed. The connection is then to be closed.
+    fn ended(&self, principal: Arc<Principal>) -> BoxFuture<'static, Rejection>;
 }
 
 /// Inbound to envelopes, by the mapping files of one epoch. Pure.
@@ -144,6 +156,7 @@ impl fmt::Debug for Credentials {
         match self {
             Self::None => f.write_str("None"),
             Self::Authorization(_) => f.write_str("Authorization(***)"),
+            Self::Certificate(_) => f.write_str("Certificate(***)"),
         }
     }
 }

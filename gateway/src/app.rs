@@ -66,6 +66,9 @@ pub enum StartError {
     /// The backbone.
     #[error(transparent)]
     Backbone(#[from] OpenError),
+    /// Without random bytes no secret can be kept.
+    #[error(transparent)]
+    NoRandom(#[from] policy::NoRandom),
     /// The thread that opened the backbone panicked or was cancelled.
     #[error("the store was not opened: {0}")]
     Interrupted(#[from] JoinError),
@@ -114,7 +117,7 @@ impl App {
             notices
         });
         let wiring =
-            Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone()).telling(notices);
+            Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone())?.telling(notices);
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));

@@ -54,7 +54,7 @@ impl GatewayOutlet {
         let (stack, epoch, to) = (self.stack.clone(), self.current.load_full(), to.clone());
         Box::pin(async move {
             // The subscription may be older than the epoch. It ends; what it has not settled stays for its next owner.
-            epoch.still_lets_in()?;
+            epoch.still_lets_in(&to)?;
             let positions = batch.as_slice().iter().map(|delivery| delivery.position.clone()).collect();
             let outgoing = batch.into_vec().into_iter().map(|delivery| Outgoing { to: to.clone(), delivery }).collect();
             let verdicts = match Batch::new(outgoing) {
@@ -74,7 +74,7 @@ impl Outlet for GatewayOutlet {
     ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let outlet = self.clone();
         Box::pin(async move {
-            outlet.current.load().still_lets_in()?;
+            outlet.current.load().still_lets_in(&principal)?;
             // Access will decide on the filters here, and again on each delivery.
             let inner = outlet.backbone.subscribe(what).await?;
             let (passed, refused) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
-use policy::{AuditSink, Current, Gate, IngressConfig, Meters, Trail};
+use policy::{AuditSink, Current, Gate, IngressConfig, Meters, NoRandom, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
@@ -32,17 +32,22 @@ pub(crate) struct Wiring {
 
 impl Wiring {
     /// Around a backbone that is open; what is in `current` decides.
-    pub(crate) fn new(limits: &Limits, current: Current, backbone: Arc<dyn Backbone>, audit: AuditLog) -> Self {
-        Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        current: Current,
+        backbone: Arc<dyn Backbone>,
+        audit: AuditLog,
+    ) -> Result<Self, NoRandom> {
+        Ok(Self {
             backbone,
-            authenticator: Arc::new(Gate::new(current.clone())),
+            authenticator: Arc::new(Gate::new(current.clone())?),
             current,
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_in_flight: limits.max_in_flight,
             notices: None,
             meters: Arc::default(),
             audit,
-        }
+        })
     }
 
     /// Tells of what validation refuses, there.

@@ -2,11 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use envelope::{Batch, Mapper, Principal};
 use schema::Schemas;
+use tokio::sync::watch;
 
-use crate::{Labels, PolicyConfig};
+use crate::{Issuers, Labels, PolicyConfig, Users};
 
 /// Mappings, schemas and policy of one load, validated together; never changed, only replaced as a whole.
 pub struct Epoch {
@@ -22,12 +23,24 @@ pub struct Epoch {
     pub access: PolicyConfig,
     /// Where this gateway is.
     jurisdictions: Labels,
+    /// Who is known here.
+    pub users: Users,
+    /// Whose tokens are accepted.
+    pub issuers: Issuers,
     /// Made once, not once a request.
     anonymous: Arc<Principal>,
 }
 
-/// The epoch that decides now. A reload stores another; batches in flight keep the one they began with.
-pub type Current = Arc<ArcSwap<Epoch>>;
+/// The epoch that decides now. A reload stores another; batches in flight keep the one they began with. Cheap to clone;
+/// all clones are one.
+#[derive(Clone)]
+pub struct Current(Arc<Held>);
+
+struct Held {
+    epoch: ArcSwap<Epoch>,
+    /// Of the epoch's number: wakes whoever waits for another one.
+    changes: watch::Sender<u64>,
+}
 
 /// A batch and the one epoch that decides on it: the request of every layer below Account, so that no layer can take
 /// another epoch by accident.
@@ -42,7 +55,7 @@ pub struct Pass<M> {
 // === impl Epoch ===
 
 impl Epoch {
-    /// The epoch of one load.
+    /// The epoch of one load, in which nobody is known.
     pub fn new(
         number: u64,
         domain: Arc<str>,
@@ -51,7 +64,17 @@ impl Epoch {
         access: PolicyConfig,
     ) -> Self {
         let anonymous = Arc::new(Principal::anonymous(&domain));
-        Self { number, domain, mapper, schemas, access, jurisdictions: Labels::default(), anonymous }
+        Self {
+            number,
+            domain,
+            mapper,
+            schemas,
+            access,
+            users: Users::default(),
+            issuers: Issuers::default(),
+            jurisdictions: Labels::default(),
+            anonymous,
+        }
     }
 
     /// With this gateway in these jurisdictions; without them it takes no data that is labelled.
@@ -65,9 +88,22 @@ impl Epoch {
         &self.jurisdictions
     }
 
+    /// The same with those who are known here.
+    #[must_use]
+    pub fn with_users(self, users: Users) -> Self {
+        Self { users, ..self }
+    }
+
+    /// The same with those whose tokens are accepted.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
+    }
+
     /// This epoch as the one that decides now.
     pub fn into_current(self) -> Current {
-        Arc::new(ArcSwap::from_pointee(self))
+        let changes = watch::Sender::new(self.number);
+        Current(Arc::new(Held { epoch: ArcSwap::from_pointee(self), changes }))
     }
 
     /// The principal of peers without credentials, where policy lets them in.
@@ -85,5 +121,43 @@ impl fmt::Debug for Epoch {
             .field("schemas", &schemas)
             .field("access", &self.access)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    /// For a moment. Don't hold it over an await.
+    pub fn load(&self) -> Guard<Arc<Epoch>> {
+        self.0.epoch.load()
+    }
+
+    /// For a batch.
+    pub fn load_full(&self) -> Arc<Epoch> {
+        self.0.epoch.load_full()
+    }
+
+    /// Puts another one in force; the one before.
+    pub fn swap(&self, epoch: Arc<Epoch>) -> Arc<Epoch> {
+        let number = epoch.number;
+        let before = self.0.epoch.swap(epoch);
+        self.0.changes.send_replace(number);
+        before
+    }
+
+    /// Puts another one in force.
+    pub fn store(&self, epoch: Arc<Epoch>) {
+        self.swap(epoch);
+    }
+
+    /// Tells of every epoch that comes in force from now on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Current").field(&self.load().number).finish()
     }
 }

@@ -27,8 +27,12 @@ mod stack;
 
 pub use admit::admit_audit;
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
-pub use authenticate::Gate;
-pub use config::PolicyConfig;
+pub use authenticate::{
+    CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys, KeysFrom,
+    MAX_DOCUMENT, NewKey, NoRandom, PasswordError, StoredPassword, TokenConfig, User, Users, UsersFile,
+    certificate_names,
+};
+pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType};
 pub use egress::{Egress, egress, hand_over};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};

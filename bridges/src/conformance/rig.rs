@@ -1,7 +1,7 @@
 //! A gateway without a pipeline: the stack answers what the test says, the ledger can be read and waited for.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -56,6 +56,8 @@ struct Fakes {
     seen: Mutex<Vec<Vec<Inbound>>>,
     script: Mutex<Script>,
     released: watch::Sender<bool>,
+    /// Principals that are let in no more.
+    revoked: watch::Sender<Vec<String>>,
     stored: Mutex<u64>,
 }
 
@@ -101,6 +103,11 @@ impl Rig {
     /// The stack answers so from now on.
     pub fn answer(&self, script: impl FnMut(&Inbound) -> Result<Admission, Rejection> + Send + 'static) {
         *lock(&self.fakes.script) = Box::new(script);
+    }
+
+    /// The principal of this name is let in no more; open connections hear of it.
+    pub fn revoke(&self, principal: &str) {
+        self.fakes.revoked.send_modify(|revoked| revoked.push(principal.to_owned()));
     }
 
     /// The stack answers nothing until [`Rig::release`].
@@ -183,6 +190,7 @@ impl Fakes {
             seen: Mutex::default(),
             script: Mutex::new(Box::new(|inbound| Ok(stored(inbound)))),
             released: watch::Sender::new(true),
+            revoked: watch::Sender::default(),
             stored: Mutex::default(),
         }
     }
@@ -240,10 +248,15 @@ impl Audit for Fakes {
 
 impl Authenticator for Fakes {
     /// Everybody is anonymous, but for `Bearer <name>`, who is that name, and `Bearer wrong`, who is nobody.
-    fn verify(&self, credentials: Credentials) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>> {
+    fn verify(
+        &self,
+        credentials: Credentials,
+        _: Option<IpAddr>,
+    ) -> BoxFuture<'static, Result<Arc<Principal>, Rejection>> {
         let mut principal = Principal::anonymous("test");
         let known = match &credentials {
             Credentials::None => true,
+            Credentials::Certificate(_) => false,
             Credentials::Authorization(value) => match value.strip_prefix(b"Bearer ") {
                 None | Some(b"wrong") => false,
                 Some(name) => {
@@ -254,6 +267,16 @@ impl Authenticator for Fakes {
         };
         let unknown = || Rejection::new(RejectKind::Unauthenticated, "authenticated", "the credentials are not valid");
         Box::pin(std::future::ready(if known { Ok(Arc::new(principal)) } else { Err(unknown()) }))
+    }
+
+    /// When the test revokes it.
+    fn ended(&self, principal: Arc<Principal>) -> BoxFuture<'static, Rejection> {
+        let mut revoked = self.revoked.subscribe();
+        Box::pin(async move {
+            // the sender lives as long as the rig: its end is the end of the test
+            _ = revoked.wait_for(|revoked| revoked.iter().any(|id| **id == *principal.id)).await;
+            Rejection::new(RejectKind::Unauthenticated, "authenticated", "the credentials were revoked or changed")
+        })
     }
 }
 

@@ -53,7 +53,7 @@ impl From<AddressError> for Problem {
         let detail = error.to_string();
         match error {
             AddressError::Method(_) => {
-                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(METHODS)
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(&METHODS)
             }
             AddressError::Reserved => Self::new(StatusCode::NOT_FOUND, "not-found", "http", detail),
             AddressError::TooLong(_) => Self::new(StatusCode::URI_TOO_LONG, "bad-request", "http", detail),

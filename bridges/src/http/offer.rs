@@ -87,7 +87,7 @@ pub(super) async fn once(
     credentials: Credentials,
     draft: Draft,
 ) -> Result<Admission, Rejection> {
-    let principal = match offer.cx.authenticator.verify(credentials).await {
+    let principal = match offer.cx.authenticator.verify(credentials, Some(peer)).await {
         Ok(principal) => principal,
         Err(rejection) => {
             offer.outside(&rejection, None, Some(peer));

@@ -1,6 +1,6 @@
 //! Refusals as problem details (RFC 9457): the one table from [`RejectKind`] to HTTP.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -16,9 +16,12 @@ pub struct Problem {
     kind: &'static str,
     detail: Cow<'static, str>,
     decided_by: &'static str,
+    /// Said in its place: the user's own rule, where one decided.
+    policy: Option<Arc<String>>,
     pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    /// Behind one more reference, so that a problem stays small.
+    allow: Option<&'static &'static str>,
     quota: Option<Box<Quota>>,
 }
 
@@ -71,6 +74,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             decided_by,
+            policy: None,
             pointer: None,
             retry_after: None,
             allow: None,
@@ -87,7 +91,7 @@ impl Problem {
 
     /// Says which methods there are: the `Allow` header.
     #[must_use]
-    pub fn allow(mut self, methods: &'static str) -> Self {
+    pub fn allow(mut self, methods: &'static &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
@@ -121,7 +125,7 @@ impl Problem {
         out.extend_from_slice(b",\"detail\":");
         write_string(out, &self.detail);
         out.extend_from_slice(b",\"decided_by\":");
-        write_string(out, self.decided_by);
+        write_string(out, self.policy.as_deref().map_or(self.decided_by, String::as_str));
         if let Some(pointer) = &self.pointer {
             out.extend_from_slice(b",\"pointer\":");
             write_string(out, pointer);
@@ -138,6 +142,7 @@ impl From<&Rejection> for Problem {
             kind: rejection.kind.as_str(),
             detail: rejection.detail.clone().into(),
             decided_by: rejection.decided_by,
+            policy: rejection.policy.clone(),
             pointer: rejection.pointer.as_deref().map(Box::from),
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
@@ -166,7 +171,10 @@ impl IntoResponse for Problem {
             limits(headers, self.decided_by, *quota, wait);
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"openmesh\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"openmesh\", Basic realm=\"openmesh\", charset=\"UTF-8\""),
+            );
         }
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));

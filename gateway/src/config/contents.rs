@@ -17,7 +17,8 @@ pub(crate) struct Contents {
     mappings: BTreeMap<String, String>,
     schemas: BTreeMap<String, u64>,
     tables: BTreeMap<String, u64>,
-    policy: PolicyConfig,
+    /// With the digest of users and Cedar policies.
+    policy: (PolicyConfig, u64),
     /// What only a start takes up of `gateway.yaml`.
     sections: BTreeMap<String, u64>,
 }
@@ -31,7 +32,7 @@ pub struct Changes {
     pub schemas: Differences,
     /// Tables, by name.
     pub tables: Differences,
-    /// The policy says something else.
+    /// The policy, the users or the Cedar policies say something else.
     pub policy: bool,
 }
 
@@ -47,7 +48,7 @@ pub struct Differences {
 }
 
 /// The keys of `gateway.yaml` whose files are read anew with every load.
-const RELOADED: [&str; 4] = ["mappings", "schemas", "tables", "policy"];
+const RELOADED: [&str; 6] = ["mappings", "schemas", "tables", "policy", "users", "policies"];
 
 // === impl Contents ===
 
@@ -57,7 +58,7 @@ impl Contents {
         mappings: &Mappings,
         schemas: BTreeMap<String, u64>,
         tables: BTreeMap<String, u64>,
-        policy: PolicyConfig,
+        policy: (PolicyConfig, u64),
     ) -> Self {
         let routes = mappings.routes().map(|route| route.route).chain(mappings.senders().map(|sender| sender.route));
         let versions = routes.map(|route| (route.name().to_owned(), route.version().to_owned())).collect();

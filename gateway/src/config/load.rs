@@ -11,7 +11,7 @@ use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
 
 use super::{
-    Config, Contents, MAPPINGS, POLICY, SCHEMAS, TABLES, contents, files,
+    Config, Contents, Guards, MAPPINGS, POLICIES, POLICY, SCHEMAS, TABLES, USERS, contents, files,
     scan::{Places, Scan, Stamp},
 };
 
@@ -28,6 +28,8 @@ pub struct Loaded {
     pub tables: Tables,
     /// The policy file.
     pub policy: PolicyConfig,
+    /// Who is known, and what they may do.
+    pub guards: Guards,
     /// What all of it says.
     pub(crate) contents: Contents,
     /// Where all of it was read.
@@ -110,17 +112,21 @@ fn load_named(
 ) -> Result<Loaded, Diagnostics> {
     let (schemas, digests) = schemas(&named.places.schemas, &mut found);
     let policy = policy(&named.places.policy, &mut found);
+    let Places { users, policies, .. } = &named.places;
+    let guards = policy.as_ref().and_then(|policy| Guards::load(users, policies, policy, &mut found));
     let (tables, table_digests) = tables(&named.places.tables, &mut found);
     let mappings = mappings(named, &schemas, &tables, &mut found);
     if let (Some(config), Some(policy)) = (&config, &policy) {
         found.extend(exposed(file, config, policy));
         found.extend(unknown_bridges(&named.places.policy, config, policy));
     }
-    match (Diagnostics::collect(found), config, policy, mappings) {
-        (None, Some(config), Some(policy), Some(mappings)) => {
-            let contents = Contents::of(file.root(), &mappings, digests, table_digests, policy.clone());
+    match (Diagnostics::collect(found), config, policy.zip(guards), mappings) {
+        (None, Some(config), Some((policy, guards)), Some(mappings)) => {
+            let contents =
+                Contents::of(file.root(), &mappings, digests, table_digests, (policy.clone(), guards.digest()));
             let (mappings, schemas) = (Arc::new(mappings), Arc::new(schemas));
-            Ok(Loaded { config, mappings, schemas, tables, policy, contents, places: named.places.clone(), seen })
+            let places = named.places.clone();
+            Ok(Loaded { config, mappings, schemas, tables, policy, guards, contents, places, seen })
         }
         (Some(all), ..) => Err(all),
         (None, ..) => {
@@ -218,6 +224,8 @@ impl Places {
             schemas: at(SCHEMAS),
             tables: at(TABLES),
             policy: at(POLICY),
+            users: at(USERS),
+            policies: at(POLICIES),
         }
     }
 }
@@ -240,13 +248,15 @@ impl Named {
             sends: config.sends(),
             replies: config.replies(),
         });
-        let Config { mappings, schemas, tables, policy, .. } = config;
+        let Config { mappings, schemas, tables, policy, users, policies, .. } = config;
         let places = Places {
             gateway: gateway.to_owned(),
             mappings: mappings.clone(),
             schemas: schemas.clone(),
             tables: tables.clone(),
             policy: policy.clone(),
+            users: users.clone(),
+            policies: policies.clone(),
         };
         Self { domain: config.domain.to_string(), bridges: bridges.collect(), places }
     }
@@ -267,6 +277,8 @@ impl Named {
             schemas: text("schemas", SCHEMAS),
             tables: text("tables", TABLES),
             policy: text("policy", POLICY),
+            users: text("users", USERS),
+            policies: text("policies", POLICIES),
         };
         let domain = root.get("domain").and_then(Node::as_str).unwrap_or("domain").to_owned();
         Self { domain, bridges, places }

@@ -6,6 +6,7 @@
 
 mod contents;
 mod files;
+mod guards;
 mod load;
 mod scan;
 mod sections;
@@ -20,6 +21,7 @@ use yaml::{Fields, Key, Node, Problems, Resolve, Span};
 
 pub(crate) use contents::Contents;
 pub use contents::{Changes, Differences};
+pub use guards::Guards;
 pub(crate) use load::{Attempt, attempt};
 pub use load::{Loaded, load};
 pub(crate) use scan::{Places, Scan};
@@ -55,6 +57,10 @@ pub struct Config {
     pub tables: PathBuf,
     /// The policy file.
     pub policy: PathBuf,
+    /// Who is known here; need not exist unless the file names it.
+    pub users: PathBuf,
+    /// The folder of the Cedar policies; need not exist unless the file names it.
+    pub policies: PathBuf,
 }
 
 /// A bridge and its name in the config.
@@ -77,6 +83,10 @@ const SCHEMAS: &str = "schemas/";
 const TABLES: &str = "tables/";
 /// Where the policy is if nothing is said.
 const POLICY: &str = "policy.yaml";
+/// Where the users are if nothing is said.
+const USERS: &str = "users.yaml";
+/// Where the Cedar policies are if nothing is said.
+const POLICIES: &str = "policies/";
 /// The longest secret that `${file:PATH}` takes, in bytes.
 const MAX_SECRET: u64 = 65_536;
 
@@ -99,8 +109,10 @@ impl Config {
         let log = sections::log(&mut fields, problems);
         let mappings = path(&mut fields, "mappings", MAPPINGS, folder, &resolve, problems);
         let schemas = path(&mut fields, "schemas", SCHEMAS, folder, &resolve, problems);
-        let tables = tables(&mut fields, folder, &resolve, problems);
+        let tables = present(&mut fields, "tables", TABLES, folder, &resolve, problems);
         let policy = path(&mut fields, "policy", POLICY, folder, &resolve, problems);
+        let users = present(&mut fields, "users", USERS, folder, &resolve, problems);
+        let policies = present(&mut fields, "policies", POLICIES, folder, &resolve, problems);
         fields.finish();
         report_conflicts(&claims, problems);
         Some(Self {
@@ -116,6 +128,8 @@ impl Config {
             schemas: schemas?,
             tables: tables?,
             policy: policy?,
+            users: users?,
+            policies: policies?,
         })
     }
 
@@ -204,13 +218,22 @@ fn report_conflicts(claims: &[Claim], problems: &Problems) {
     }
 }
 
-/// A folder that is named must be there; else a look-up would fail for the wrong reason, or nothing would.
-fn tables(fields: &mut Fields<'_, '_>, folder: &Path, resolve: &Resolve<'_>, problems: &Problems) -> Option<PathBuf> {
-    let named = fields.optional("tables").map(|node| node.span);
-    let path = path(fields, "tables", TABLES, folder, resolve, problems)?;
+/// What is named must be there; else what depends on it would fail for the wrong reason, or nothing would.
+fn present(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: &str,
+    folder: &Path,
+    resolve: &Resolve<'_>,
+    problems: &Problems,
+) -> Option<PathBuf> {
+    let named = fields.optional(key).map(|node| node.span);
+    let path = path(fields, key, default, folder, resolve, problems)?;
+    let there = if default.ends_with('/') { path.is_dir() } else { path.is_file() };
     match named {
-        Some(span) if !path.is_dir() => {
-            problems.report(span, "unreadable", format!("there is no folder {:?}", path.display().to_string()));
+        Some(span) if !there => {
+            let what = if default.ends_with('/') { "folder" } else { "file" };
+            problems.report(span, "unreadable", format!("there is no {what} {:?}", path.display().to_string()));
             None
         }
         _ => Some(path),

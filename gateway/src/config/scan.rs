@@ -21,6 +21,8 @@ pub(crate) struct Places {
     pub(super) schemas: PathBuf,
     pub(super) tables: PathBuf,
     pub(super) policy: PathBuf,
+    pub(super) users: PathBuf,
+    pub(super) policies: PathBuf,
 }
 
 /// What all files looked like at one time; another one means that some file was written, replaced, added or removed.
@@ -45,9 +47,13 @@ impl Places {
     /// Looks at all files but `gateway.yaml`, which looked like `gateway` before it was read.
     pub(super) fn scan_with(&self, gateway: Stamp) -> Scan {
         let mut hasher = DefaultHasher::new();
-        (gateway, Stamp::of(&self.policy)).hash(&mut hasher);
-        let folders =
-            [(&self.mappings, files::MAPPINGS), (&self.schemas, files::SCHEMAS), (&self.tables, files::TABLES)];
+        (gateway, Stamp::of(&self.policy), Stamp::of(&self.users)).hash(&mut hasher);
+        let folders = [
+            (&self.mappings, files::MAPPINGS),
+            (&self.schemas, files::SCHEMAS),
+            (&self.tables, files::TABLES),
+            (&self.policies, files::POLICIES),
+        ];
         for (folder, extensions) in folders {
             let (paths, failed) = files::list(folder, extensions);
             failed.map(|(path, error)| (path, error.kind())).hash(&mut hasher);
@@ -92,6 +98,8 @@ mod tests {
             schemas: at("schemas"),
             tables: at("tables"),
             policy: at("policy.yaml"),
+            users: at("users.yaml"),
+            policies: at("policies"),
         }
     }
 
@@ -125,6 +133,11 @@ mod tests {
         differs("the gateway's file");
         fs::write(dir.path().join("policy.yaml"), "1").unwrap();
         differs("the policy");
+        fs::write(dir.path().join("users.yaml"), "1").unwrap();
+        differs("the users");
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        fs::write(dir.path().join("policies/a.cedar"), "1").unwrap();
+        differs("a policy in Cedar");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use mapping::Mappings;
-use policy::{Current, Epoch, Labels};
+use policy::{Current, Epoch, Fetched, Labels};
 use tokio::sync::Notify;
 
 pub(crate) use status::{Because, Status, describe};
@@ -43,6 +43,8 @@ pub enum Reloaded {
 
 struct Shared {
     current: Current,
+    /// Keys of issuers, which outlive the epochs that use them.
+    fetched: Fetched,
     domain: Arc<str>,
     /// Where the gateway is: as the process was started with, whatever the file says.
     jurisdictions: Labels,
@@ -82,7 +84,8 @@ impl Reload {
     /// With what was loaded in force.
     pub(crate) fn new(loaded: &Loaded, audit: AuditLog) -> Self {
         let jurisdictions: Labels = loaded.config.jurisdictions.as_slice().into();
-        let epoch = epoch(FIRST, &loaded.config.domain, loaded).within(jurisdictions.clone());
+        let fetched = Fetched::default();
+        let epoch = epoch(FIRST, &loaded.config.domain, loaded, &fetched).within(jurisdictions.clone());
         let state = State {
             places: loaded.places.clone(),
             seen: loaded.seen,
@@ -94,6 +97,7 @@ impl Reload {
         };
         Self(Arc::new(Shared {
             current: epoch.into_current(),
+            fetched,
             domain: loaded.config.domain.clone(),
             jurisdictions,
             started: loaded.contents.clone(),
@@ -165,7 +169,8 @@ impl Reload {
             Reloaded::Unchanged(state.in_force.number)
         } else {
             let number = state.in_force.number + 1;
-            let after = epoch(number, &self.0.domain, &loaded).within(self.0.jurisdictions.clone());
+            let after = epoch(number, &self.0.domain, &loaded, &self.0.fetched);
+            let after = after.within(self.0.jurisdictions.clone());
             let before = self.0.current.swap(Arc::new(after));
             state.retired.push(before);
             state.in_force = Arc::new(InForce::new(number, loaded.mappings, changes));
@@ -218,6 +223,9 @@ impl fmt::Debug for Reload {
     }
 }
 
-fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded) -> Epoch {
-    Epoch::new(number, domain.clone(), loaded.mappings.clone(), loaded.schemas.clone(), loaded.policy.clone())
+fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded, fetched: &Fetched) -> Epoch {
+    let Loaded { mappings, schemas, policy, guards, .. } = loaded;
+    Epoch::new(number, domain.clone(), mappings.clone(), schemas.clone(), policy.clone())
+        .with_users(guards.users.principals(domain))
+        .with_issuers(guards.issuers(fetched))
 }

@@ -176,6 +176,16 @@ impl Socket {
         }
     }
 
+    /// The code and the reason that it is closed with; what comes before is read over.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap();
+            if let Message::Close(Some(frame)) = message {
+                return (frame.code.into(), frame.reason.to_string());
+            }
+        }
+    }
+
     /// The next envelope, acked.
     pub(crate) async fn envelope(&mut self) -> Value {
         let frame = self.frame("message").await;

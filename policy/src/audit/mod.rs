@@ -197,7 +197,7 @@ impl Trail {
             bridge = &*self.bridge,
             route = route.map(Route::name),
             kind = rejection.kind.as_str(),
-            decided_by = rejection.decided_by,
+            decided_by = rejection.decider(),
             pointer = rejection.pointer.as_deref().map(tracing::field::debug),
             cause = rejection.cause.as_deref().filter(|_| retry).map(tracing::field::display),
             "message refused"
@@ -208,7 +208,7 @@ impl Trail {
             stage,
             route: route.map(|route| route.name().to_owned()),
             kind: rejection.kind,
-            decided_by: rejection.decided_by.to_string(),
+            decided_by: rejection.decider().to_owned(),
             pointer: rejection.pointer.clone(),
             principal: whose.principal.clone(),
             peer: whose.peer,

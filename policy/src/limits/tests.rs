@@ -8,7 +8,7 @@ use std::{
 
 use envelope::{Batch, Inbound, Principal, QuotaUnit, RejectKind, Rejection};
 
-use crate::tests::world::{Told, World, epoch_of, inbound, words};
+use crate::tests::world::{Told, World, epoch_of, inbound, vouched, words};
 
 fn world(limits: &str) -> World {
     let world = World::new();
@@ -22,7 +22,7 @@ fn limit(world: &World, epoch: u64, limits: &str) {
 
 fn from(principal: &str, domain: &str) -> Inbound {
     let principal = Principal { id: principal.into(), ..Principal::anonymous(domain) };
-    Inbound { principal: Arc::new(principal), ..inbound(1, "pass") }
+    Inbound { principal: vouched(principal), ..inbound(1, "pass") }
 }
 
 fn refusal(world: &World, inbound: Inbound) -> Option<Rejection> {

@@ -10,14 +10,14 @@ use std::{
 use bytes::Bytes;
 use envelope::{
     AckPoint, Admission, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, IdentityParts, Inbound, Ingress,
-    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Receipt, RejectKind, Rejection, Route, Settled, Store,
+    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind, Rejection, Route, Settled, Store,
     Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-use crate::{Current, Epoch, Flow, IngressConfig, PolicyConfig, Trail, ingress};
+use crate::{Current, Epoch, Fetched, Flow, IngressConfig, Issuers, Keys, PolicyConfig, TokenConfig, Trail, ingress};
 
 pub(crate) const DOMAIN: &str = "plant-a";
 pub(crate) const MAX_PAYLOAD: usize = 64;
@@ -123,13 +123,21 @@ pub(crate) fn epoch_of(number: u64, mapper: impl Mapper + 'static, policy: &str)
     let mut schemas = Schemas::default();
     let reading = br#"{"required": ["celsius"], "properties": {"celsius": {"type": "number"}}}"#;
     schemas.insert(Schema::compile(READING, reading).unwrap());
-    Epoch::new(
-        number,
-        DOMAIN.into(),
-        Arc::new(mapper),
-        Arc::new(schemas),
-        PolicyConfig::parse("policy.yaml", policy).unwrap(),
-    )
+    let policy = PolicyConfig::parse("policy.yaml", policy).unwrap();
+    let issuer = (issuer(), Keys::Fetched(Fetched::default().at(&http::Uri::from_static("https://issuer.example"))));
+    Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), policy).with_issuers(Issuers::new([issuer]))
+}
+
+/// One whose keys are nowhere: nobody gets a token from it, and those of who has one can't be doubted.
+fn issuer() -> Arc<TokenConfig> {
+    let text = "tokens: { test: { issuer: i, audience: a, keys: { url: https://issuer.example } } }";
+    PolicyConfig::parse("policy.yaml", text).unwrap().tokens.remove(0)
+}
+
+/// The principal as every epoch of these tests lets it in.
+pub(crate) fn vouched(principal: Principal) -> Arc<Principal> {
+    let proof = Proof::Token { issuer: "test".into(), version: issuer().version(), key: "k".into() };
+    Arc::new(Principal { proof, ..principal })
 }
 
 /// Keeps what it is given; a message on the route `store-retry` it can't take for now, nor what follows in its lane.

@@ -84,6 +84,37 @@ async fn every_rejection_is_a_problem_with_the_status_of_the_table() {
 }
 
 #[tokio::test]
+async fn a_policy_that_decided_is_named_in_place_of_its_layer() {
+    let (rig, mut client) = rig().await;
+    rig.answer(|_| Err(Rejection::new(RejectKind::Denied, "access", "no").by_policy("night.cedar: no-orders")));
+    let answer = client.ask("POST /a", "x").await;
+    assert_eq!((answer.status, answer.member("decided_by").as_deref()), (403, Some("night.cedar: no-orders")));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn two_credentials_are_none() {
+    let (rig, mut client) = rig().await;
+    for second in ["Bearer plant", "Bearer other", ""] {
+        let head = format!("POST /a\nAuthorization: Bearer plant\nAuthorization: {second}");
+        assert_eq!(client.ask(&head, "x").await.status, 401, "{second:?}");
+    }
+    assert_eq!(rig.counts().offered, 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn headers_that_name_somebody_say_nothing_of_who_sent_them() {
+    let (rig, mut client) = rig().await;
+    let head = "POST /a\nX-Forwarded-User: root\nX-Remote-User: root\nRemote-User: root\nX-Forwarded-For: 192.0.2.1\n\
+                X-Client-Cert: root\nX-API-Key: root\nCookie: session=root\nProxy-Authorization: Bearer root";
+    assert_eq!(client.ask(head, "x").await.status, 202);
+    let inbound = &rig.seen()[0][0];
+    assert_eq!((&*inbound.principal.id, inbound.peer.map(|peer| peer.is_loopback())), ("anonymous", Some(true)));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn wrong_credentials_are_refused_and_in_the_ledger() {
     let (rig, mut client) = rig().await;
     let answer = client.ask("POST /a\nAuthorization: Bearer wrong", "x").await;

@@ -206,3 +206,15 @@ async fn a_subscriber_that_never_reads_does_not_hold_up_the_drain() {
     rig.stop().await;
     assert_eq!(rig.outlet.state().gone_back, 50);
 }
+
+#[tokio::test]
+async fn a_connection_whose_principal_is_let_in_no_more_is_closed_with_the_reason() {
+    let (rig, mut ws) = rig(|_| {}).await;
+    ws.send(subscribe("s", 1)).await;
+    ws.text().await;
+    rig.revoke("somebody-else");
+    rig.revoke("anonymous");
+    assert_eq!(ws.closed().await, (1008, "the credentials were revoked or changed".to_owned()));
+    rig.stop().await;
+    assert_eq!(rig.outlet.state().gone_back, 0);
+}

@@ -67,6 +67,8 @@ pub(super) fn ended(sub: &str, rejection: &Rejection) -> Message {
         write_string(out, rejection.kind.as_str());
         out.extend_from_slice(br#","detail":"#);
         write_string(out, &rejection.detail);
+        out.extend_from_slice(br#","decided_by":"#);
+        write_string(out, rejection.decider());
     })
 }
 

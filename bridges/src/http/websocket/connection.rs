@@ -76,11 +76,13 @@ impl Connection {
     pub(super) async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> End {
         // twice, so that the answer to one ping may be late
         let silence = self.offer.config.websocket.ping_interval.saturating_mul(2);
+        let mut not_let_in = self.offer.cx.authenticator.ended(self.principal.clone());
         loop {
             let first = tokio::select! {
                 biased;
                 () = self.offer.cx.drain.cancelled() => return End::GoingAway,
                 () = self.gone.cancelled() => return End::Gone,
+                why = &mut not_let_in => return End::NotLetIn(why.detail),
                 next = timeout(silence, stream.next()) => match next {
                     Ok(next) => next,
                     Err(_) => return broke(close_code::POLICY, "the client is silent"),

@@ -220,9 +220,11 @@ impl From<AddressError> for BadFrame {
 // === impl Wish ===
 
 impl Wish {
-    /// The durable name within the gateway: a client's names are its own.
+    /// The durable name within the gateway: a client's names are its own. In a principal's own name the separator is
+    /// encoded, so that no two principals have a name in common.
     pub(super) fn durable_of(&self, principal: &str) -> Option<Arc<str>> {
-        self.durable.as_deref().map(|name| format!("ws:{principal}:{name}").into())
+        let name = self.durable.as_deref()?;
+        Some(format!("ws:{}:{name}", principal.replace('%', "%25").replace(':', "%3A")).into())
     }
 }
 

@@ -38,6 +38,8 @@ enum End {
     GoingAway,
     /// A message could not be taken for `retry_for`.
     RetriedTooLong(RejectKind),
+    /// The principal is let in no more: why.
+    NotLetIn(String),
     /// The client broke the protocol.
     Broke { code: u16, reason: Cow<'static, str> },
 }
@@ -61,7 +63,7 @@ pub(super) async fn upgrade(
         Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", detail)
     })?;
     let credentials = authorization(&headers).map_or(Credentials::None, Credentials::Authorization);
-    let verified = offer.cx.authenticator.verify(credentials).await;
+    let verified = offer.cx.authenticator.verify(credentials, Some(peer)).await;
     let principal = verified.map_err(|rejection| {
         offer.cx.audit.refused(&rejection, None, Some(peer));
         Problem::from(&rejection)
@@ -106,6 +108,7 @@ impl End {
             Self::RetriedTooLong(kind) => {
                 (close_code::AGAIN, format!("a message was not taken for too long: {kind}").into())
             }
+            Self::NotLetIn(why) => (close_code::POLICY, why.clone().into()),
             Self::Broke { code, reason } => (*code, reason.clone()),
         };
         Some(CloseFrame { code, reason: reason.as_ref().into() })

@@ -96,6 +96,7 @@ fn a_trace_state_that_is_not_ascii_and_empty_names_of_an_event_are_none() {
 fn a_durable_name_is_the_principals_own() {
     let Ok(ClientFrame::Subscribe(wish)) = read(VALID[2]) else { panic!("no subscribe frame") };
     assert_eq!(wish.durable_of("plant").as_deref(), Some("ws:plant:d-1"));
+    assert_eq!(wish.durable_of("plant:d-1%").as_deref(), Some("ws:plant%3Ad-1%25:d-1"));
 }
 
 #[test]

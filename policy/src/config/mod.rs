@@ -1,8 +1,19 @@
 //! What the user writes in `policy.yaml`, read strictly.
 
+mod access;
+mod value;
+
+use std::sync::Arc;
+
 use yaml::{Diagnostics, Fields, File, Node, Problems};
 
-use crate::{LimitsConfig, PriorityConfig, ResidencyConfig};
+pub use access::{AccessConfig, DataField};
+pub use value::{Attributes, ValueType};
+
+use crate::{
+    LimitsConfig, PriorityConfig, ResidencyConfig,
+    authenticate::{CertificateRule, TokenConfig},
+};
 
 /// The policy file. Fails closed: without the file, or with an empty one, nobody gets in.
 ///
@@ -19,6 +30,12 @@ pub struct PolicyConfig {
     pub residency: ResidencyConfig,
     /// What matters most when not all can be taken.
     pub priority: PriorityConfig,
+    /// Whose tokens are accepted, and as whom.
+    pub tokens: Vec<Arc<TokenConfig>>,
+    /// Whom client certificates are of; the first rule that matches counts.
+    pub certificates: Vec<CertificateRule>,
+    /// What the Cedar policies read.
+    pub access: AccessConfig,
 }
 
 // === impl PolicyConfig ===
@@ -51,40 +68,30 @@ fn read(root: &Node, problems: &Problems) -> Option<PolicyConfig> {
         Some(node) => PriorityConfig::read(node, problems),
         None => Some(PriorityConfig::default()),
     };
+    let access = match fields.optional("access") {
+        Some(node) => AccessConfig::read(node, problems),
+        None => Some(AccessConfig::default()),
+    };
+    let attributes = access.as_ref().map(|access| access.attributes.clone()).unwrap_or_default();
+    let tokens = match fields.optional("tokens") {
+        Some(node) => TokenConfig::read_all(node, &attributes, problems),
+        None => Some(Vec::new()),
+    };
+    let certificates = match fields.optional("certificates") {
+        Some(node) => CertificateRule::read_all(node, &attributes, problems),
+        None => Some(Vec::new()),
+    };
     fields.finish();
-    Some(PolicyConfig { anonymous: anonymous?, limits: limits?, residency: residency?, priority: priority? })
+    Some(PolicyConfig {
+        anonymous: anonymous?,
+        limits: limits?,
+        residency: residency?,
+        priority: priority?,
+        tokens: tokens?,
+        certificates: certificates?,
+        access: access?,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<bool, String> {
-        PolicyConfig::parse("policy.yaml", text).map(|c| c.anonymous).map_err(|errors| errors.to_string())
-    }
-
-    #[test]
-    fn nobody_gets_in_unless_the_file_says_so() {
-        for text in ["", "\n", "# anonymous: true\n", "{}", "anonymous: false\n"] {
-            assert_eq!(parse(text), Ok(false), "{text:?}");
-        }
-        assert_eq!(parse("anonymous: true\n"), Ok(true));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_an_error_with_its_place() {
-        for (text, what) in [
-            ("anonymus: true\n", "anonymus"),
-            ("anonymous: yes\n", "1:12"),
-            ("anonymous: \"true\"\n", "1:12"),
-            ("anonymous:\n", "policy.yaml"),
-            ("anonymous: true\nanonymous: true\n", "policy.yaml:2"),
-            ("anonymous: true\nallow: all\n", "allow"),
-            ("- anonymous\n", "policy.yaml:1"),
-            ("true\n", "policy.yaml:1"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(what), "{text:?}: {error}");
-        }
-    }
-}
+mod tests;

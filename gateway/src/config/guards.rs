@@ -1,0 +1,115 @@
+//! Who is known and what they may do: `users.yaml` and the folder `policies`, read with the policy file that they fit.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+    sync::Arc,
+};
+
+use policy::{Fetched, Issuers, KeySet, Keys, KeysFrom, PolicyConfig, TokenConfig, UsersFile};
+use yaml::Diagnostic;
+
+use super::files::{self, TextFile};
+
+/// What the files beside the policy file say.
+#[derive(Debug)]
+pub struct Guards {
+    /// `users.yaml`.
+    pub users: UsersFile,
+    /// Whose tokens are accepted; with keys, where these are in a file.
+    issuers: Vec<(Arc<TokenConfig>, Option<Arc<KeySet>>)>,
+    /// Of all that the files say.
+    digest: u64,
+}
+
+/// The longest `users.yaml`, and the longest file of the folder `policies`, in bytes.
+const MAX_FILE: u64 = yaml::MAX_BYTES as u64 + 1;
+
+// === impl Guards ===
+
+impl Guards {
+    /// Reads both. A file or folder that is not there says nothing: nobody is known. One that `gateway.yaml` names has to
+    /// be there, which is checked where it is named.
+    pub(super) fn load(
+        users: &Path,
+        policies: &Path,
+        config: &PolicyConfig,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let before = found.len();
+        let mut hasher = DefaultHasher::new();
+        let users = load_users(users, config, &mut hasher, found);
+        let files = match policies.exists() {
+            true => files::read_all(policies, files::POLICIES, MAX_FILE, found),
+            false => Vec::new(),
+        };
+        for TextFile { name, text, .. } in &files {
+            (name, text).hash(&mut hasher);
+        }
+        let issuers = config.tokens.iter().filter_map(|token| Some((token.clone(), keys(token, &files, found)?)));
+        let issuers = issuers.collect();
+        (found.len() == before).then_some(Self { users: users?, issuers, digest: hasher.finish() })
+    }
+
+    /// Tells two of them apart.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The issuers with their keys; those that have to be fetched are those that were fetched last.
+    pub(crate) fn issuers(&self, fetched: &Fetched) -> Issuers {
+        let keys = |(config, read): &(Arc<TokenConfig>, Option<Arc<KeySet>>)| {
+            let keys = match (&config.keys, read) {
+                (KeysFrom::Url { url, .. }, _) => Keys::Fetched(fetched.at(url)),
+                (KeysFrom::File(_), Some(keys)) => Keys::Read(keys.clone()),
+                (KeysFrom::File(_), None) => Keys::Read(Arc::default()),
+            };
+            (config.clone(), keys)
+        };
+        Issuers::new(self.issuers.iter().map(keys))
+    }
+}
+
+fn load_users(
+    path: &Path,
+    config: &PolicyConfig,
+    hasher: &mut DefaultHasher,
+    found: &mut Vec<Diagnostic>,
+) -> Option<UsersFile> {
+    if !path.exists() {
+        return Some(UsersFile::default());
+    }
+    match files::read(path, MAX_FILE) {
+        Ok(text) => {
+            text.hash(hasher);
+            let users = UsersFile::parse(&path.display().to_string(), &text, &config.access.attributes);
+            users.map_err(|all| found.extend(all)).ok()
+        }
+        Err(error) => {
+            found.push(files::unreadable(path, &error));
+            None
+        }
+    }
+}
+
+/// The keys that an issuer has in a file of the folder `policies`, if it has.
+fn keys(token: &TokenConfig, files: &[TextFile], found: &mut Vec<Diagnostic>) -> Option<Option<Arc<KeySet>>> {
+    let KeysFrom::File(name) = &token.keys else { return Some(None) };
+    let all: BTreeMap<_, _> =
+        files.iter().filter(|file| file.path.ends_with(".json")).map(|file| (&*file.name, file)).collect();
+    let Some(file) = all.get(name.strip_suffix(".json").unwrap_or(name)) else {
+        let names: Vec<_> = all.keys().map(|name| format!("{name}.json")).collect();
+        let message = format!("the keys of issuer {:?} are not in the folder of the policies: {name:?}", token.name);
+        let help = format!("there are: {}", names.join(", "));
+        found.push(Diagnostic::of_file(name.clone(), "unknown-name", message).with_help(help));
+        return None;
+    };
+    match KeySet::parse(file.text.as_bytes()) {
+        Ok(keys) => Some(Some(Arc::new(keys))),
+        Err(error) => {
+            found.push(Diagnostic::of_file(file.path.clone(), "bad-keys", error.to_string()));
+            None
+        }
+    }
+}
