@@ -49,7 +49,7 @@ pub struct Rejection {
     /// The rule of the user's own that decided, where one did: a policy by its file and name. Said in place of the layer.
     pub policy: Option<Arc<String>>,
     /// JSON Pointer (RFC 6901) to the place in the message, where there is one.
-    pub pointer: Option<String>,
+    pub pointer: Option<Box<str>>,
     /// When offering it again makes sense, if known.
     pub retry_after: Option<Duration>,
     /// The rate that the sender is over, where that is why.
@@ -160,7 +160,7 @@ impl Rejection {
 
     /// Names the place in the message, as a JSON Pointer (RFC 6901).
     #[must_use]
-    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+    pub fn at(mut self, pointer: impl Into<Box<str>>) -> Self {
         self.pointer = Some(pointer.into());
         self
     }

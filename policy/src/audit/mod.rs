@@ -209,7 +209,7 @@ impl Trail {
             route: route.map(|route| route.name().to_owned()),
             kind: rejection.kind,
             decided_by: rejection.decider().to_owned(),
-            pointer: rejection.pointer.clone(),
+            pointer: rejection.pointer.as_deref().map(str::to_owned),
             principal: whose.principal.clone(),
             peer: whose.peer,
         }));
