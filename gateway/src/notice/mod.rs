@@ -119,7 +119,7 @@ impl Notice {
             kind: rejection.kind.as_str(),
             decided_by: rejection.decided_by,
             detail: rejection.detail.clone(),
-            pointer: rejection.pointer.clone(),
+            pointer: rejection.pointer.as_deref().map(str::to_owned),
         }
     }
 }
