@@ -11,7 +11,7 @@ use crate::{
     ledger::Books,
     prepare::prepare,
     pull::Pull,
-    queue::{Job, Queue, Stored, closed, queue},
+    queue::{Job, Queue, closed, queue},
     shared::Shared,
     state::State,
     store::Store,
@@ -81,9 +81,7 @@ impl Backbone for Embedded {
             let (reply, answer) = oneshot::channel();
             publish.reply = Some(reply);
             queue.send(Job::Publish(publish)).await?;
-            let Stored { verdicts, gone } = answer.await.map_err(|_| closed())??;
-            drop(gone);
-            Ok(verdicts)
+            answer.await.map_err(|_| closed())?
         })
     }
 

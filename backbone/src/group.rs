@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     ledger::{Deltas, RouteRow, Row},
-    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish, Stored},
+    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
     record::{self, Chain},
     registry::Registry,
     shared::Shared,
@@ -69,8 +69,7 @@ pub(crate) struct Group {
 /// What is said once the group is on disk, or is not.
 #[derive(Debug)]
 enum Reply {
-    /// With the number of the batch's envelopes.
-    Publish(oneshot::Sender<Answer>, Verdicts<Admission>, usize),
+    Publish(oneshot::Sender<Answer>, Verdicts<Admission>),
     Settle(oneshot::Sender<Result<(), Rejection>>),
     Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
 }
@@ -79,8 +78,9 @@ enum Reply {
 #[derive(Debug)]
 struct Answers {
     replies: Vec<Reply>,
-    /// Envelopes that left the tail; each publisher frees as many as it stored.
-    gone: Vec<Arc<Envelope>>,
+    /// Envelopes that nobody needs any more. Freed with the answers: the writer is the one thread that everybody waits
+    /// for.
+    _gone: Vec<Arc<Envelope>>,
     failed: Option<Rejection>,
 }
 
@@ -119,7 +119,6 @@ impl Group {
     }
 
     fn publish(&mut self, publish: Publish, state: &State, store: &Store) {
-        let envelopes = publish.records.len();
         let mut records = publish.records.into_iter();
         let mut verdicts = Vec::with_capacity(publish.messages.len());
         let asked = publish.reply.is_some();
@@ -127,7 +126,7 @@ impl Group {
             let own = records.by_ref().take(message.records);
             verdicts.push(self.message(&message, own, asked, state, store));
         }
-        self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts, envelopes)));
+        self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts)));
     }
 
     /// A message is stored whole or, if its id is known, not at all.
@@ -332,7 +331,7 @@ impl Group {
     pub(crate) fn answer(&mut self, failed: Option<&Rejection>, runtime: Option<&Handle>) {
         let answers = Answers {
             replies: std::mem::take(&mut self.replies),
-            gone: std::mem::take(&mut self.gone),
+            _gone: std::mem::take(&mut self.gone),
             failed: failed.cloned(),
         };
         if let Some(runtime) = runtime.filter(|_| answers.replies.len() > 1) {
@@ -357,11 +356,8 @@ impl Drop for Answers {
     fn drop(&mut self) {
         for reply in self.replies.drain(..) {
             let heard = match (reply, &self.failed) {
-                (Reply::Publish(reply, verdicts, envelopes), None) => {
-                    let gone = self.gone.split_off(self.gone.len() - envelopes.min(self.gone.len()));
-                    reply.send(Ok(Stored { verdicts, gone })).is_ok()
-                }
-                (Reply::Publish(reply, ..), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Publish(reply, verdicts), None) => reply.send(Ok(verdicts)).is_ok(),
+                (Reply::Publish(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Settle(reply), None) => reply.send(Ok(())).is_ok(),
                 (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),

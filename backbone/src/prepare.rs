@@ -31,11 +31,10 @@ pub(crate) fn prepare(
         reply: None,
     };
     let mut at_once = true;
-    let mut scratch = Vec::with_capacity(512);
     for admitted in batch.into_vec() {
         let (mapped, epoch) = admitted.into_parts();
         at_once &= mapped.ack == AckPoint::Received;
-        publish.add(&mut scratch, domain, books, now, mapped, epoch);
+        publish.add(domain, books, now, mapped, epoch);
         if publish.bytes > MAX_BATCH_BYTES {
             let detail =
                 format!("the batch's records have over {} bytes, the limit is {MAX_BATCH_BYTES}", publish.bytes);
@@ -53,15 +52,7 @@ fn too_large(detail: String) -> Rejection {
 // === impl Publish ===
 
 impl Publish {
-    fn add(
-        &mut self,
-        scratch: &mut Vec<u8>,
-        domain: &str,
-        books: &Books,
-        now: Timestamp,
-        mut mapped: Mapped,
-        epoch: u64,
-    ) {
+    fn add(&mut self, domain: &str, books: &Books, now: Timestamp, mut mapped: Mapped, epoch: u64) {
         let row = books.route(&mapped.bridge, mapped.route.name());
         let group = std::mem::replace(&mut mapped.group, Group::Many(Vec::new()));
         let envelopes = match group {
@@ -75,7 +66,7 @@ impl Publish {
         }
         self.messages.push(Message { id, row, records: envelopes.len(), refused: None });
         for envelope in envelopes {
-            let record = record::encode(scratch, domain, now, epoch, &mapped, &envelope);
+            let record = record::encode(domain, now, epoch, &mapped, &envelope);
             self.bytes += record.len();
             self.records.push(Prepared { envelope: Arc::new(envelope), size: record.len(), record });
         }

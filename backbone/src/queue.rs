@@ -26,17 +26,8 @@ pub(crate) const MAX_BATCH: usize = 4_096;
 /// The most bytes of a batch's records.
 pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// What a publisher hears.
-pub(crate) type Answer = Result<Stored, Rejection>;
-
-/// The answer to a batch that is on disk.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) verdicts: Verdicts<Admission>,
-    /// Envelopes that nobody needs any more, about as many as the batch had. Freed by the publisher: it is on the
-    /// threads that allocate envelopes, and the writer is the one thread that everybody waits for.
-    pub(crate) gone: Vec<Arc<Envelope>>,
-}
+/// What a publisher hears once its batch is on disk, or is not.
+pub(crate) type Answer = Result<Verdicts<Admission>, Rejection>;
 
 /// Work for the writer.
 #[derive(Debug)]

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use envelope::{Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Timestamp, Topic, TraceContext};
+use envelope::{
+    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, TRACEPARENT_BYTES, Timestamp, Topic,
+    TraceContext,
+};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -45,22 +48,21 @@ pub(crate) struct Header {
     pub(crate) identity: Identity,
 }
 
-/// Encodes one envelope of `mapped`; the hole for the hash is zero. What stands before the data is built in `scratch`,
-/// so that the record takes no byte more than it has: records are most of the memory of a busy store.
+/// What most envelopes need besides their data.
+const USUAL_BYTES: usize = 448;
+
+/// Encodes one envelope of `mapped`; the hole for the hash is zero.
 pub(crate) fn encode(
-    scratch: &mut Vec<u8>,
     domain: &str,
     admitted_at: Timestamp,
     epoch: u64,
     mapped: &Mapped,
     envelope: &Envelope,
 ) -> Vec<u8> {
-    scratch.clear();
-    put_header(scratch, domain, admitted_at, epoch, mapped);
-    put_envelope(scratch, envelope);
     let data = envelope.data.as_slice();
-    let mut out = Vec::with_capacity(scratch.len() + data.len());
-    out.extend_from_slice(scratch);
+    let mut out = Vec::with_capacity(USUAL_BYTES + data.len());
+    put_header(&mut out, domain, admitted_at, epoch, mapped);
+    put_envelope(&mut out, envelope);
     out.extend_from_slice(data);
     out
 }
@@ -176,7 +178,8 @@ fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
     put_list(out, &envelope.residency);
     put_list(out, &envelope.hops);
     put_option(out, envelope.trace.as_ref(), |out, trace| {
-        put_str(out, &trace.traceparent());
+        put_u64(out, TRACEPARENT_BYTES as u64);
+        trace.write_traceparent(out);
         put_option(out, trace.tracestate().map(|state| &**state), put_str);
     });
     put_option(out, envelope.conversation.as_deref(), put_conversation);

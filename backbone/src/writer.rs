@@ -28,6 +28,10 @@ const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 /// How long the writer sleeps at most: counters that changed are on disk after it.
 const IDLE: Duration = Duration::from_secs(1);
+/// So many jobs in a group are a crowd: most of it comes back once it is answered.
+const CROWD: usize = 8;
+/// How long a crowd is waited for at most, and only as long as the last sync took: one sync more would take longer.
+const CROWD_WAIT: Duration = Duration::from_micros(300);
 /// What is said meanwhile.
 pub(crate) const AWAY: &str = "the store is being opened anew after a failure";
 /// Between two attempts to open the store anew.
@@ -64,8 +68,17 @@ pub(crate) struct Writer {
     pub(crate) doubt: Option<Group>,
     pub(crate) tried: Option<Instant>,
     meters: Meters,
+    /// The jobs of the last group, and how long its sync took.
+    last: (usize, Duration),
     /// Where answers are given; `None` if the store was opened outside of a runtime.
     runtime: Option<Handle>,
+}
+
+/// Jobs for one group.
+struct Gathered {
+    jobs: Vec<Queued>,
+    messages: usize,
+    bytes: usize,
 }
 
 struct Meters {
@@ -100,6 +113,7 @@ impl Writer {
             doubt: None,
             tried: None,
             meters,
+            last: (0, Duration::ZERO),
             runtime: Handle::try_current().ok(),
         };
         writer.look_around();
@@ -129,20 +143,18 @@ impl Writer {
 
     /// `first` and what waits behind it, within the bounds. A subscription that opens and the end of the store stand
     /// between groups.
+    ///
+    /// Publishers that wait for an answer before they send again come back in the time of a sync. Where the last group
+    /// was a crowd and most of it is still on its way, it is waited for once, or every other sync would be for a few.
     fn gather(&mut self, first: Queued) -> Vec<Queued> {
-        let (mut messages, mut bytes) = (first.job.messages(), first.job.bytes());
-        let mut jobs = vec![first];
-        while let Some(next) = self.jobs.waiting() {
-            messages += next.job.messages();
-            bytes += next.job.bytes();
-            let apart = matches!(next.job, Job::Attach { .. } | Job::Close(_));
-            if apart || messages > MAX_MESSAGES || bytes > MAX_BYTES {
-                self.jobs.hold(next);
-                break;
-            }
-            jobs.push(next);
+        let mut gathered = Gathered { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first] };
+        let (crowd, sync) = self.last;
+        if gathered.take(&mut self.jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2 {
+            std::thread::park_timeout(sync.min(CROWD_WAIT));
+            gathered.take(&mut self.jobs);
         }
-        jobs
+        self.last.0 = gathered.jobs.len();
+        gathered.jobs
     }
 
     /// One group: stages, commits with one sync, then answers. Without a job, the counters that changed.
@@ -236,7 +248,8 @@ impl Writer {
             #[cfg(test)]
             Fault::Unsure => batch.commit().and(Err(fjall::Error::Poisoned)),
         };
-        self.meters.sync.record(started.elapsed());
+        self.last.1 = started.elapsed();
+        self.meters.sync.record(self.last.1);
         self.meters.groups.increment(1);
         result
     }
@@ -300,6 +313,25 @@ impl Drop for Writer {
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    /// Takes what waits; `false` if the group is full or has to end here.
+    fn take(&mut self, jobs: &mut Jobs) -> bool {
+        while let Some(next) = jobs.waiting() {
+            self.messages += next.job.messages();
+            self.bytes += next.job.bytes();
+            let apart = matches!(next.job, Job::Attach { .. } | Job::Close(_));
+            if apart || self.messages > MAX_MESSAGES || self.bytes > MAX_BYTES {
+                jobs.hold(next);
+                return false;
+            }
+            self.jobs.push(next);
+        }
+        true
     }
 }
 

@@ -41,5 +41,5 @@ pub use seams::{
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;
 pub use topic::{Filter, FilterTrie, Topic, TopicError};
-pub use trace::TraceContext;
+pub use trace::{TRACEPARENT_BYTES, TraceContext};
 pub use verdict::{Admission, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};

@@ -14,6 +14,9 @@ pub struct TraceContext {
 /// The most bytes of `tracestate` that are carried on; a longer one is dropped, as the standard allows.
 const MAX_STATE: usize = 512;
 
+/// The length of a `traceparent` of version 00.
+pub const TRACEPARENT_BYTES: usize = 55;
+
 // === impl TraceContext ===
 
 impl TraceContext {
@@ -47,17 +50,21 @@ impl TraceContext {
         Self { parent_id: fastrand::u64(1..), ..self.clone() }
     }
 
-    /// The `traceparent` header, version 00.
+    /// The `traceparent` header, version 00: 55 bytes.
     pub fn traceparent(&self) -> String {
-        // not `format!`: each stored message has one
-        let mut text = String::with_capacity(55);
-        text.push_str("00-");
-        push_hex(&mut text, &self.trace_id.to_be_bytes());
-        text.push('-');
-        push_hex(&mut text, &self.parent_id.to_be_bytes());
-        text.push('-');
-        push_hex(&mut text, &[self.flags]);
-        text
+        let mut text = Vec::with_capacity(TRACEPARENT_BYTES);
+        self.write_traceparent(&mut text);
+        text.into_iter().map(char::from).collect()
+    }
+
+    /// Appends [`Self::traceparent`]. Not by `format!`: each stored message has one.
+    pub fn write_traceparent(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"00-");
+        push_hex(out, &self.trace_id.to_be_bytes());
+        out.push(b'-');
+        push_hex(out, &self.parent_id.to_be_bytes());
+        out.push(b'-');
+        push_hex(out, &[self.flags]);
     }
 
     /// The `tracestate` header, if there is one.
@@ -71,11 +78,10 @@ impl TraceContext {
     }
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
 }
 

@@ -14,7 +14,6 @@ mod outlet;
 mod readiness;
 mod reload;
 pub mod telemetry;
-mod trace;
 mod wiring;
 
 pub use app::{Addresses, App, Running, StartError};

@@ -4,12 +4,12 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
-use envelope::{Admitted, Authenticator, Batch, Ingress, Store};
+use envelope::{Admitted, Authenticator, Batch, Ingress};
 use policy::{AuditSink, Current, Gate, IngressConfig, Meters, NoRandom, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet, trace::traced};
+use crate::{audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -88,16 +88,13 @@ impl Wiring {
             max_in_flight: self.max_in_flight,
             meters: self.meters.clone(),
         };
-        let stack = policy::ingress(store(&self.backbone), &ingress, self.current.clone(), self.backbone.ledger());
-        traced(match &self.notices {
+        // The store is always ready: what bounds it is the permits above.
+        let backbone = self.backbone.clone();
+        let store = service_fn(move |batch: Batch<Admitted>| backbone.publish(batch));
+        let stack = policy::ingress(store, &ingress, self.current.clone(), self.backbone.ledger());
+        match &self.notices {
             Some(notices) => notices.watch(stack, name.clone()),
             None => stack,
-        })
+        }
     }
-}
-
-/// The backbone as the end of the ingress stack. It is always ready: what bounds it is the permits above.
-fn store(backbone: &Arc<dyn Backbone>) -> Store {
-    let backbone = backbone.clone();
-    Store::new(service_fn(move |batch: Batch<Admitted>| backbone.publish(batch)))
 }

@@ -28,9 +28,13 @@ struct Shared {
 }
 
 /// What [`AccountLayer`] makes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Account<S> {
-    inner: S,
+    /// Never made ready, so it holds nothing; each batch has a clone of its own. Shared, because every request has a
+    /// clone of the whole stack.
+    template: Arc<S>,
+    /// The clone for the next batch.
+    inner: Option<S>,
     with: AccountLayer,
     /// Why the inner service can't be called, if it can't: said to each message of the next batch.
     broken: Option<Rejection>,
@@ -83,11 +87,17 @@ impl<S> Layer<S> for AccountLayer {
     type Service = Account<S>;
 
     fn layer(&self, inner: S) -> Account<S> {
-        Account { inner, with: self.clone(), broken: None }
+        Account { template: Arc::new(inner), inner: None, with: self.clone(), broken: None }
     }
 }
 
 // === impl Account ===
+
+impl<S> Clone for Account<S> {
+    fn clone(&self) -> Self {
+        Self { template: self.template.clone(), inner: None, with: self.with.clone(), broken: None }
+    }
+}
 
 impl<S> Service<Batch<Inbound>> for Account<S>
 where
@@ -98,20 +108,18 @@ where
     type Future = Counted<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
-        self.broken = ready!(self.inner.poll_ready(cx)).err();
+        let inner = self.inner.get_or_insert_with(|| (*self.template).clone());
+        self.broken = ready!(inner.poll_ready(cx)).err();
         Poll::Ready(Ok(()))
     }
 
     /// A service that was ready may hold a permit, or queue for one if it sheds, and keeps it where a layer answers by
-    /// itself. So it is used up here: what stays behind for the next batch is a fresh clone, which holds nothing.
+    /// itself. So it is used up here.
     fn call(&mut self, batch: Batch<Inbound>) -> Self::Future {
-        let fresh = self.inner.clone();
-        let mut ready = std::mem::replace(&mut self.inner, fresh);
-        let broken = self.broken.take();
         let sent = batch.len();
-        let inner = match broken {
-            Some(_) => None,
-            None => Some(ready.call(Pass { epoch: self.with.0.current.load_full(), batch })),
+        let (inner, broken) = match (self.broken.take(), self.inner.take()) {
+            (None, Some(mut ready)) => (Some(ready.call(Pass { epoch: self.with.0.current.load_full(), batch })), None),
+            (broken, _) => (None, broken),
         };
         Counted { inner, broken, sent, with: self.with.clone() }
     }

@@ -24,6 +24,7 @@ mod priority;
 mod residency;
 mod shed;
 mod stack;
+mod trace;
 
 pub use admit::admit_audit;
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};

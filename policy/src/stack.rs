@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use envelope::{Flow, Ingress, Ledger, RejectKind, Rejection, Store};
+use envelope::{Admission, Admitted, Batch, Flow, Ingress, Ledger, RejectKind, Rejection, Verdicts};
 use tower::{
-    BoxError, ServiceBuilder,
+    BoxError, Service, ServiceBuilder,
     limit::ConcurrencyLimitLayer,
     load_shed::{LoadShedLayer, error::Overloaded},
     util::BoxCloneSyncService,
@@ -24,6 +24,7 @@ use crate::{
     payload_limit::PayloadLimit,
     residency::Residency,
     shed::ShedLayer,
+    trace::TraceLayer,
 };
 
 /// When it makes sense to offer again what was shed.
@@ -47,10 +48,16 @@ pub struct IngressConfig {
 /// The layers over `store`, outermost first: the first one meets a message first.
 ///
 /// Wait for the peer's bytes before waiting for the stack to be ready: a ready stack holds one of `max_in_flight` permits.
-pub fn ingress(store: Store, config: &IngressConfig, current: Current, ledger: Arc<dyn Ledger>) -> Ingress {
+pub fn ingress<S>(store: S, config: &IngressConfig, current: Current, ledger: Arc<dyn Ledger>) -> Ingress
+where
+    S: Service<Batch<Admitted>, Response = Verdicts<Admission>, Error = Rejection> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     let bridge = config.trail.bridge().clone();
     let outer = ServiceBuilder::new()
-        // Outermost: takes the one epoch of the batch, and sees every verdict that the source will see.
+        // Around everything, so that each line of the log that is written on the way has the message's trace id.
+        .layer(TraceLayer)
+        // Outermost of those that decide: takes the one epoch of the batch, and sees every verdict that the source will see.
         .layer(AccountLayer::new(bridge, current, ledger))
         // Next to it, for the same reason: whatever is refused below is on record.
         .layer(AuditLayer::new(config.trail.clone()))

@@ -25,6 +25,9 @@ use super::{
 /// The most that is read of a body that is refused, and for how long.
 const DISCARD_BYTES: usize = 8_388_608;
 const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+/// A body that came in one piece of at most this size is copied: it is a part of the connection's read buffer, which is
+/// larger, and would keep all of it for as long as the message lives.
+const COPIED_BYTES: usize = 4_096;
 
 /// Answers a request that is a message.
 pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Response {
@@ -53,6 +56,8 @@ async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> R
         trace: draft::trace(&parts.headers),
     };
     let credentials = credentials(&parts);
+    // what is left of the head is a part of the connection's read buffer, which is used again once nothing holds it
+    drop(parts);
     let shared = offer.clone();
     let verdict = async move {
         let verdict = offer::once(&shared, peer, credentials, draft).await;
@@ -105,7 +110,7 @@ async fn read(offer: &Offer, peer: IpAddr, mut body: Incoming) -> Result<(Bytes,
     }
 }
 
-/// The whole body, not copied if it came in one piece; `None` if it is longer than `max`.
+/// The whole body, not copied if it is large and came in one piece; `None` if it is longer than `max`.
 async fn collect(body: &mut Incoming, max: usize) -> Result<Option<Bytes>, hyper::Error> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -126,7 +131,11 @@ async fn collect(body: &mut Incoming, max: usize) -> Result<Option<Bytes>, hyper
         }
         all.extend_from_slice(&chunk);
     }
-    Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+    Ok(Some(match all.is_empty() {
+        true if first.len() <= COPIED_BYTES => Bytes::copy_from_slice(&first),
+        true => first,
+        false => all.freeze(),
+    }))
 }
 
 /// Reads on for a while and keeps nothing: to a client that still writes when the connection closes, the system reports

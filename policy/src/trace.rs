@@ -2,18 +2,17 @@
 
 use std::task::{Context, Poll};
 
-use envelope::{Admission, Batch, Inbound, Ingress, Rejection, Verdicts};
-use tower::{Service, util::BoxCloneSyncService};
+use envelope::{Batch, Inbound};
+use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field, info_span, instrument::Instrumented};
 
-/// An ingress stack below a span.
-#[derive(Debug, Clone)]
-struct Traced(Ingress);
+/// Puts what is below it in a span with the fields `bridge` and `trace_id`, for messages whose sender traces them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TraceLayer;
 
-/// `ingress` below a span with the fields `bridge` and `trace_id`, for messages whose sender traces them.
-pub(crate) fn traced(ingress: Ingress) -> Ingress {
-    BoxCloneSyncService::new(Traced(ingress))
-}
+/// What [`TraceLayer`] makes.
+#[derive(Debug, Clone)]
+pub(crate) struct Traced<S>(S);
 
 /// None for a batch that nobody traces: a span costs more than the stack. A batch of several has the first one's.
 fn span_of(batch: &Batch<Inbound>) -> Span {
@@ -22,14 +21,24 @@ fn span_of(batch: &Batch<Inbound>) -> Span {
     info_span!("ingress", bridge = &*traced.bridge, trace_id)
 }
 
+// === impl TraceLayer ===
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Traced<S>;
+
+    fn layer(&self, inner: S) -> Traced<S> {
+        Traced(inner)
+    }
+}
+
 // === impl Traced ===
 
-impl Service<Batch<Inbound>> for Traced {
-    type Response = Verdicts<Admission>;
-    type Error = Rejection;
-    type Future = Instrumented<<Ingress as Service<Batch<Inbound>>>::Future>;
+impl<S: Service<Batch<Inbound>>> Service<Batch<Inbound>> for Traced<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Instrumented<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.0.poll_ready(cx)
     }
 
@@ -49,7 +58,7 @@ mod tests {
     };
 
     use bytes::Bytes;
-    use envelope::{Identity, Lane, Principal, TraceContext};
+    use envelope::{Admission, Identity, Lane, Principal, Rejection, TraceContext, Verdicts};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
@@ -90,10 +99,10 @@ mod tests {
         let writer = log.clone();
         let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
         let _here = tracing::subscriber::set_default(lines);
-        let ingress = traced(Ingress::new(service_fn(|_| async {
+        let ingress = TraceLayer.layer(service_fn(|_| async {
             tracing::info!("passing");
-            Ok(Vec::new())
-        })));
+            Ok::<Verdicts<Admission>, Rejection>(Vec::new())
+        }));
         for trace in [TraceContext::parse(TRACE, None), None] {
             ingress.clone().oneshot(Batch::one(inbound(trace))).await.unwrap();
         }
