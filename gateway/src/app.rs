@@ -16,6 +16,7 @@ use crate::{
     audit::{self, AuditLog},
     config::Loaded,
     drain::{self, Drained, Stoppable},
+    jwks,
     notice::{self, Notices},
     readiness::Readiness,
     reload::{Because, Reload, Reloaded, describe},
@@ -123,6 +124,7 @@ impl App {
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
         }
         bridges.tasks.spawn(reload.clone().watch(bridges.stop.clone()));
+        bridges.tasks.spawn(jwks::fetch(reload.current(), reload.fetched(), bridges.stop.clone()));
         readiness.serving();
         addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;

@@ -9,6 +9,7 @@ mod audit;
 pub mod cli;
 pub mod config;
 pub mod drain;
+mod jwks;
 mod notice;
 mod outlet;
 mod readiness;

@@ -4,11 +4,12 @@ use std::{fmt, mem, sync::Arc, time::Duration};
 
 use backbone::Backbone;
 use envelope::{
-    Batch, Deliveries, Delivery, Disposition, Outgoing, Outlet, Position, Principal, Rejection, Settlement, Subscribe,
-    Verdicts,
+    Batch, Deliveries, Delivery, Disposition, Filter, Outgoing, Outlet, Position, Principal, Rejection, Settlement,
+    Subscribe, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use policy::{Current, Egress, Meters, Pass, Trail};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// One bridge's way out of the mesh.
@@ -17,6 +18,7 @@ pub struct GatewayOutlet {
     backbone: Arc<dyn Backbone>,
     current: Current,
     stack: Egress<Delivery>,
+    bridge: Arc<str>,
 }
 
 /// A subscription whose deliveries have passed egress policy.
@@ -24,6 +26,9 @@ struct Screened {
     inner: Box<dyn Deliveries>,
     outlet: GatewayOutlet,
     principal: Arc<Principal>,
+    filters: Vec<Filter>,
+    /// Of epochs: with each the subscription is decided on again.
+    changes: watch::Receiver<u64>,
     /// Pulled, and on its way through the stack. Kept here, so that a dropped `next` loses nothing.
     screening: Option<BoxFuture<'static, Result<Screening, Rejection>>>,
     /// Passed, and not handed over yet.
@@ -46,7 +51,19 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 impl GatewayOutlet {
     /// Refusals go on `trail`, of the egress of the bridge; `meters` are the gateway's.
     pub fn new(backbone: Arc<dyn Backbone>, current: Current, trail: Arc<Trail>, meters: Arc<Meters>) -> Self {
-        Self { backbone, current, stack: policy::egress(policy::hand_over(), trail, meters) }
+        let bridge = trail.bridge().clone();
+        let stack = policy::egress(policy::hand_over(), trail, meters);
+        Self { backbone, current, stack, bridge }
+    }
+
+    /// Refuses who is not let in by the epoch that decides now, or may not read one of the filters.
+    fn may_open(&self, principal: &Arc<Principal>, filters: &[Filter]) -> Result<(), Rejection> {
+        let epoch = self.current.load();
+        epoch.still_lets_in(principal)?;
+        filters.iter().try_for_each(|filter| {
+            let decision = epoch.policies.may_open(principal, filter, &self.bridge);
+            decision.into_result(principal, || format!("subscribe to {:?}", filter.as_str()))
+        })
     }
 
     /// Puts a batch through the stack, by the epoch that decides now.
@@ -74,11 +91,14 @@ impl Outlet for GatewayOutlet {
     ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let outlet = self.clone();
         Box::pin(async move {
-            outlet.current.load().still_lets_in(&principal)?;
-            // Access will decide on the filters here, and again on each delivery.
+            // before it is decided: a change meanwhile is not missed
+            let changes = outlet.current.changes();
+            outlet.may_open(&principal, &what.filters)?;
+            let filters = what.filters.clone();
             let inner = outlet.backbone.subscribe(what).await?;
             let (passed, refused) = (Vec::new(), Vec::new());
-            Ok(Box::new(Screened { inner, outlet, principal, screening: None, passed, refused }) as Box<dyn Deliveries>)
+            let screened = Screened { inner, outlet, principal, filters, changes, screening: None, passed, refused };
+            Ok(Box::new(screened) as Box<dyn Deliveries>)
         })
     }
 }
@@ -105,7 +125,14 @@ impl Screened {
             let screening = match &mut self.screening {
                 Some(screening) => screening,
                 None => {
-                    let batch = self.inner.next().await?;
+                    let batch = tokio::select! {
+                        biased;
+                        Ok(()) = self.changes.changed() => {
+                            self.outlet.may_open(&self.principal, &self.filters)?;
+                            continue;
+                        }
+                        batch = self.inner.next() => batch?,
+                    };
                     self.screening.insert(self.outlet.screen(&self.principal, batch))
                 }
             };
@@ -157,11 +184,11 @@ mod tests {
     use backbone::{LedgerReport, Status};
     use bytes::Bytes;
     use envelope::{
-        Admission, Admitted, Data, Envelope, EnvelopeId, Filter, Inbound, Lane, Ledger, MapResult, Mapper, RejectKind,
-        Start, Timestamp, Topic,
+        Admission, Admitted, Data, Envelope, EnvelopeId, Inbound, Lane, Ledger, MapResult, Mapper, RejectKind, Start,
+        Timestamp, Topic,
     };
     use futures_util::FutureExt;
-    use policy::{Epoch, PolicyConfig};
+    use policy::{AccessConfig, Epoch, Policies, PolicyConfig, PolicySource};
 
     use super::*;
 
@@ -254,27 +281,32 @@ mod tests {
         Delivery { position, redelivered: false, envelope, lane: Lane(0) }
     }
 
+    fn epoch(number: u64, policies: &str) -> Epoch {
+        let policy = PolicyConfig { anonymous: true, ..PolicyConfig::default() };
+        let source = PolicySource { path: "a.cedar", name: "a", text: policies };
+        let (policies, found) = Policies::load(&[source], &AccessConfig::default());
+        assert!(found.is_empty(), "{found:?}");
+        Epoch::new(number, "a".into(), Arc::new(Nothing), Arc::default(), policy).with_policies(Arc::new(policies))
+    }
+
+    const ALL: &str = "permit(principal, action, resource);";
+
     /// A subscription to one delivery that passes and one whose schema nobody knows any more.
     async fn subscription() -> (Box<dyn Deliveries>, Settled) {
+        let (opened, settled) = subscription_by(epoch(1, ALL).into_current()).await;
+        (opened.unwrap(), settled)
+    }
+
+    async fn subscription_by(current: Current) -> (Result<Box<dyn Deliveries>, Rejection>, Settled) {
         let settled = Settled::default();
         let batch = Batch::new(vec![delivery("1", "gone@v1.0.0"), delivery("2", "mesh/opaque@v1.0.0")]);
         let scripted = Scripted { batch, settled: settled.clone() };
-        let epoch = Epoch::new(
-            1,
-            "a".into(),
-            Arc::new(Nothing),
-            Arc::default(),
-            PolicyConfig { anonymous: true, ..PolicyConfig::default() },
-        );
-        let outlet = GatewayOutlet::new(
-            Arc::new(OneSubscription(Mutex::new(Some(scripted)))),
-            epoch.into_current(),
-            Arc::new(Trail::egress("web".into(), None)),
-            Arc::default(),
-        );
+        let backbone = Arc::new(OneSubscription(Mutex::new(Some(scripted))));
+        let trail = Arc::new(Trail::egress("web".into(), None));
+        let outlet = GatewayOutlet::new(backbone, current, trail, Arc::default());
         let filters = vec![Filter::new("#").unwrap()];
         let what = Subscribe { filters, start: Start::Earliest, durable: None, credit: 8 };
-        (outlet.open(Arc::new(Principal::anonymous("a")), what).await.unwrap(), settled)
+        (outlet.open(Arc::new(Principal::anonymous("a")), what).await, settled)
     }
 
     #[tokio::test]
@@ -294,5 +326,28 @@ mod tests {
         assert!(settled.lock().unwrap().is_empty());
         assert_eq!(&*deliveries.next().await.unwrap().as_slice()[0].position.0, b"2");
         assert_eq!(settled.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_read_is_not_opened() {
+        let current = epoch(1, "permit(principal, action, resource in Topic::\"b\");").into_current();
+        let refused = subscription_by(current).await.0.err().unwrap();
+        let detail = "no policy permits \"anonymous\" to subscribe to \"#\"";
+        assert_eq!((refused.kind, refused.detail.as_str()), (RejectKind::Denied, detail));
+    }
+
+    #[tokio::test]
+    async fn a_right_that_is_taken_ends_a_subscription_that_waits() {
+        let current = epoch(1, ALL).into_current();
+        let (opened, _) = subscription_by(current.clone()).await;
+        let mut deliveries = opened.unwrap();
+        deliveries.next().await.unwrap();
+        assert!(deliveries.next().now_or_never().is_none(), "nothing is there");
+        current.store(Arc::new(epoch(2, ALL)));
+        assert!(deliveries.next().now_or_never().is_none(), "it may still");
+        let forbid = "@id(\"not-now\") forbid(principal, action, resource);";
+        current.store(Arc::new(epoch(3, &format!("{ALL} {forbid}"))));
+        let ended = tokio::time::timeout(Duration::from_secs(10), deliveries.next()).await.expect("it ends");
+        assert_eq!(ended.unwrap_err().decider(), "a#not-now");
     }
 }

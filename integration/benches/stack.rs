@@ -20,7 +20,7 @@ use envelope::{
     Verdict, Verdicts,
 };
 use integration::site::repository;
-use policy::{Epoch, Flow, IngressConfig, PolicyConfig, Trail};
+use policy::{AccessConfig, Epoch, Flow, IngressConfig, Policies, PolicyConfig, PolicySource, Trail};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt};
 
@@ -73,7 +73,8 @@ fn stack(backbone: &Embedded) -> Ingress {
     let context = mapping::Context::new("plant-a", &bridges, &schemas, mapping::Tables::none());
     let mappings = mapping::load(&[mapping::Source { path, text: &text }], &context).expect("a valid mapping");
     let policy = PolicyConfig::parse("policy.yaml", "anonymous: true").expect("a valid policy");
-    let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy);
+    let epoch =
+        Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy).with_policies(everything());
     let limits = IngressConfig {
         trail: Arc::new(Trail::ingress("web".into(), None)),
         flow: Flow::Push,
@@ -105,4 +106,10 @@ fn inbound() -> Inbound {
         trace: None,
         received_at: SystemTime::now(),
     }
+}
+
+/// Policies that permit all of it, without reading it.
+fn everything() -> Arc<Policies> {
+    let text = "permit(principal, action, resource);";
+    Arc::new(Policies::load(&[PolicySource { path: "all.cedar", name: "all", text }], &AccessConfig::default()).0)
 }

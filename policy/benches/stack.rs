@@ -19,7 +19,7 @@ use envelope::{
     Verdict,
 };
 use futures_util::FutureExt;
-use policy::{Epoch, Flow, IngressConfig, PolicyConfig, Trail, ingress};
+use policy::{AccessConfig, Epoch, Flow, IngressConfig, Policies, PolicyConfig, PolicySource, Trail, ingress};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -209,7 +209,7 @@ fn stack_with(flow: Flow, kind: &str, policy: &str) -> Ingress {
     };
     let access = PolicyConfig::parse("policy.yaml", policy).expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access);
-    let current = epoch.within(["no".into()].into()).into_current();
+    let current = epoch.within(["no".into()].into()).with_policies(everything()).into_current();
     let trail = Arc::new(Trail::ingress("web".into(), None));
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
     let config = IngressConfig { flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default(), trail };
@@ -224,4 +224,10 @@ fn nowhere() -> Store {
     BoxCloneSyncService::new(tower::service_fn(move |batch: Batch<Admitted>| {
         std::future::ready(Ok::<_, Rejection>(batch.as_slice().iter().map(answer).collect()))
     }))
+}
+
+/// Policies that permit all of it, without reading it.
+fn everything() -> Arc<Policies> {
+    let text = "permit(principal, action, resource);";
+    Arc::new(Policies::load(&[PolicySource { path: "all.cedar", name: "all", text }], &AccessConfig::default()).0)
 }

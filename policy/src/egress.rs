@@ -10,6 +10,7 @@ use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
     Meters, Pass,
+    access::MayRead,
     audit::{AuditLayer, Trail},
     conformance::Conformance,
     lift::RuleLayer,
@@ -34,8 +35,9 @@ where
         // Outermost, so that whatever refuses below is on record.
         .layer(AuditLayer::new(trail))
         // Before all else, so that what may not leave is not even looked into.
-        .layer(RuleLayer(EgressResidency { bridge }))
-        // Access: whether this principal may read this envelope.
+        .layer(RuleLayer(EgressResidency { bridge: bridge.clone() }))
+        // Whether this principal may read this envelope, however wide its filter is.
+        .layer(RuleLayer(MayRead::new(bridge)))
         // What left the epoch's schemas since it was stored is not handed out.
         .layer(RuleLayer(Conformance))
         // Last, so that only what goes out costs the peer's budget.

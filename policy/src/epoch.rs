@@ -7,7 +7,7 @@ use envelope::{Batch, Mapper, Principal};
 use schema::Schemas;
 use tokio::sync::watch;
 
-use crate::{Issuers, Labels, PolicyConfig, Users};
+use crate::{Issuers, Labels, Policies, PolicyConfig, Users};
 
 /// Mappings, schemas and policy of one load, validated together; never changed, only replaced as a whole.
 pub struct Epoch {
@@ -27,6 +27,8 @@ pub struct Epoch {
     pub users: Users,
     /// Whose tokens are accepted.
     pub issuers: Issuers,
+    /// Who may do what.
+    pub policies: Arc<Policies>,
     /// Made once, not once a request.
     anonymous: Arc<Principal>,
 }
@@ -55,7 +57,7 @@ pub struct Pass<M> {
 // === impl Epoch ===
 
 impl Epoch {
-    /// The epoch of one load, in which nobody is known.
+    /// The epoch of one load, in which nobody is known and nothing permitted.
     pub fn new(
         number: u64,
         domain: Arc<str>,
@@ -72,6 +74,7 @@ impl Epoch {
             access,
             users: Users::default(),
             issuers: Issuers::default(),
+            policies: Arc::default(),
             jurisdictions: Labels::default(),
             anonymous,
         }
@@ -98,6 +101,12 @@ impl Epoch {
     #[must_use]
     pub fn with_issuers(self, issuers: Issuers) -> Self {
         Self { issuers, ..self }
+    }
+
+    /// The same with what is permitted.
+    #[must_use]
+    pub fn with_policies(self, policies: Arc<Policies>) -> Self {
+        Self { policies, ..self }
     }
 
     /// This epoch as the one that decides now.

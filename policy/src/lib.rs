@@ -7,6 +7,7 @@
 //! To add a policy: write a `Rule` for one message in a file of its own (`payload_limit.rs` is the shortest), and put it
 //! at its place in the stack. `lift.rs` turns it into a layer over batches and keeps lanes and verdicts in order.
 
+mod access;
 mod account;
 mod admit;
 mod audit;
@@ -26,6 +27,7 @@ mod shed;
 mod stack;
 mod trace;
 
+pub use access::{Action, Decision, Policies, PolicySource};
 pub use admit::admit_audit;
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{

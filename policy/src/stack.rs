@@ -12,6 +12,7 @@ use tower::{
 
 use crate::{
     Current,
+    access::MaySend,
     account::AccountLayer,
     admit::AdmitLayer,
     audit::{AuditLayer, Trail},
@@ -79,7 +80,8 @@ where
         .layer(ShedLayer::new(config.trail.bridge(), config.max_in_flight.get()))
         // Rates per topic; the topic is known only now.
         .layer(RuleLayer(TopicLimit(config.meters.clone())))
-        // Access: whether the principal may publish this to that topic.
+        // Whether the principal may send this to that topic.
+        .layer(RuleLayer(MaySend))
         // Whether the data may be held here at all; after Access, so that it says nothing to strangers.
         .layer(RuleLayer(Residency))
         // The dearest check reads the data, so it comes when all others have passed. Conversations: here as well.

@@ -14,7 +14,7 @@ use hyper::body::{Body, Incoming};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    Problem,
+    Peer, Problem,
     address::address,
     answer,
     draft::{self, Draft},
@@ -30,14 +30,15 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 const COPIED_BYTES: usize = 4_096;
 
 /// Answers a request that is a message.
-pub(super) async fn publish(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Response {
+pub(super) async fn publish(offer: &Arc<Offer>, peer: &Peer, request: Request<Incoming>) -> Response {
     match take(offer, peer, request).await {
         Ok(admission) => answer::admitted(&admission),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> Result<Admission, Problem> {
+async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Result<Admission, Problem> {
+    let peer = from.address.ip();
     let (parts, body) = request.into_parts();
     let (address, identity) = match names(&parts) {
         Ok(names) => names,
@@ -55,7 +56,7 @@ async fn take(offer: &Arc<Offer>, peer: IpAddr, request: Request<Incoming>) -> R
         identity,
         trace: draft::trace(&parts.headers),
     };
-    let credentials = credentials(&parts);
+    let credentials = credentials(&parts.headers, from);
     // what is left of the head is a part of the connection's read buffer, which is used again once nothing holds it
     drop(parts);
     let shared = offer.clone();
@@ -154,17 +155,16 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-fn credentials(parts: &Parts) -> Credentials {
-    authorization(&parts.headers).map_or(Credentials::None, Credentials::Authorization)
-}
-
-/// What a peer proves itself with.
-pub(super) fn authorization(headers: &HeaderMap) -> Option<Bytes> {
+/// What a peer proves itself with: a header before the certificate of its connection, which a proxy may share.
+pub(super) fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let first = values.next()?;
-    // of two, nobody knows which one a proxy on the way has looked at: together they are none that can be verified
-    let value = if values.next().is_some() { &[] } else { first.as_bytes() };
-    Some(Bytes::copy_from_slice(value))
+    match (values.next(), values.next(), &peer.certificate) {
+        (Some(value), None, _) => Credentials::Authorization(Bytes::copy_from_slice(value.as_bytes())),
+        // of two, nobody knows which one a proxy on the way has looked at: together they are none that can be verified
+        (Some(_), Some(_), _) => Credentials::Authorization(Bytes::new()),
+        (None, _, Some(certificate)) => Credentials::Certificate(certificate.clone()),
+        (None, _, None) => Credentials::None,
+    }
 }
 
 fn bad_request(detail: String) -> Problem {

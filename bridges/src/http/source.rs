@@ -1,10 +1,6 @@
 //! The source: one listener; a request is a message, unless its path is one of the gateway's own endpoints.
 
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, response::Response, routing::any};
 use futures_util::future::BoxFuture;
@@ -55,7 +51,7 @@ impl Source for HttpSource {
             let endpoints = endpoints(&offer);
             let service = move |peer: Peer| {
                 let (offer, endpoints) = (offer.clone(), endpoints.clone());
-                service_fn(move |request| answer(offer.clone(), endpoints.clone(), peer.address.ip(), request))
+                service_fn(move |request| answer(offer.clone(), endpoints.clone(), peer.clone(), request))
             };
             listener.serve(&bridge, service, drain, tasks).await;
             Ok(())
@@ -74,12 +70,12 @@ fn endpoints(offer: &Arc<Offer>) -> Router {
 async fn answer(
     offer: Arc<Offer>,
     endpoints: Router,
-    peer: IpAddr,
+    peer: Peer,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     if is_reserved(request.uri().path()) {
         request.extensions_mut().insert(peer);
         return endpoints.oneshot(request).await;
     }
-    Ok(publish(&offer, peer, request).await)
+    Ok(publish(&offer, &peer, request).await)
 }

@@ -71,7 +71,15 @@ async fn healthz() -> &'static str {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.not_ready() {
-        None => Json(json!({ "ready": true })).into_response(),
+        None => match admin.reload.refused() {
+            None => Json(json!({ "ready": true })).into_response(),
+            // by what is in force it takes messages as before
+            Some(errors) => {
+                let plural = if errors == 1 { "" } else { "s" };
+                let said = format!("refused with {errors} error{plural}, the one before is in force");
+                Json(json!({ "ready": true, "configuration": said })).into_response()
+            }
+        },
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "why": why }))).into_response(),
     }
 }

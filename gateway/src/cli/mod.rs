@@ -1,4 +1,4 @@
-//! The command line: `openmesh run | check | test | try | tail`.
+//! The command line: `openmesh run | check | test | try | tail | user | key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
@@ -11,6 +11,7 @@ mod stdout;
 mod tail;
 mod test;
 mod r#try;
+mod users;
 
 use std::{
     ffi::OsString,
@@ -41,6 +42,10 @@ enum Command {
     Test(test::Test),
     /// Shows what a mapping makes of a message, offline
     Try(r#try::Try),
+    /// Adds, removes and lists users
+    User(users::Users),
+    /// Makes and removes API keys
+    Key(users::Keys),
     /// Shows the envelopes of a topic filter as they pass
     Tail(tail::Tail),
 }
@@ -72,6 +77,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(path) => check::check(&path.config, &mut out),
         Command::Test(test) => test.run(&mut out),
         Command::Try(message) => message.run(&mut out),
+        Command::User(users) => users.run(&mut out),
+        Command::Key(keys) => keys.run(&mut out),
         Command::Tail(tail) => block_on(async {
             tokio::select! {
                 ended = tail.run(&mut out) => Ok(ended?),

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use policy::{Fetched, Issuers, KeySet, Keys, KeysFrom, PolicyConfig, TokenConfig, UsersFile};
+use policy::{Fetched, Issuers, KeySet, Keys, KeysFrom, Policies, PolicyConfig, PolicySource, TokenConfig, UsersFile};
 use yaml::Diagnostic;
 
 use super::files::{self, TextFile};
@@ -17,6 +17,8 @@ use super::files::{self, TextFile};
 pub struct Guards {
     /// `users.yaml`.
     pub users: UsersFile,
+    /// The Cedar policies.
+    pub policies: Arc<Policies>,
     /// Whose tokens are accepted; with keys, where these are in a file.
     issuers: Vec<(Arc<TokenConfig>, Option<Arc<KeySet>>)>,
     /// Of all that the files say.
@@ -29,7 +31,7 @@ const MAX_FILE: u64 = yaml::MAX_BYTES as u64 + 1;
 // === impl Guards ===
 
 impl Guards {
-    /// Reads both. A file or folder that is not there says nothing: nobody is known. One that `gateway.yaml` names has to
+    /// Reads both. A file or folder that is not there says nothing: nobody is known, and nothing permitted. One that `gateway.yaml` names has to
     /// be there, which is checked where it is named.
     pub(super) fn load(
         users: &Path,
@@ -47,9 +49,17 @@ impl Guards {
         for TextFile { name, text, .. } in &files {
             (name, text).hash(&mut hasher);
         }
+        let cedar: Vec<_> = files
+            .iter()
+            .filter(|file| file.path.ends_with(".cedar"))
+            .map(|file| PolicySource { path: &file.path, name: &file.name, text: &file.text })
+            .collect();
+        let (policies, wrong) = Policies::load(&cedar, &config.access);
+        found.extend(wrong);
+        let policies = Arc::new(policies);
         let issuers = config.tokens.iter().filter_map(|token| Some((token.clone(), keys(token, &files, found)?)));
         let issuers = issuers.collect();
-        (found.len() == before).then_some(Self { users: users?, issuers, digest: hasher.finish() })
+        (found.len() == before).then_some(Self { users: users?, policies, issuers, digest: hasher.finish() })
     }
 
     /// Tells two of them apart.

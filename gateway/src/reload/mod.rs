@@ -113,6 +113,16 @@ impl Reload {
         self.0.current.clone()
     }
 
+    /// How many errors the files have that are there now, if they do not hold.
+    pub(crate) fn refused(&self) -> Option<usize> {
+        self.state().refused.as_ref().map(|refused| refused.count)
+    }
+
+    /// The keys of issuers, for who fetches them.
+    pub(crate) fn fetched(&self) -> Fetched {
+        self.0.fetched.clone()
+    }
+
     /// What is in force, what is not and why; and the mappings in force.
     pub(crate) fn status(&self) -> (Status, Arc<Mappings>) {
         let state = self.state();
@@ -228,4 +238,5 @@ fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded, fetched: &Fetched) -> 
     Epoch::new(number, domain.clone(), mappings.clone(), schemas.clone(), policy.clone())
         .with_users(guards.users.principals(domain))
         .with_issuers(guards.issuers(fetched))
+        .with_policies(guards.policies.clone())
 }

@@ -1,6 +1,7 @@
 //! The gateway from outside: in process on ephemeral ports, and as the built binary.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "these are tests, and their tasks end with them")]
 
+mod access;
 mod admin;
 mod audit;
 mod cli;

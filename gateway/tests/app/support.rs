@@ -16,7 +16,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
 
 /// The most that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,6 +64,11 @@ impl Site {
         let path = self.dir.path().join("config").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Removes a folder of the configuration.
+    pub(crate) fn remove(&self, folder: &str) {
+        fs::remove_dir_all(self.dir.path().join("config").join(folder)).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -109,6 +117,16 @@ pub(crate) async fn post(address: SocketAddr, path: &str, body: &str) -> Answer 
     request(address, &format!("{head}\r\n\r\n{body}")).await
 }
 
+/// With this `Authorization`, if there is one.
+pub(crate) async fn post_as(address: SocketAddr, authorization: Option<&str>, path: &str, body: &str) -> Answer {
+    let length = body.len();
+    let authorization = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{authorization}content-length: {length}"
+    );
+    request(address, &format!("{head}\r\n\r\n{body}")).await
+}
+
 /// Sends it as it is and reads to the end of the connection.
 pub(crate) async fn request(address: SocketAddr, text: &str) -> Answer {
     let exchange = async {
@@ -134,6 +152,29 @@ impl Socket {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let (socket, _) = connect_async(format!("ws://{address}/mesh/v1/ws")).await.unwrap();
         Self(socket)
+    }
+
+    /// With this `Authorization`, if there is one; the status if it is refused.
+    pub(crate) async fn open_as(address: SocketAddr, authorization: Option<&str>) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}/mesh/v1/ws").into_client_request().unwrap();
+        if let Some(value) = authorization {
+            request.headers_mut().insert("authorization", value.parse().unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tungstenite::Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next frame, whatever it says.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
     }
 
     /// Publishes JSON text as it is; the answer to it, whatever that says.

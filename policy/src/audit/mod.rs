@@ -167,7 +167,8 @@ impl Trail {
         Self { bridge, stage, sink, flood: Mutex::default(), pending: AtomicBool::new(false) }
     }
 
-    pub(crate) fn bridge(&self) -> &Arc<str> {
+    /// The bridge that it is of.
+    pub fn bridge(&self) -> &Arc<str> {
         &self.bridge
     }
 

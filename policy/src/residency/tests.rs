@@ -12,7 +12,7 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     Epoch, Pass, PolicyConfig, Trail, egress, hand_over,
-    tests::world::{DOMAIN, Told, World, envelope, inbound, typed},
+    tests::world::{DOMAIN, Told, World, envelope, everything, inbound, typed},
 };
 
 /// Labels with what the address says behind `label `.
@@ -41,7 +41,7 @@ fn epoch(here: &[&str], residency: &str) -> Epoch {
     let policy = format!("anonymous: true\nresidency:\n{residency}");
     let policy = PolicyConfig::parse("policy.yaml", &policy).unwrap();
     let here = here.iter().map(|label| (*label).into()).collect();
-    Epoch::new(1, DOMAIN.into(), Arc::new(Labels), Arc::new(schemas), policy).within(here)
+    Epoch::new(1, DOMAIN.into(), Arc::new(Labels), Arc::new(schemas), policy).within(here).with_policies(everything())
 }
 
 fn world(here: &[&str], residency: &str) -> World {

@@ -17,7 +17,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-use crate::{Current, Epoch, Fetched, Flow, IngressConfig, Issuers, Keys, PolicyConfig, TokenConfig, Trail, ingress};
+use crate::{
+    AccessConfig, Current, Epoch, Fetched, Flow, IngressConfig, Issuers, Keys, Policies, PolicyConfig, PolicySource,
+    TokenConfig, Trail, ingress,
+};
 
 pub(crate) const DOMAIN: &str = "plant-a";
 pub(crate) const MAX_PAYLOAD: usize = 64;
@@ -125,7 +128,18 @@ pub(crate) fn epoch_of(number: u64, mapper: impl Mapper + 'static, policy: &str)
     schemas.insert(Schema::compile(READING, reading).unwrap());
     let policy = PolicyConfig::parse("policy.yaml", policy).unwrap();
     let issuer = (issuer(), Keys::Fetched(Fetched::default().at(&http::Uri::from_static("https://issuer.example"))));
-    Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), policy).with_issuers(Issuers::new([issuer]))
+    Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), policy)
+        .with_issuers(Issuers::new([issuer]))
+        .with_policies(everything())
+}
+
+/// Policies that permit all of it.
+pub(crate) fn everything() -> Arc<Policies> {
+    let text = "permit(principal, action, resource);";
+    let source = PolicySource { path: "all.cedar", name: "all", text };
+    let (policies, found) = Policies::load(&[source], &AccessConfig::default());
+    assert!(found.is_empty(), "{found:?}");
+    Arc::new(policies)
 }
 
 /// One whose keys are nowhere: nobody gets a token from it, and those of who has one can't be doubted.

@@ -20,14 +20,14 @@ use axum::{
     },
     response::Response,
 };
-use envelope::{Credentials, Principal, RejectKind};
+use envelope::{Principal, RejectKind};
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
-use super::{Problem, offer::Offer, publish::authorization};
+use super::{Peer, Problem, offer::Offer, publish::credentials};
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ const READ_BUFFER_BYTES: usize = 8_192;
 /// Authenticates, once for the connection, and upgrades it.
 pub(super) async fn upgrade(
     State(offer): State<Arc<Offer>>,
-    Extension(peer): Extension<IpAddr>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -62,7 +62,7 @@ pub(super) async fn upgrade(
         let detail = rejection.body_text();
         Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", detail)
     })?;
-    let credentials = authorization(&headers).map_or(Credentials::None, Credentials::Authorization);
+    let (credentials, peer) = (credentials(&headers, &peer), peer.address.ip());
     let verified = offer.cx.authenticator.verify(credentials, Some(peer)).await;
     let principal = verified.map_err(|rejection| {
         offer.cx.audit.refused(&rejection, None, Some(peer));

@@ -62,6 +62,8 @@ pub enum KeysFrom {
         url: http::Uri,
         /// How often they are fetched.
         refresh: Duration,
+        /// The authorities that its certificate is verified with, in PEM.
+        authorities: std::path::PathBuf,
     },
 }
 
@@ -70,6 +72,8 @@ const ALGORITHMS: &[(&str, Algorithm)] =
 const MAX_LEEWAY: Duration = Duration::from_secs(600);
 const LEEWAY: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(300);
+/// Where Linux distributions keep the authorities that they trust.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The most issuers.
 const MAX_ISSUERS: usize = 64;
 
@@ -222,10 +226,16 @@ impl KeysFrom {
             Some(node) => node.duration(Duration::from_secs(10)..=Duration::from_secs(86_400), problems),
             None => Some(REFRESH),
         };
+        let authorities = match fields.optional("authorities") {
+            Some(node) => node.non_empty(problems),
+            None => Some(AUTHORITIES),
+        };
         fields.finish();
         match (file, url) {
             (Some(file), None) => file.non_empty(problems).map(|path| Self::File(path.to_owned())),
-            (None, Some(node)) => Some(Self::Url { url: url_of(node, problems)?, refresh: refresh? }),
+            (None, Some(node)) => {
+                Some(Self::Url { url: url_of(node, problems)?, refresh: refresh?, authorities: authorities?.into() })
+            }
             (Some(_), Some(_)) | (None, None) => {
                 problems.report(node.span, "keys", "keys are in one place: { file: PATH } or { url: URL }");
                 None

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,16 +25,25 @@ const MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// The fetched keys of every issuer, over all loads of the policy file.
 #[derive(Debug, Clone, Default)]
-pub struct Fetched(Arc<Mutex<HashMap<http::Uri, Arc<FetchedKeys>>>>);
+pub struct Fetched(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    keys: Mutex<HashMap<http::Uri, Arc<FetchedKeys>>>,
+    wanted: Arc<Notify>,
+}
 
 /// The keys at one URL.
 #[derive(Debug)]
 pub struct FetchedKeys {
     url: http::Uri,
     keys: ArcSwapOption<Timed>,
-    wanted: Notify,
+    /// Of all URLs: who fetches waits for it.
+    wanted: Arc<Notify>,
     /// When they were asked for last.
     asked: Mutex<Option<Instant>>,
+    /// They are asked for before their time.
+    early: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -45,21 +57,27 @@ struct Timed {
 impl Fetched {
     /// The keys at a URL; none yet if nobody has fetched them.
     pub fn at(&self, url: &http::Uri) -> Arc<FetchedKeys> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(url.clone()).or_insert_with(|| Arc::new(FetchedKeys::new(url.clone()))).clone()
+        let mut all = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(FetchedKeys::new(url.clone(), self.0.wanted.clone()));
+        all.entry(url.clone()).or_insert_with(new).clone()
     }
 
     /// Forgets the URLs that nobody holds any more.
     pub fn tidy(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, keys| Arc::strong_count(keys) > 1);
+        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, keys| Arc::strong_count(keys) > 1);
+    }
+
+    /// Waits until keys are wanted before their time; which they are says [`FetchedKeys::is_wanted`].
+    pub async fn wanted(&self) {
+        self.0.wanted.notified().await;
     }
 }
 
 // === impl FetchedKeys ===
 
 impl FetchedKeys {
-    fn new(url: http::Uri) -> Self {
-        Self { url, keys: ArcSwapOption::empty(), wanted: Notify::new(), asked: Mutex::new(None) }
+    fn new(url: http::Uri, wanted: Arc<Notify>) -> Self {
+        Self { url, keys: ArcSwapOption::empty(), wanted, asked: Mutex::new(None), early: AtomicBool::new(false) }
     }
 
     /// Where they are.
@@ -72,9 +90,9 @@ impl FetchedKeys {
         self.keys.store(Some(Arc::new(Timed { keys: Arc::new(keys), at: Instant::now() })));
     }
 
-    /// Waits until somebody wants them before their time.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
+    /// Whether they are wanted before their time; said once.
+    pub fn is_wanted(&self) -> bool {
+        self.early.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn now(&self) -> Option<Arc<KeySet>> {
@@ -86,6 +104,7 @@ impl FetchedKeys {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.is_none_or(|at| at.elapsed() >= RETRY) {
             *asked = Some(Instant::now());
+            self.early.store(true, Ordering::Relaxed);
             self.wanted.notify_one();
         }
     }

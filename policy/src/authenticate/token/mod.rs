@@ -66,6 +66,14 @@ impl Issuers {
         Self(issuers.into_iter().map(issuer).collect())
     }
 
+    /// The keys that have to be fetched, and by which section.
+    pub fn fetched(&self) -> impl Iterator<Item = (&Arc<FetchedKeys>, &Arc<TokenConfig>)> {
+        self.0.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Fetched(keys) => Some((keys, &issuer.config)),
+            Keys::Read(_) => None,
+        })
+    }
+
     /// Who brings this token. Refuses as `Unauthenticated`, but where the issuer's keys are not there yet.
     pub(super) fn verify(&self, domain: &Arc<str>, token: &str, now: Timestamp) -> Result<Principal, Rejection> {
         let parts = Parts::of(token).ok_or_else(|| refuse("no token that can be read"))?;
