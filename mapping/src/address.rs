@@ -100,6 +100,15 @@ impl Pattern {
         &self.text
     }
 
+    /// An address that it takes, with these words where any may stand.
+    pub(crate) fn example(&self, mut word: impl FnMut() -> String) -> String {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => text.to_string(),
+            Segment::Any => word(),
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
     /// Names and segments, from 0.
     pub(crate) fn captures(&self) -> &[(Box<str>, usize)] {
         &self.captures

@@ -16,6 +16,7 @@ use crate::{
     keys::Keys,
     plan::Plan,
     promise::Promise,
+    proof::{self, FieldProof, Given},
     table::Tables,
     uri,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Mapping {
     /// Where `store: false` stands, if it does.
     pub(crate) pass_through_at: Option<Span>,
     pub(crate) tests: Vec<FileTest>,
+    /// What is known at load of each field of the data.
+    pub(crate) proofs: Vec<FieldProof>,
     /// `mesh://<domain>/<bridge>/`
     pub(crate) source_prefix: Box<str>,
     /// Where its name stands.
@@ -109,14 +112,24 @@ impl Mapping {
         fields.finish();
         let version = version(problems.source().text());
         let (from, promise) = (parts.finish()?, promise?);
+        let (mut keys, mut action) = (keys?, action?);
+        let given = Given {
+            payload: &proof::payload(from.decode, from.schema.as_ref()),
+            when: root.get("when").map_or(root.span, |node| node.span),
+            envelope: root.get("envelope").map_or(root.span, |node| node.span).first(),
+            unproven: promise.terms.dead_letter_unproven,
+        };
+        let proofs =
+            if problems.is_empty() { proof::prove(given, &mut keys, &mut action, problems)? } else { Vec::new() };
         Some(Self {
             route: Route::new(name?, &version),
+            proofs,
             path: problems.source().path().into(),
             source_prefix: uri::source_prefix(reader.context.domain, &from.bridge),
             from,
             order: order?,
-            keys: keys?,
-            action: action?,
+            keys,
+            action,
             ack: promise.ack,
             terms: Arc::new(promise.terms),
             ack_at: promise.ack_at,

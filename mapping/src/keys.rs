@@ -178,7 +178,7 @@ pub(crate) fn expression(
         return None;
     }
     match compile(text) {
-        Ok(expr) => Some((expr, node.span)),
+        Ok(expr) => Some((expr.standing(node.span_within(0..text.len())), node.span)),
         Err(found) => {
             crate::template::report(found, 0, node, problems);
             None

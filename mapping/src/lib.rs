@@ -6,6 +6,7 @@
 mod address;
 mod body;
 mod codec;
+pub mod codes;
 mod compare;
 mod egress;
 mod egress_tests;
@@ -14,6 +15,7 @@ mod expect_message;
 mod expr;
 mod file;
 mod file_tests;
+mod fuzz;
 mod given;
 mod keys;
 mod load;
@@ -21,6 +23,7 @@ mod map;
 mod message;
 mod plan;
 mod promise;
+mod proof;
 mod reply;
 mod table;
 mod takers;
@@ -35,7 +38,9 @@ use std::collections::BTreeMap;
 use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
 
+pub use fuzz::{FuzzFailure, FuzzResult};
 pub use load::load;
+pub use proof::{FieldProof, Verdict};
 pub use table::{MAX_TABLE, TableSource, Tables};
 
 /// The text of one mapping file.
@@ -132,6 +137,8 @@ pub struct RouteInfo<'a> {
     pub identity: Option<&'a str>,
     /// When its senders hear yes.
     pub ack: AckPoint,
+    /// What is known at load of each field of the data it makes.
+    pub proofs: &'a [FieldProof],
     /// The file's path.
     pub file: &'a str,
 }

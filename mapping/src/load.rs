@@ -128,6 +128,7 @@ impl Mappings {
             when: mapping.keys.when.as_ref().map(|guard| guard.expr.text()),
             identity: mapping.keys.identity.as_ref().map(Expr::text),
             ack: mapping.ack,
+            proofs: &mapping.proofs,
             file: &mapping.path,
         })
     }

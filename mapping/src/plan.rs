@@ -156,6 +156,13 @@ impl Plan {
         }
     }
 
+    /// The expressions of everything that is text: the topic and the attributes.
+    pub(crate) fn text_exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let attributes = [&mut self.performative, &mut self.key, &mut self.classification].into_iter().flatten();
+        let attributes = attributes.chain(&mut self.residency).map(|attribute| &mut attribute.template);
+        std::iter::once(&mut self.topic.template).chain(attributes).flat_map(Template::exprs_mut)
+    }
+
     /// One envelope; its data is empty if the file makes none. `room` is how long the data is about.
     pub(crate) fn envelope(
         &self,

@@ -60,7 +60,7 @@ impl Template {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
             match expr::compile(&text[start..start + length], names) {
-                Ok(expr) => parts.push(Part::Value(expr)),
+                Ok(expr) => parts.push(Part::Value(expr.standing(node.span_within(start..start + length)))),
                 Err(found) => report(found, start, node, problems),
             }
             at = start + length + 1;
@@ -98,6 +98,21 @@ impl Template {
                 Part::Text(_) => false,
                 Part::Value(expr) => expr.uses().payload,
             }),
+        }
+    }
+
+    /// All its expressions.
+    pub(crate) fn exprs_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Self::Literal(_) => Vec::new(),
+            Self::Whole(expr) => vec![expr],
+            Self::Mixed(parts) => parts
+                .iter_mut()
+                .filter_map(|part| match part {
+                    Part::Text(_) => None,
+                    Part::Value(expr) => Some(expr),
+                })
+                .collect(),
         }
     }
 

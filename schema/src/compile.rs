@@ -19,6 +19,7 @@ const RESIDENCY: &str = "x-residency";
 
 /// What a schema says.
 pub(crate) struct Compiled {
+    pub(crate) json: Json,
     pub(crate) validator: Validator<Tree>,
     pub(crate) residency: Vec<Arc<str>>,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Compiled {
 /// The error says what is wrong, and where.
 pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
     // Ours first: it refuses duplicate keys, of which the other would quietly take the last.
-    Json::parse(Bytes::copy_from_slice(text)).map_err(|error| error.to_string())?;
+    let json = Json::parse(Bytes::copy_from_slice(text)).map_err(|error| error.to_string())?;
     let schema: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let schema = match dialect::is_template(&schema) {
         true => dialect::to_json_schema(&schema)?,
@@ -46,7 +47,7 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX))
         .build(&schema)
         .map_err(|error| detail::of_schema(&error))?;
-    Ok(Compiled { validator, residency })
+    Ok(Compiled { json, validator, residency })
 }
 
 /// One jurisdiction or a list of them, as in `no` or `us-ca`.

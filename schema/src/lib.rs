@@ -34,6 +34,7 @@ use crate::tree::{Tree, Value};
 #[derive(Clone)]
 pub struct Schema {
     name: Arc<str>,
+    json: Arc<Json>,
     validator: Arc<Validator<Tree>>,
     residency: Arc<[Arc<str>]>,
 }
@@ -67,8 +68,18 @@ impl Schema {
     /// Compiles a schema. Not for the hot path: it takes milliseconds.
     pub fn compile(name: &str, text: &[u8]) -> Result<Self, SchemaError> {
         let compiled = compile::compile(text).map_err(|detail| SchemaError { name: name.to_owned(), detail })?;
-        let compile::Compiled { validator, residency } = compiled;
-        Ok(Self { name: name.into(), validator: Arc::new(validator), residency: residency.into() })
+        let compile::Compiled { json, validator, residency } = compiled;
+        Ok(Self {
+            name: name.into(),
+            json: Arc::new(json),
+            validator: Arc::new(validator),
+            residency: residency.into(),
+        })
+    }
+
+    /// What it says, as it was read.
+    pub fn json(&self) -> &Json {
+        &self.json
     }
 
     /// Its name.

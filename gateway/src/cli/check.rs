@@ -2,19 +2,45 @@
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use super::{Failure, Invalid};
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    Failure, Invalid,
+    format::{self, Format},
+};
 use crate::{
     admin::ack_word,
     config::{self, BackboneConfig, Loaded},
 };
 
-/// Validates the configuration at `path`; opens and binds nothing.
-pub(super) fn check(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
-    let loaded = config::load(path).map_err(Invalid)?;
-    Ok(summary(&loaded, path, out)?)
+/// Which configuration to check.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration; what it names is relative to its folder
+    #[arg(long, default_value = "config/gateway.yaml")]
+    config: PathBuf,
+    /// For people, or for machines
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+// === impl Check ===
+
+impl Check {
+    /// Validates the configuration; opens and binds nothing.
+    pub(super) fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
+        let loaded = config::load(&self.config).map_err(Invalid)?;
+        if self.format == Format::Json {
+            let mappings: Vec<_> = loaded.mappings.routes().map(|route| format::route(&route)).collect();
+            let schemas: Vec<_> = loaded.schemas.names().collect();
+            return Ok(format::write(&json!({ "ok": true, "mappings": mappings, "schemas": schemas }), out)?);
+        }
+        Ok(summary(&loaded, &self.config, out)?)
+    }
 }
 
 fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()> {
@@ -36,6 +62,9 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
         line(format!("mapping {}: {} {}  ->  {becomes}, ack {ack}", route.route.name(), route.bridge, route.address))?;
         if let Some(when) = route.when {
             line(format!("  when {when}"))?;
+        }
+        for proof in route.proofs {
+            line(format!("  {}: {}", proof.field, proof.verdict))?;
         }
         if let Some(identity) = route.identity.or_else(|| identity_of(loaded, route.bridge)) {
             line(format!("  a sender's retry is a duplicate by: {identity}"))?;

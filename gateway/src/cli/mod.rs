@@ -5,6 +5,7 @@
 mod banner;
 mod check;
 mod example;
+mod format;
 mod outgoing;
 mod run;
 mod stdout;
@@ -24,6 +25,8 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use yaml::Diagnostics;
 
+use format::{Format, Said};
+
 /// The gateway at the edge of a network: whatever is said to it becomes a mesh envelope, by a mapping file.
 #[derive(Debug, Parser)]
 #[command(name = "openmesh", version)]
@@ -37,7 +40,7 @@ enum Command {
     /// Starts the gateway; SIGTERM or ctrl-c drains it, SIGHUP reloads its configuration
     Run(ConfigPath),
     /// Says everything that is wrong with the configuration, offline
-    Check(ConfigPath),
+    Check(check::Check),
     /// Runs the tests in the mapping files, offline
     Test(test::Test),
     /// Shows what a mapping makes of a message, offline
@@ -57,6 +60,20 @@ struct ConfigPath {
     config: PathBuf,
 }
 
+// === impl Command ===
+
+impl Command {
+    /// For whom it says what it says.
+    fn format(&self) -> Format {
+        match self {
+            Self::Check(check) => check.format,
+            Self::Test(test) => test.format,
+            Self::Try(message) => message.format,
+            Self::Run(_) | Self::User(_) | Self::Key(_) | Self::Tail(_) => Format::Text,
+        }
+    }
+}
+
 /// A configuration that does not hold, with everything that is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}\n\n{count} {errors}", count = .0.len(), errors = if .0.len() == 1 { "error" } else { "errors" })]
@@ -72,9 +89,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => return answer_usage(&usage),
     };
     let mut out = io::stdout();
+    let format = cli.command.format();
     let done = match cli.command {
         Command::Run(path) => run::run(&path.config, &mut out),
-        Command::Check(path) => check::check(&path.config, &mut out),
+        Command::Check(check) => check.run(&mut out),
         Command::Test(test) => test.run(&mut out),
         Command::Try(message) => message.run(&mut out),
         Command::User(users) => users.run(&mut out),
@@ -90,6 +108,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output has enough: `openmesh tail ... | head`.
         Err(failure) if is_broken_pipe(&*failure) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Said>() => ExitCode::FAILURE,
+        Err(failure) if format == Format::Json => {
+            // If stdout is gone as well, the exit code has to do.
+            drop(format::write(&format::failure(&failure), &mut out));
+            ExitCode::FAILURE
+        }
         Err(failure) => report(&failure.to_string()),
     }
 }

@@ -7,9 +7,13 @@ use std::{
 };
 
 use clap::Args;
-use mapping::{Outcome, TestResult};
+use mapping::{FuzzResult, Outcome, TestResult};
+use serde_json::json;
 
-use super::{Failure, Invalid};
+use super::{
+    Failure, Invalid,
+    format::{self, Format, Said},
+};
 use crate::config;
 
 /// Which tests to run.
@@ -18,6 +22,15 @@ pub(super) struct Test {
     /// The configuration; what it names is relative to its folder
     #[arg(long, default_value = "config/gateway.yaml")]
     config: PathBuf,
+    /// Also sends messages that are made up of the input schemas, so many for each mapping
+    #[arg(long, value_name = "MESSAGES", num_args = 0..=1, require_equals = true, default_missing_value = "1000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    fuzz: Option<u32>,
+    /// Makes up the same messages as a run before; without it others each time
+    #[arg(long, requires = "fuzz")]
+    seed: Option<u64>,
+    /// For people, or for machines
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
     /// Only these mappings, by name
     mappings: Vec<String>,
 }
@@ -27,6 +40,8 @@ pub(super) struct Test {
 enum NotPassed {
     #[error("{passed} passed, {failed} failed")]
     Failed { passed: usize, failed: usize },
+    #[error("{0} broke a promise")]
+    Broken(String),
     #[error("no mapping is called {0}")]
     Unknown(String),
 }
@@ -45,8 +60,58 @@ impl Test {
         }
         let wanted = |result: &TestResult| self.mappings.is_empty() || self.mappings.contains(&result.mapping);
         let results: Vec<_> = loaded.mappings.run_tests().into_iter().filter(wanted).collect();
-        Ok(report(&results, out)??)
+        let wanted = |name: &str| self.mappings.is_empty() || self.mappings.iter().any(|wanted| wanted == name);
+        let seed = self.seed.unwrap_or_else(rand_seed);
+        let messages = self.fuzz.map_or(0, |messages| messages as usize);
+        let fuzzed = if messages > 0 { loaded.mappings.fuzz(seed, messages, wanted) } else { Vec::new() };
+        if self.format == Format::Json {
+            return json(&results, &fuzzed, seed, out);
+        }
+        report(&results, out)??;
+        if messages > 0 {
+            report_fuzz(&fuzzed, seed, out)??;
+        }
+        Ok(())
     }
+}
+
+/// Another one each time.
+fn rand_seed() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0_u8)
+}
+
+fn json(results: &[TestResult], fuzzed: &[FuzzResult], seed: u64, out: &mut impl Write) -> Result<(), Failure> {
+    let failed = results.iter().filter(|result| result.outcome != Outcome::Passed).count();
+    let ok = failed == 0 && fuzzed.iter().all(|result| result.failure.is_none());
+    let mut said = json!({
+        "ok": ok,
+        "passed": results.len() - failed,
+        "failed": failed,
+        "tests": results.iter().map(format::test).collect::<Vec<_>>(),
+    });
+    if !fuzzed.is_empty() {
+        said["fuzz"] = json!({ "seed": seed, "mappings": fuzzed.iter().map(format::fuzz).collect::<Vec<_>>() });
+    }
+    format::write(&said, out)?;
+    if ok { Ok(()) } else { Err(Said.into()) }
+}
+
+fn report_fuzz(results: &[FuzzResult], seed: u64, out: &mut impl Write) -> io::Result<Result<(), NotPassed>> {
+    let mut broken = Vec::new();
+    for result in results {
+        let FuzzResult { mapping, mapped, refused, failure, file } = result;
+        match failure {
+            None => writeln!(out, "ok    {mapping}: {mapped} made-up messages mapped, {refused} refused")?,
+            Some(failure) => {
+                broken.push(mapping.as_str());
+                let payload = String::from_utf8_lossy(&failure.payload);
+                writeln!(out, "FAIL  {mapping}: {}\n      {file}\n      address {}", failure.why, failure.address)?;
+                writeln!(out, "      payload {payload}")?;
+            }
+        }
+    }
+    writeln!(out, "the same messages again: --seed {seed}")?;
+    Ok(if broken.is_empty() { Ok(()) } else { Err(NotPassed::Broken(broken.join(", "))) })
 }
 
 fn report(results: &[TestResult], out: &mut impl Write) -> io::Result<Result<(), NotPassed>> {

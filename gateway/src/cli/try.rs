@@ -15,8 +15,13 @@ use bytes::Bytes;
 use clap::Args;
 use envelope::{Identity, Inbound, Lane, MapResult, Principal, Rejection, cloudevents};
 use mapping::{Bridge, EgressInfo, Mappings, RouteInfo, Source};
+use serde_json::json;
 
-use super::{Failure, Invalid, outgoing};
+use super::{
+    Failure, Invalid,
+    format::{self, Format},
+    outgoing,
+};
 use crate::config::{self, Loaded};
 
 /// Which message to try on which mapping.
@@ -37,11 +42,14 @@ pub(super) struct Try {
     /// The configuration; what it names is relative to its folder
     #[arg(long, default_value = "config/gateway.yaml")]
     config: PathBuf,
+    /// For people, or for machines
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 /// Why there is no envelope.
 #[derive(Debug, thiserror::Error)]
-enum NotMapped {
+pub(super) enum NotMapped {
     #[error("no mapping and no file is called {0:?}; mappings: {1}")]
     Unknown(String, String),
     #[error("{0:?} takes more than one address, such as {1:?}: say which with --address")]
@@ -163,6 +171,18 @@ impl Try {
             return Err(NotMapped::Other(wanted.route.name().to_owned(), other.name().to_owned()).into());
         }
         match got {
+            MapResult::Mapped(mapped) if self.format == Format::Json => {
+                let mut said = br#"{"ok":true,"envelopes":["#.to_vec();
+                for (number, envelope) in mapped.group.as_slice().iter().enumerate() {
+                    said.extend_from_slice(if number == 0 { b"" } else { b"," });
+                    cloudevents::write_json(envelope, &mut said);
+                }
+                said.extend_from_slice(b"]}\n");
+                Ok(out.write_all(&said)?)
+            }
+            MapResult::Filtered(_) if self.format == Format::Json => {
+                Ok(format::write(&json!({ "ok": true, "envelopes": [], "filtered": true }), out)?)
+            }
             MapResult::Mapped(mapped) => {
                 let mut lines = Vec::new();
                 for envelope in mapped.group.as_slice() {
@@ -248,6 +268,7 @@ envelope: { topic: \"t/${item.id}\" }
             address: address.map(str::to_owned),
             header: vec![header("Kind: x").unwrap()],
             config: dir.path().join("gateway.yaml"),
+            format: Format::Text,
         };
         let mut out = Vec::new();
         tried.run(&mut out).map_err(|failure| failure.to_string())?;

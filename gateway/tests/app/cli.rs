@@ -100,6 +100,7 @@ fn check_says_what_there_is_and_what_makes_a_retry_a_duplicate() {
     assert!(said.contains("mapping plant-temperature: web POST /telemetry/{line}/temperature"), "{said}");
     let mappings = said.lines().filter(|line| line.starts_with("mapping ")).count();
     assert_eq!(said.matches("a sender's retry is a duplicate by").count(), mappings, "once for each mapping:\n{said}");
+    assert!(said.contains("\n  envelope.data.celsius: proven\n  envelope.data.line: proven\n"), "{said}");
     assert!(said.contains("Idempotency-Key") && said.contains("payload.batch"), "{said}");
 }
 
@@ -125,6 +126,53 @@ fn test_runs_what_is_asked_for() {
     assert!(said.contains("ok    plant-temperature: fahrenheit becomes celsius"), "{said}");
     assert!(!said.contains("machine-status") && said.contains(" passed, 0 failed"), "{said}");
     assert_eq!(openmesh(&["test", "--config", config.to_str().unwrap(), "nobody"]).status.code(), Some(1));
+}
+
+fn said(done: &Output) -> serde_json::Value {
+    serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"))
+}
+
+#[test]
+fn machines_are_told_the_same_with_stable_codes() {
+    let site = Site::shipped();
+    let config = site.config();
+    let json =
+        |command: &[&str]| openmesh(&[command, &["--format", "json", "--config", config.to_str().unwrap()]].concat());
+    let checked = said(&json(&["check"]));
+    let mappings = checked["mappings"].as_array().unwrap();
+    let temperature = mappings.iter().find(|mapping| mapping["mapping"] == "plant-temperature").unwrap();
+    assert_eq!(temperature["fields"][0]["verdict"], "proven", "{temperature}");
+    let tested = said(&json(&["test", "--fuzz=50", "--seed", "7"]));
+    assert_eq!((&tested["ok"], &tested["failed"], &tested["fuzz"]["seed"]), (&true.into(), &0.into(), &7.into()));
+    let input = site.config().with_file_name("input.json");
+    std::fs::write(&input, r#"{"f": "hot", "unit": "F"}"#).unwrap();
+    let tried =
+        ["try", "plant-temperature", "--input", input.to_str().unwrap(), "--address", "POST /telemetry/7/temperature"];
+    let done = json(&tried);
+    assert_eq!((done.status.code(), &done.stderr[..]), (Some(1), &b""[..]));
+    let refused = &said(&done)["refused"];
+    assert_eq!((&refused["code"], &refused["pointer"]), (&"M1004".into(), &"/f".into()), "{refused}");
+    std::fs::write(&input, r#"{"f": 50, "unit": "F"}"#).unwrap();
+    assert_eq!(said(&json(&tried))["envelopes"][0]["subject"], "telemetry/7/temperature");
+
+    site.write("mappings/broken.yaml", "mapping: broken\nfrm: 1\n");
+    let done = json(&["check"]);
+    let errors = said(&done)["errors"].as_array().unwrap().clone();
+    assert_eq!(done.status.code(), Some(1));
+    let unknown = errors.iter().find(|error| error["code"] == "M0201").unwrap_or_else(|| panic!("{errors:?}"));
+    assert_eq!((&unknown["line"], &unknown["column"], &unknown["name"]), (&2.into(), &1.into(), &"unknown-key".into()));
+    assert!(unknown["shown"].as_str().unwrap().contains("^^^"), "{unknown}");
+}
+
+#[test]
+fn made_up_messages_are_told_with_their_seed() {
+    let site = Site::shipped();
+    let done =
+        openmesh(&["test", "--config", site.config().to_str().unwrap(), "--fuzz", "--seed", "3", "plant-temperature"]);
+    let said = text(&done.stdout);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.contains("ok    plant-temperature: ") && said.contains("made-up messages mapped"), "{said}");
+    assert!(said.contains("--seed 3"), "{said}");
 }
 
 #[test]

@@ -17,12 +17,15 @@ mod reader;
 mod tests;
 mod xml;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use envelope::{Json, RejectKind, Rejection};
 
-use crate::expr::{PayloadKind, ScopePayload};
+use crate::{
+    expr::{PayloadKind, ScopePayload},
+    proof::{List, Object, Rest, Text, Type},
+};
 
 pub(crate) use charset::Charset;
 pub(crate) use csv::Rows;
@@ -104,6 +107,26 @@ impl Codec {
             }
             Self::Text(_) => PayloadKind::Text,
             Self::Bytes => PayloadKind::Bytes,
+        }
+    }
+
+    /// Every payload that it may decode to.
+    pub(crate) fn shape(self) -> Type {
+        let rows = || Object { rest: Rest::Of(Arc::new(Type::TEXT)), ..Object::ANY };
+        match self {
+            Self::Json | Self::Cbor | Self::MsgPack => Type::ANY,
+            // one member, named as the root element
+            Self::Xml(_) => {
+                let value = Type { text: Some(Text::ANY), object: Some(Object::ANY), ..Type::NEVER };
+                Type::object(Object { rest: Rest::Of(Arc::new(value)), ..Object::ANY })
+            }
+            Self::Csv(..) => Type::list(List::of(Type::object(rows()))),
+            Self::UrlEncoded(_) => {
+                let value = Type { list: Some(List::of(Type::TEXT)), ..Type::TEXT };
+                Type::object(Object { rest: Rest::Of(Arc::new(value)), ..Object::ANY })
+            }
+            Self::Text(_) => Type::TEXT,
+            Self::Bytes => Type::ANY,
         }
     }
 

@@ -134,6 +134,12 @@ impl Attribute {
         rows.find(|row| row.1 == self).map_or(Type::Any, |row| row.2)
     }
 
+    /// Whether each that it is asked of has it.
+    pub(super) fn is_always(self) -> bool {
+        let mut rows = ENVELOPE.iter().chain(RECEIPT).chain(REJECTION);
+        rows.find(|row| row.1 == self).is_some_and(|row| row.3)
+    }
+
     /// As a file writes it.
     fn name(self) -> &'static str {
         let mut rows = ENVELOPE.iter().chain(RECEIPT).chain(REJECTION);

@@ -126,7 +126,7 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
             .or_else(|| wrong([&sides[1]], &[Type::Number, Type::Text]).map(|term| (term, "a number or a string"))),
         // looked at where it is compiled: the words name the function
         Op::Call(..) => None,
-        Op::List(_) | Op::Map(_) | Op::Local(_) | Op::Table(_) => None,
+        Op::List(_) | Op::Map(_) | Op::Local(_) | Op::Table(_) | Op::Whole(_) => None,
         Op::Literal(_)
         | Op::Payload(_)
         | Op::PayloadText
@@ -183,7 +183,7 @@ pub(super) fn type_of(term: &Term) -> Type {
             Macro::Map | Macro::Filter => Type::List,
             Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
         },
-        Op::Arithmetic(..) | Op::Size(_) | Op::Extreme(..) => Type::Number,
+        Op::Arithmetic(..) | Op::Size(_) | Op::Extreme(..) | Op::Whole(_) => Type::Number,
         Op::Matches(..) | Op::HasMember(..) => Type::Bool,
         Op::HasPayload(_) | Op::HasHeader(_) | Op::HasOwn(_) | Op::HasAbout(_) => Type::Bool,
         Op::Not(_) | Op::And(_) | Op::Or(_) => Type::Bool,

@@ -7,6 +7,8 @@ use super::{Arithmetic, Expr, Literal, Names, Op, Order, Term, Uses, Wanted, che
 
 /// Deeper nesting of operations is refused: evaluation recurses.
 const MAX_NESTING: usize = 64;
+/// Until [`Expr::standing`] says where.
+const NOWHERE: yaml::Span = yaml::Span { start: 0, end: 0 };
 
 /// Compiles an expression; everything that is wrong with it is in the error.
 pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>> {
@@ -14,7 +16,9 @@ pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expr, Vec<Problem>
     let mut compiler =
         Compiler { text, names, info, depth: 0, locals: Vec::new(), problems: Vec::new(), uses: Uses::default() };
     match compiler.term(&syntax) {
-        Some(root) if compiler.problems.is_empty() => Ok(Expr { text: text.into(), root, uses: compiler.uses }),
+        Some(root) if compiler.problems.is_empty() => {
+            Ok(Expr { text: text.into(), root, uses: compiler.uses, at: NOWHERE })
+        }
         _ => Err(compiler.problems),
     }
 }

@@ -122,6 +122,11 @@ impl<'a> Arguments<'_, '_, 'a> {
     }
 }
 
+/// A name that `hash` takes.
+pub(super) fn is_hash(name: &str) -> bool {
+    matches!(name, "sha256" | "sha512")
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);

@@ -62,6 +62,7 @@ impl Term {
             Op::Size(of) => self.size(of, frame),
             Op::Since(sides) => self.since(sides, frame),
             Op::Call(function, terms) => self.call(*function, terms, frame),
+            Op::Whole(of) => of.eval(frame).map(Value::whole),
             Op::Extreme(wanted, terms) => self.extreme(*wanted, terms, frame),
             Op::List(terms) => self.list(terms, frame),
             Op::Map(members) => self.map(members, frame),
@@ -343,6 +344,7 @@ impl Term {
     pub(super) fn fault(&self, problem: impl Into<Cow<'static, str>>) -> Box<Fault> {
         let pointer = match &self.op {
             Op::Payload(path) | Op::HasPayload(path) => Some(path.whole()),
+            Op::Whole(of) => of.fault("").pointer,
             _ => None,
         };
         Box::new(Fault { span: self.span, pointer, problem: problem.into(), too_large: false })

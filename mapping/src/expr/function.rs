@@ -134,6 +134,11 @@ impl Signature {
         SIGNATURES.iter().find(|signature| signature.name == name && signature.method == method)
     }
 
+    /// What a function takes and gives.
+    pub(super) fn of(function: Function) -> Option<&'static Self> {
+        SIGNATURES.iter().find(|signature| signature.function == function)
+    }
+
     /// For an error: `text.substring(number, number)`.
     pub(super) fn usage(&self) -> String {
         let names: Vec<_> = self.takes.iter().map(|types| types.first().map_or("value", |of| of.name())).collect();
@@ -149,7 +154,6 @@ impl Signature {
 impl Function {
     /// The type of what it gives.
     pub(super) fn gives(self) -> Type {
-        let found = SIGNATURES.iter().find(|signature| signature.function == self);
-        found.map_or(Type::Any, |signature| signature.gives)
+        Signature::of(self).map_or(Type::Any, |signature| signature.gives)
     }
 }

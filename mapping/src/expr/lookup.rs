@@ -12,7 +12,13 @@ use super::{
     number::Number,
     value::{Evaluated, Value},
 };
-use crate::table::{Cell, Column, ColumnKind, Table};
+use crate::{
+    proof::{self, Held, Kinds, Number as Range, Type as Known},
+    table::{Cell, Column, ColumnKind, Table},
+};
+
+/// The rows of a table of which each is known to the proof.
+const MAX_KNOWN: usize = 256;
 
 /// A look-up.
 #[derive(Debug)]
@@ -102,6 +108,17 @@ fn unknown_column(table: &str, written: &str, columns: &[Column]) -> (String, St
     (message, help)
 }
 
+/// The one value that a cell is.
+fn known(cell: &Cell) -> Known {
+    match cell {
+        Cell::Null => Known::NULL,
+        Cell::Text(text) => Known::text(proof::Text::one(text)),
+        Cell::Number(text) => Known::number(proof::number_literal(text)),
+        Cell::Integer(value) => Known::number(Range { whole: true, ..Range::one(*value as f64, Held::Int) }),
+        Cell::Boolean(value) => Known::bools(proof::Bools::only(*value)),
+    }
+}
+
 // === impl Lookup ===
 
 impl Lookup {
@@ -124,6 +141,43 @@ impl Lookup {
     /// The file of the table could not be read: nothing is known of it.
     pub(super) fn is_unknown(&self) -> bool {
         self.table.columns().is_empty()
+    }
+
+    /// What its keys are.
+    pub(super) fn takes(&self) -> Kinds {
+        match self.table.key_kind() {
+            _ if self.is_unknown() => Kinds::TEXT.and(Kinds::NUMBER),
+            ColumnKind::Integer => Kinds::NUMBER,
+            ColumnKind::Text | ColumnKind::Number | ColumnKind::Boolean => Kinds::TEXT,
+        }
+    }
+
+    /// Every key that there may be is there.
+    pub(super) fn has_all(&self, keys: &Known) -> bool {
+        let texts = keys.text.as_ref().is_none_or(|text| {
+            let all = text.only.as_ref();
+            all.is_some_and(|all| all.iter().all(|key| self.table.of_text(key, self.column).is_some()))
+        });
+        let numbers = keys.number.as_ref().is_none_or(|number| {
+            let all = number.only.as_ref().filter(|all| all.iter().all(|key| key.fract() == 0.0));
+            all.is_some_and(|all| all.iter().all(|key| self.table.of_integer(*key as i64, self.column).is_some()))
+        });
+        texts && numbers
+    }
+
+    /// What the cells of its column are: each of a small table, the type of a large one.
+    pub(super) fn cells(&self) -> Known {
+        let Some(column) = self.table.columns().get(self.column) else { return Known::ANY };
+        if self.table.len() <= MAX_KNOWN {
+            return self.table.cells_of(self.column).fold(Known::NEVER, |all, cell| all.join(&known(cell)));
+        }
+        let of = match column.kind {
+            ColumnKind::Text => Known::TEXT,
+            ColumnKind::Number => Known::number(Range::ANY),
+            ColumnKind::Integer => Known::number(Range::ints(i64::MIN as f64, i64::MAX as f64)),
+            ColumnKind::Boolean => Known::BOOL,
+        };
+        if column.optional { of.join(&Known::NULL) } else { of }
     }
 
     /// The terms it is made of.

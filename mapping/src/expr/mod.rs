@@ -18,6 +18,7 @@ mod frame;
 mod function;
 #[cfg(test)]
 mod function_tests;
+mod infer;
 mod laid;
 mod list;
 mod lookup;
@@ -35,6 +36,7 @@ mod value;
 pub(crate) use about::{About, Subject};
 pub(crate) use check::Wanted;
 pub(crate) use compile::{compile, compile_for};
+pub(crate) use infer::{Env, Inferred};
 pub(crate) use laid::about_to_laid;
 pub(crate) use own::{Bound, Item, Let, OwnNames, Uses};
 pub(crate) use parse::Problem;
@@ -44,6 +46,7 @@ use std::cmp::Ordering;
 
 use envelope::Timestamp;
 use regex::Regex;
+use yaml::Span;
 
 use crate::table::Tables;
 
@@ -66,6 +69,8 @@ pub(crate) struct Expr {
     text: Box<str>,
     root: Term,
     uses: Uses,
+    /// Where it stands in its file.
+    at: Span,
 }
 
 /// What an expression may name.
@@ -145,6 +150,8 @@ enum Op {
     Matches(Box<Term>, Box<Regex>),
     /// The greatest or the least of at least one term.
     Extreme(Ordering, Box<[Term]>),
+    /// A number of the payload that its schema says is whole, as an operand.
+    Whole(Box<Term>),
     List(Box<[Term]>),
     Map(Box<[(Box<str>, Term)]>),
     /// The variable of a macro: how many macros outward, from 0.
@@ -199,6 +206,20 @@ impl Expr {
         }
     }
 
+    /// The same, standing there in its file.
+    pub(crate) fn standing(mut self, at: Span) -> Self {
+        self.at = at;
+        self
+    }
+
+    /// Where a part of it stands in its file; the whole where its text does not stand there as it is.
+    pub(crate) fn place(&self, part: &std::ops::Range<usize>) -> Span {
+        match self.at.end - self.at.start == self.text.len() {
+            true => Span { start: self.at.start + part.start, end: self.at.start + part.end },
+            false => self.at,
+        }
+    }
+
     /// A fault of the expression as a whole.
     pub(crate) fn fault(&self, problem: String) -> Box<Fault> {
         self.root.fault(problem)
@@ -224,7 +245,7 @@ impl Term {
     /// The terms it is made of.
     fn parts(&self) -> Vec<&Term> {
         match &self.op {
-            Op::Not(of) | Op::Negate(of) | Op::Size(of) | Op::Matches(of, _) => vec![of],
+            Op::Not(of) | Op::Negate(of) | Op::Size(of) | Op::Matches(of, _) | Op::Whole(of) => vec![of],
             Op::Member(of, _) | Op::HasMember(of, _) => vec![of],
             Op::Arithmetic(_, sides) | Op::Order(_, sides) | Op::And(sides) | Op::Or(sides) => sides.iter().collect(),
             Op::Equal { sides, .. } | Op::InValue(sides) | Op::Since(sides) | Op::Index(sides) => {

@@ -200,11 +200,17 @@ impl Table {
         }
     }
 
+    /// Every cell of a column.
+    pub(crate) fn cells_of(&self, column: usize) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().skip(column).step_by(self.columns.len().max(1))
+    }
+
     fn cell(&self, row: u32, column: usize) -> Option<&Cell> {
         self.cells.get(row as usize * self.columns.len() + column)
     }
 
-    fn len(&self) -> usize {
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
         match &self.keys {
             Keys::Text(rows) => rows.len(),
             Keys::Integer(rows) => rows.len(),

@@ -54,7 +54,7 @@ fn a_payload_of_any_format_is_checked_read_and_passed_on_as_it_came() {
 fn data_that_goes_through_in_another_format_conforms_to_no_schema() {
     let schema = "  topic: t\n  schema: telemetry/reading@v1.0.0";
     assert!(errors(&[&with(", decode: cbor", schema)])[0].contains("only JSON conforms to a schema"));
-    loaded(&with(", decode: cbor", &format!("{schema}\n  data: ${{payload}}")));
+    loaded(&(with(", decode: cbor", &format!("{schema}\n  data: ${{payload}}")) + "unproven: dead-letter\n"));
 }
 
 #[test]

@@ -162,8 +162,8 @@ fn tests_in_the_file_pass_and_say_what_differs() {
 
 #[test]
 fn a_test_meets_the_schema_of_the_envelope_too() {
-    let text = with("", "  topic: t\n  schema: telemetry/reading@v1.0.0\n  data: { celsius: cold }")
-        + "tests:\n  - { name: a, given: { address: POST /t/7, payload: {} }, expect: { topic: t } }\n";
+    let text = with("", "  topic: t\n  schema: telemetry/reading@v1.0.0\n  data: { celsius: \"${payload.c}\" }")
+        + "unproven: dead-letter\ntests:\n  - { name: a, given: { address: POST /t/7, payload: { c: cold } }, expect: { topic: t } }\n";
     let found = outcomes(&loaded(&text));
     assert!(
         matches!(&found[0].2, Outcome::Failed(text) if text.contains("got rejected: malformed by conformance")),
