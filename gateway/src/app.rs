@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 
+use axum::Extension;
 use backbone::{Backbone, Embedded, OpenError};
 use bridges::{BridgeError, Source, SourceContext, http::Listener};
+use envelope::Authenticator;
+use policy::Gate;
 use tokio::{task::JoinError, time::Instant};
 
 use crate::{
@@ -103,7 +106,11 @@ impl App {
         let reload = Reload::new(&loaded, audit.clone());
         let opened = Arc::new(OnceLock::new());
         let (ready, reloads) = (readiness.clone(), reload.clone());
-        serve_admin(listener, Admin { readiness: ready, metrics, reload: reloads, backbone: opened.clone() }, &admin);
+        let gate: Arc<dyn Authenticator> = Arc::new(Gate::new(reload.current())?);
+        let guard = admin::Guard::new(gate.clone(), reload.current(), !loaded.config.admin.is_exposed());
+        let (trail, backbones) = (audit.clone(), opened.clone());
+        let state = Admin { readiness: ready, metrics, reload: reloads, audit: trail, backbone: backbones };
+        serve_admin(listener, state, guard, &admin);
 
         let with = loaded.config.backbone.open_with(&loaded.config.domain);
         let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
@@ -117,8 +124,8 @@ impl App {
             bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
             notices
         });
-        let wiring =
-            Wiring::new(&loaded.config.limits, reload.current(), backbone.clone(), audit.clone())?.telling(notices);
+        let wiring = Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone())
+            .telling(notices);
         for Bound { name, source, at } in bound {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
@@ -144,14 +151,16 @@ async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Vec<Bound>, 
     Ok(bound)
 }
 
-fn serve_admin(listener: Listener, state: Admin, until: &Stoppable) {
+fn serve_admin(listener: Listener, state: Admin, guard: admin::Guard, until: &Stoppable) {
     admin::describe();
     audit::describe();
     describe();
     until.tasks.spawn(telemetry::upkeep(state.metrics.clone(), until.stop.clone()));
-    let router = admin::router(state);
+    let router = admin::router(state, guard);
     let (stop, tasks) = (until.stop.clone(), until.tasks.clone());
-    until.tasks.spawn(async move { listener.serve("admin", move |_| router.clone(), stop, tasks).await });
+    until.tasks.spawn(async move {
+        listener.serve("admin", move |peer| router.clone().layer(Extension(peer)), stop, tasks).await
+    });
 }
 
 /// A source that ends before it was told to is a failure that `/readyz` shows.

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
 use envelope::{Admitted, Authenticator, Batch, Ingress};
-use policy::{AuditSink, Current, Gate, IngressConfig, Meters, NoRandom, Trail};
+use policy::{AuditSink, Current, IngressConfig, Meters, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
@@ -35,19 +35,20 @@ impl Wiring {
     pub(crate) fn new(
         limits: &Limits,
         current: Current,
+        authenticator: Arc<dyn Authenticator>,
         backbone: Arc<dyn Backbone>,
         audit: AuditLog,
-    ) -> Result<Self, NoRandom> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             backbone,
-            authenticator: Arc::new(Gate::new(current.clone())?),
+            authenticator,
             current,
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_in_flight: limits.max_in_flight,
             notices: None,
             meters: Arc::default(),
             audit,
-        })
+        }
     }
 
     /// Tells of what validation refuses, there.

@@ -20,6 +20,7 @@ mod websocket;
 
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig};
 pub use problem::Problem;
+pub use publish::credentials;
 pub use server::{Listener, Peer};
 
 #[cfg(test)]

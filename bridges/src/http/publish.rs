@@ -156,7 +156,7 @@ async fn discard(mut body: Incoming) {
 }
 
 /// What a peer proves itself with: a header before the certificate of its connection, which a proxy may share.
-pub(super) fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
+pub fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next(), &peer.certificate) {
         (Some(value), None, _) => Credentials::Authorization(Bytes::copy_from_slice(value.as_bytes())),

@@ -1,8 +1,9 @@
-//! The admin API: health, readiness, metrics, the ledger and the routes, read only.
+//! The admin API: health, readiness, metrics, the ledger and the routes; and a reload. `guard` says who may ask.
 //!
 //! On a listener of its own, with the bridges' check of Host and Origin: a web page must not read it either. It answers
 //! from before the store is open until after the drain, so that it can say what is going on.
 
+mod guard;
 mod ledger;
 
 use std::{
@@ -12,10 +13,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Extension, State},
     http::{StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use backbone::{Backbone, Status};
 use envelope::AckPoint;
@@ -23,9 +25,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::json;
 
+pub(crate) use guard::Guard;
 pub(crate) use ledger::{describe, watch};
 
-use crate::{readiness::Readiness, reload::Reload};
+use crate::{
+    audit::AuditLog,
+    readiness::Readiness,
+    reload::{Because, Reload, Reloaded},
+};
 
 /// What the API tells of. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +40,7 @@ pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) reload: Reload,
+    pub(crate) audit: AuditLog,
     /// Empty until the store is open.
     pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
 }
@@ -52,15 +60,17 @@ struct Listed<'a> {
 /// The Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The API's pages.
-pub(crate) fn router(admin: Admin) -> Router {
+/// The API's pages, for those whom `guard` lets in.
+pub(crate) fn router(admin: Admin, guard: Guard) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/ledger", get(serve_ledger))
         .route("/routes", get(routes))
+        .route("/reload", post(reload))
         .fallback(absent)
+        .layer(from_fn_with_state(guard, guard::guard))
         .with_state(admin)
 }
 
@@ -118,8 +128,20 @@ async fn routes(State(admin): State<Admin>) -> Response {
     Json(json!({ "epoch": epoch, "routes": listed })).into_response()
 }
 
+/// Reads the configuration's files again; says how it ended.
+async fn reload(State(admin): State<Admin>, Extension(guard::Asks(who)): Extension<guard::Asks>) -> Response {
+    let who = who.map_or_else(String::new, |principal| principal.id.to_string());
+    admin.audit.admin(&who, "reload", "asked for");
+    let (status, said) = match admin.reload.now(Because::Requested).await {
+        Reloaded::Changed(epoch) => (StatusCode::OK, json!({ "reload": "changed", "epoch": epoch })),
+        Reloaded::Unchanged(epoch) => (StatusCode::OK, json!({ "reload": "unchanged", "epoch": epoch })),
+        Reloaded::Refused(errors) => (StatusCode::CONFLICT, json!({ "reload": "refused", "errors": errors })),
+    };
+    (status, Json(said)).into_response()
+}
+
 async fn absent() -> Response {
-    (StatusCode::NOT_FOUND, "there are: /healthz /readyz /metrics /ledger /routes\n").into_response()
+    (StatusCode::NOT_FOUND, "there are: /healthz /readyz /metrics /ledger /routes, and POST /reload\n").into_response()
 }
 
 /// As mapping files write it.

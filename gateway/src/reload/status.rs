@@ -16,6 +16,8 @@ use crate::config::{Changes, Differences};
 pub(crate) enum Because {
     /// SIGHUP, or a call.
     Asked,
+    /// By the admin API.
+    Requested,
     /// A file looks different.
     FilesChanged,
 }
@@ -75,6 +77,7 @@ impl Because {
     pub(super) const fn who(self) -> &'static str {
         match self {
             Self::Asked => "signal",
+            Self::Requested => "admin API",
             Self::FilesChanged => "files",
         }
     }
@@ -84,6 +87,7 @@ impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Asked => "asked for",
+            Self::Requested => "asked for over the admin API",
             Self::FilesChanged => "files changed",
         })
     }

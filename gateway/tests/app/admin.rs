@@ -1,6 +1,8 @@
 //! The admin API, in process.
 
-use crate::support::{Site, get, post, request, web};
+use policy::{NewKey, User, UsersFile};
+
+use crate::support::{Site, get, post, post_as, request, web};
 
 #[tokio::test]
 async fn it_says_that_it_is_alive_and_ready() {
@@ -77,5 +79,47 @@ async fn a_foreign_host_or_origin_reads_nothing() {
             "GET {path} HTTP/1.1\r\nhost: {admin}\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n"
         );
         assert_eq!(request(admin, &foreign_origin).await.status, 403, "{path}");
+    }
+}
+
+async fn get_as(admin: std::net::SocketAddr, path: &str, authorization: &str) -> u16 {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\nauthorization: {authorization}");
+    request(admin, &format!("{head}\r\n\r\n")).await.status
+}
+
+#[tokio::test]
+async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
+    let site = Site::shipped();
+    let mut users = UsersFile::default();
+    let [viewer, operator, nobody] = ["viewer", "operator", "nobody"].map(|role| {
+        let (mut user, key) = (User::default(), NewKey::generate().unwrap());
+        user.roles = vec![role.into()];
+        users.add_user(role, user).unwrap();
+        users.add_key(role, &key, None).unwrap();
+        format!("Bearer {}", key.key.expose())
+    });
+    site.write("users.yaml", &users.to_string());
+    let running = site.start().await;
+    let admin = running.addresses().admin;
+    for path in ["/metrics", "/ledger", "/routes"] {
+        assert_eq!(get(admin, path).await.status, 200, "{path} on loopback");
+        assert_eq!(get_as(admin, path, &viewer).await, 200, "{path}");
+        assert_eq!(get_as(admin, path, &nobody).await, 403, "{path}");
+        assert_eq!(get_as(admin, path, "Bearer x").await, 401, "{path}");
+    }
+    assert_eq!(get_as(admin, "/healthz", "Bearer x").await, 200, "a probe is answered");
+    for (who, status) in [(None, 403), (Some(&viewer), 403), (Some(&nobody), 403)] {
+        let answer = post_as(admin, who.map(String::as_str), "/reload", "").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.json()["decided_by"], "access");
+    }
+    site.write("policy.yaml", "anonymous: false\n");
+    let reloaded = post_as(admin, Some(&operator), "/reload", "").await;
+    assert_eq!((reloaded.status, reloaded.json()["reload"].as_str()), (200, Some("changed")));
+    assert_eq!(post_as(admin, None, "/reload", "").await.status, 401);
+    let secrets = [viewer, operator, nobody];
+    for path in ["/metrics", "/ledger", "/routes", "/readyz"] {
+        let text = get(admin, path).await.text;
+        assert!(secrets.iter().all(|secret| !text.contains(&secret[20..])) && !text.contains("sha256:"), "{path}");
     }
 }

@@ -1,0 +1,75 @@
+//! Who may ask the admin API, and what: by the same credentials and policies as everything else.
+//!
+//! `/healthz` and `/readyz` answer everybody. On loopback, who presents nothing may look, as may everybody who can log in to
+//! this host; who presents credentials is held to them. A change needs credentials, wherever it comes from.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bridges::http::{Peer, Problem, credentials};
+use envelope::{Authenticator, Credentials, Principal, Rejection};
+use http::Method;
+use policy::{Action, Current};
+
+/// What decides. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    authenticator: Arc<dyn Authenticator>,
+    current: Current,
+    /// The listener can't be reached from outside of this host.
+    on_loopback: bool,
+}
+
+/// Who asks; `None` for who looks from loopback without credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct Asks(pub(crate) Option<Arc<Principal>>);
+
+// === impl Guard ===
+
+impl Guard {
+    pub(crate) fn new(authenticator: Arc<dyn Authenticator>, current: Current, on_loopback: bool) -> Self {
+        Self { authenticator, current, on_loopback }
+    }
+
+    async fn admit(&self, looks: bool, credentials: Credentials, peer: &Peer) -> Result<Asks, Rejection> {
+        if looks && self.on_loopback && credentials == Credentials::None {
+            return Ok(Asks(None));
+        }
+        let principal = self.authenticator.verify(credentials, Some(peer.address.ip())).await?;
+        let action = if looks { Action::View } else { Action::Administer };
+        let epoch = self.current.load();
+        let decision = epoch.policies.may_administer(&principal, action, &epoch.domain);
+        decision.into_result(&principal, || format!("{} the gateway", action.word()))?;
+        Ok(Asks(Some(principal)))
+    }
+}
+
+/// Lets a request through that may be answered.
+pub(crate) async fn guard(
+    State(guard): State<Guard>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let credentials = credentials(request.headers(), &peer);
+    match guard.admit(looks, credentials, &peer).await {
+        Ok(asks) => {
+            request.extensions_mut().insert(asks);
+            next.run(request).await
+        }
+        Err(rejection) => {
+            tracing::info!(target: "openmesh::audit", kind = %rejection.kind, decided_by = rejection.decider(),
+                peer = %peer.address.ip(), "admin request refused");
+            Problem::from(&rejection).into_response()
+        }
+    }
+}
