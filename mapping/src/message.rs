@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use envelope::{Data, Headers, Json, RejectKind, Rejection};
-use yaml::{Fields, Node, Problems};
+use yaml::{Fields, Node, Problems, Span};
 
 use crate::{
     body::Body,
-    codec::{Codec, Unfit},
+    codec::{Charset, Codec, Unfit},
     expr::{Names, PayloadKind, Scope},
     plan::refusal,
     template::Template,
@@ -75,34 +75,7 @@ impl Message {
             Some((key, node)) => Codec::read(node, problems).map(|codec| Some((key.span, codec))),
             None => Some(None),
         };
-        let (body, template) = (fields.entry("body"), fields.entry("template"));
-        let encode = encode?;
-        let codec = encode.map_or(Codec::Json, |(_, codec)| codec);
-        let content = match (body, template) {
-            (Some(_), Some((key, _))) => {
-                problems.report(key.span, "contradiction", "either \"body\" or \"template\"");
-                None
-            }
-            (Some((_, node)), None) => {
-                Body::read(node, &format!("{at}.body"), names, problems).map(|body| Content::Made(body, codec))
-            }
-            (None, Some((_, node))) => {
-                let codec = encode.map_or(Codec::Text(crate::codec::Charset::Utf8), |(_, codec)| codec);
-                TextTemplate::read(node, codec, names, problems).map(|text| Content::Laid(Box::new(text), codec))
-            }
-            (None, None) => match (encode, decode) {
-                (None, Some(_)) => Some(Content::Untouched),
-                (None, None) => Some(Content::Nothing),
-                (Some((_, codec)), Some(decode)) if codec == decode => Some(Content::Untouched),
-                (Some(_), Some(_)) if names.payload != PayloadKind::Bytes => {
-                    Body::payload(&format!("{at}.encode"), names).map(|body| Content::Made(body, codec))
-                }
-                (Some((span, _)), _) => {
-                    problems.report(span, "contradiction", "\"encode\" says nothing without something to write");
-                    None
-                }
-            },
-        };
+        let content = Content::read(fields, at, encode?, names, decode, problems);
         let (headers, content) = (headers?, content?);
         let content_type = match &content {
             Content::Made(_, codec) | Content::Laid(_, codec) => Some(codec.content_type().into()),
@@ -162,6 +135,48 @@ impl Message {
             headers.push((CONTENT_TYPE.to_owned(), content_type.clone()));
         }
         Ok((headers.into(), payload))
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Reads `body` and `template`. `encode`: the declared format and where it stands.
+    fn read(
+        fields: &mut Fields<'_, '_>,
+        at: &str,
+        encode: Option<(Span, Codec)>,
+        names: Names<'_>,
+        decode: Option<Codec>,
+        problems: &Problems,
+    ) -> Option<Self> {
+        let (body, template) = (fields.entry("body"), fields.entry("template"));
+        let codec = encode.map_or(Codec::Json, |(_, codec)| codec);
+        match (body, template) {
+            (Some(_), Some((key, _))) => {
+                problems.report(key.span, "contradiction", "either \"body\" or \"template\"");
+                None
+            }
+            (Some((_, node)), None) => {
+                Body::read(node, &format!("{at}.body"), names, problems).map(|body| Self::Made(body, codec))
+            }
+            (None, Some((_, node))) => {
+                let codec = encode.map_or(Codec::Text(Charset::Utf8), |(_, codec)| codec);
+                TextTemplate::read(node, codec, names, problems).map(|text| Self::Laid(Box::new(text), codec))
+            }
+            (None, None) => match (encode, decode) {
+                (None, Some(_)) => Some(Self::Untouched),
+                (None, None) => Some(Self::Nothing),
+                (Some((_, codec)), Some(decode)) if codec == decode => Some(Self::Untouched),
+                (Some(_), Some(_)) if names.payload != PayloadKind::Bytes => {
+                    Body::payload(&format!("{at}.encode"), names).map(|body| Self::Made(body, codec))
+                }
+                (Some((span, _)), _) => {
+                    problems.report(span, "contradiction", "\"encode\" says nothing without something to write");
+                    None
+                }
+            },
+        }
     }
 }
 

@@ -99,27 +99,7 @@ fn rule(rule: &Map<String, Value>, place: &str, depth: usize) -> Result<Value, S
         ("any", None) => json!({}),
         (kind, None) => json!({ "type": kind }),
     };
-    if let Some(pattern) = rule.get("pattern") {
-        let pattern = pattern.as_str().filter(|_| kind == "string");
-        let pattern = pattern.ok_or_else(|| wrong("pattern", "expected a pattern, of a string only"))?;
-        // without multiline mode, these are the ends of the whole text
-        schema["pattern"] = format!("^(?:{pattern})$").into();
-    }
-    for (word, of_number, of_text, of_list) in
-        [("min", "minimum", "minLength", "minItems"), ("max", "maximum", "maxLength", "maxItems")]
-    {
-        let Some(bound) = rule.get(word) else { continue };
-        let (key, fits) = match kind {
-            "number" | "integer" => (of_number, bound.is_number()),
-            "string" => (of_text, bound.is_u64()),
-            "array" => (of_list, bound.is_u64()),
-            _ => return Err(wrong(word, "only numbers, strings and arrays have a bound")),
-        };
-        if !fits {
-            return Err(wrong(word, "expected a number; of a string or an array a whole one from 0"));
-        }
-        schema[key] = bound.clone();
-    }
+    text_and_bounds(rule, kind, &mut schema).map_err(|(key, problem)| wrong(key, problem))?;
     for word in ["choices", "enum"] {
         match rule.get(word) {
             None => {}
@@ -140,6 +120,36 @@ fn rule(rule: &Map<String, Value>, place: &str, depth: usize) -> Result<Value, S
         Some(_) => return Err(wrong("additionalProperties", "expected true or false, of an object only")),
     }
     Ok(schema)
+}
+
+/// `pattern`, `min` and `max`. The error is the word that is wrong, and why.
+fn text_and_bounds(
+    rule: &Map<String, Value>,
+    kind: &str,
+    schema: &mut Value,
+) -> Result<(), (&'static str, &'static str)> {
+    if let Some(pattern) = rule.get("pattern") {
+        let pattern = pattern.as_str().filter(|_| kind == "string");
+        let pattern = pattern.ok_or(("pattern", "expected a pattern, of a string only"))?;
+        // without multiline mode, these are the ends of the whole text
+        schema["pattern"] = format!("^(?:{pattern})$").into();
+    }
+    for (word, of_number, of_text, of_list) in
+        [("min", "minimum", "minLength", "minItems"), ("max", "maximum", "maxLength", "maxItems")]
+    {
+        let Some(bound) = rule.get(word) else { continue };
+        let (key, fits) = match kind {
+            "number" | "integer" => (of_number, bound.is_number()),
+            "string" => (of_text, bound.is_u64()),
+            "array" => (of_list, bound.is_u64()),
+            _ => return Err((word, "only numbers, strings and arrays have a bound")),
+        };
+        if !fits {
+            return Err((word, "expected a number; of a string or an array a whole one from 0"));
+        }
+        schema[key] = bound.clone();
+    }
+    Ok(())
 }
 
 /// A step of a JSON Pointer (RFC 6901).
