@@ -29,9 +29,13 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
     // Ours first: it refuses duplicate keys, of which the other would quietly take the last.
     let json = Json::parse(Bytes::copy_from_slice(text)).map_err(|error| error.to_string())?;
     let schema: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let schema = match dialect::is_template(&schema) {
-        true => dialect::to_json_schema(&schema)?,
-        false => schema,
+    let (schema, json) = match dialect::is_template(&schema) {
+        true => {
+            let meant = dialect::to_json_schema(&schema)?;
+            let json = Json::parse(meant.to_string().into()).map_err(|error| error.to_string())?;
+            (meant, json)
+        }
+        false => (schema, json),
     };
     match schema.get("$schema") {
         None => {}

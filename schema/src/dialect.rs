@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_proven_of_a_template_is_proven_of_the_schema_it_means() {
+        let schema = Schema::compile("t", br#"{"policy_input_schema":{"a":{"type":"number"}}}"#).unwrap();
+        let json = schema.json().root();
+        assert_eq!(json.get("type").and_then(|of| of.as_str()), Some("object"));
+        assert!(json.get("properties").and_then(|of| of.get("a")).is_some());
+    }
+
+    #[test]
     fn a_template_may_be_one_rule() {
         let nested = r#"{"name":"n","version":"2.0","policy_input_schema":{"type":"object","additionalProperties":false,
             "properties":{"request":{"type":"object","properties":{"id":{"type":"any"}},"required":["id"]},"type":{"type":"string"}},
