@@ -265,6 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn the_codes_in_the_manual_are_the_generated_ones() {
+        for (part, codes) in [("load codes", LOAD), ("refusal codes", REFUSALS)] {
+            let mut table = String::from("| code | name | what it means | cure |\n|---|---|---|---|\n");
+            for Code { id, name, means, cure } in codes {
+                table += &format!("| {id} | `{name}` | {means} | {cure} |\n");
+            }
+            crate::manual::holds(part, &table);
+        }
+    }
+
+    #[test]
     fn a_code_is_given_once() {
         let all = LOAD.iter().chain(REFUSALS);
         assert_eq!(all.clone().map(|code| code.id).collect::<BTreeSet<_>>().len(), all.clone().count());

@@ -15,10 +15,13 @@ mod expect_message;
 mod expr;
 mod file;
 mod file_tests;
+mod format;
 mod fuzz;
 mod given;
 mod keys;
 mod load;
+#[cfg(test)]
+mod manual;
 mod map;
 mod message;
 mod plan;
@@ -38,6 +41,7 @@ use std::collections::BTreeMap;
 use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
 
+pub use format::json_schema;
 pub use fuzz::{FuzzFailure, FuzzResult};
 pub use load::load;
 pub use proof::{FieldProof, Verdict};

@@ -43,6 +43,8 @@ enum Command {
     Check(check::Check),
     /// Runs the tests in the mapping files, offline
     Test(test::Test),
+    /// Prints the JSON Schema of mapping files, for editors
+    Schema,
     /// Shows what a mapping makes of a message, offline
     Try(r#try::Try),
     /// Adds, removes and lists users
@@ -69,7 +71,7 @@ impl Command {
             Self::Check(check) => check.format,
             Self::Test(test) => test.format,
             Self::Try(message) => message.format,
-            Self::Run(_) | Self::User(_) | Self::Key(_) | Self::Tail(_) => Format::Text,
+            Self::Run(_) | Self::Schema | Self::User(_) | Self::Key(_) | Self::Tail(_) => Format::Text,
         }
     }
 }
@@ -94,6 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(path) => run::run(&path.config, &mut out),
         Command::Check(check) => check.run(&mut out),
         Command::Test(test) => test.run(&mut out),
+        Command::Schema => out.write_all(mapping::json_schema().as_bytes()).map_err(Failure::from),
         Command::Try(message) => message.run(&mut out),
         Command::User(users) => users.run(&mut out),
         Command::Key(keys) => keys.run(&mut out),

@@ -165,6 +165,13 @@ fn machines_are_told_the_same_with_stable_codes() {
 }
 
 #[test]
+fn schema_prints_what_editors_find() {
+    let done = openmesh(&["schema"]);
+    let checked_in = std::fs::read(Site::shipped().config().with_file_name("formats/mapping.json")).unwrap();
+    assert_eq!((done.status.code(), done.stdout == checked_in), (Some(0), true));
+}
+
+#[test]
 fn made_up_messages_are_told_with_their_seed() {
     let site = Site::shipped();
     let done =

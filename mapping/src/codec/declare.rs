@@ -10,7 +10,7 @@ const UTF8: Charset = Charset::Utf8;
 
 impl Codec {
     /// The words of `from.decode`.
-    const WORDS: [(&'static str, Self); 8] = [
+    pub(crate) const WORDS: [(&'static str, Self); 8] = [
         ("json", Self::Json),
         ("cbor", Self::Cbor),
         ("msgpack", Self::MsgPack),
