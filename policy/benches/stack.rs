@@ -31,7 +31,7 @@ const WHOLE: &str = "anonymous: true
 residency: { default: [no] }
 limits:
   address: { messages_per_second: 1000000000 }
-  domain: { messages_per_second: 1000000000, bytes_per_second: 1TB }
+  domain: { messages_per_second: 1000000000, bytes_per_second: 100GB }
   principal: { messages_per_second: 1000000000 }
   topics: { \"telemetry/#\": { messages_per_second: 1000000000 } }
 ";

@@ -46,7 +46,7 @@ pub struct IngressConfig {
     pub trail: Arc<Trail>,
 }
 
-/// The layers over `store`, outermost first: the first one meets a message first.
+/// The layers over `store`, outermost first: the first one meets a message first. `explain.rs` asks them in this order.
 ///
 /// Wait for the peer's bytes before waiting for the stack to be ready: a ready stack holds one of `max_in_flight` permits.
 pub fn ingress<S>(store: S, config: &IngressConfig, current: Current, ledger: Arc<dyn Ledger>) -> Ingress

@@ -1,14 +1,17 @@
-//! The command line: `openmesh run | check | test | try | tail | user | key`.
+//! The command line: `openmesh run | check | test | try | explain | policy replay | tail | user | key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
 mod banner;
 mod check;
 mod example;
+mod explain;
 mod format;
 mod outgoing;
+mod replay;
 mod run;
 mod stdout;
+mod stored;
 mod tail;
 mod test;
 mod r#try;
@@ -51,6 +54,11 @@ enum Command {
     User(users::Users),
     /// Makes and removes API keys
     Key(users::Keys),
+    /// Shows what each layer of policy decides of a message, offline, or of a stored envelope
+    Explain(explain::Explain),
+    /// Tries a policy out
+    #[command(subcommand)]
+    Policy(replay::Policy),
     /// Shows the envelopes of a topic filter as they pass
     Tail(tail::Tail),
 }
@@ -100,6 +108,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Try(message) => message.run(&mut out),
         Command::User(users) => users.run(&mut out),
         Command::Key(keys) => keys.run(&mut out),
+        Command::Explain(explain) => block_on(explain.run(&mut out)),
+        Command::Policy(replay::Policy::Replay(replay)) => block_on(replay.run(&mut out)),
         Command::Tail(tail) => block_on(async {
             tokio::select! {
                 ended = tail.run(&mut out) => Ok(ended?),

@@ -233,6 +233,12 @@ impl fmt::Debug for Reload {
     }
 }
 
+/// The epoch that a gateway with this configuration begins with, before any key was fetched.
+pub(crate) fn epoch_of(loaded: &Loaded) -> Epoch {
+    let jurisdictions: Labels = loaded.config.jurisdictions.as_slice().into();
+    epoch(FIRST, &loaded.config.domain, loaded, &Fetched::default()).within(jurisdictions)
+}
+
 fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded, fetched: &Fetched) -> Epoch {
     let Loaded { mappings, schemas, policy, guards, .. } = loaded;
     Epoch::new(number, domain.clone(), mappings.clone(), schemas.clone(), policy.clone())

@@ -7,6 +7,7 @@ mod audit;
 mod cli;
 mod config;
 mod egress;
+mod explain;
 mod flow;
 mod limits;
 mod reload;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
-use envelope::{Filter, FilterTrie, Topic};
+use envelope::{Envelope, Filter, FilterTrie, Topic};
 use yaml::{Fields, Node, Problems};
 
 use super::{meters::Rates, rate::Rate};
@@ -93,6 +93,33 @@ impl LimitsConfig {
         })
     }
 
+    /// In words: what an address is held to.
+    pub(crate) fn of_address(&self) -> String {
+        told(self.address)
+    }
+
+    /// In words: what a principal is held to, and its domain.
+    pub(crate) fn of(&self, id: &str) -> String {
+        match self.domain {
+            None => told(self.of_principal(id)),
+            all => format!("{}; its domain {}", told(self.of_principal(id)), told(all)),
+        }
+    }
+
+    /// In words: what a receiver is held to.
+    pub(crate) fn of_receiver(&self) -> String {
+        told(self.receive)
+    }
+
+    /// In words: what the topics of a message are held to.
+    pub(crate) fn of_topics(&self, envelopes: &[Envelope]) -> String {
+        let mut found: Vec<_> = envelopes.iter().filter_map(|envelope| self.topics.of(&envelope.subject)).collect();
+        found.dedup();
+        let words: Vec<_> =
+            found.iter().take(5).map(|limit| format!("{} {}", limit.filter, told(Some(limit.rates)))).collect();
+        if words.is_empty() { told(None) } else { words.join("; ") }
+    }
+
     /// The limit of one principal: its own, or everybody's.
     pub(super) fn of_principal(&self, id: &str) -> Option<Rates> {
         if self.principals.is_empty() {
@@ -100,6 +127,13 @@ impl LimitsConfig {
         }
         self.principals.get(id).copied().or(self.principal)
     }
+}
+
+fn told(rates: Option<Rates>) -> String {
+    let Some(Rates { messages, bytes }) = rates else { return "not limited".to_owned() };
+    let of = |rate: Option<Rate>, what: &str| rate.map(|rate| format!("{} {what} a second", rate.per_second()));
+    let both: Vec<_> = [of(messages, "messages"), of(bytes, "bytes")].into_iter().flatten().collect();
+    both.join(" and ")
 }
 
 /// `{ messages_per_second, burst_messages, bytes_per_second, burst_bytes }`; a burst left out is a second's worth.
