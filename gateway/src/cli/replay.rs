@@ -82,6 +82,7 @@ fn mapped(envelope: Envelope) -> Mapped {
     Mapped {
         route: Route::new("", ""),
         ack: AckPoint::Durable,
+        terms: Arc::default(),
         bridge,
         lane: Lane(0),
         principal: Arc::new(principal),

@@ -44,7 +44,7 @@ async fn each_layer_says_what_it_decides_and_the_last_one_why_not() {
         "mapping         passes    \"notes\" makes notes/us",
         "residency       refused   denied by residency: the data may be in us, and this gateway is in no, eu",
         "=> denied",
-        "\"data\":{\"n\":12.10}",
+        "\"data\":{\"n\": 12.10}",
     ] {
         assert!(said.contains(line), "{line} in\n{said}");
     }
