@@ -10,6 +10,7 @@ use envelope::{Admission, Envelope, Inbound, MapResult, Mapped, Outgoing, Princi
 
 use crate::{
     Epoch,
+    access::{self, MayRead, MaySend},
     authenticate::Authenticated,
     conformance::Conformance,
     lift::{Rule, Step},
@@ -24,12 +25,12 @@ pub struct Explained {
     /// The layer.
     pub layer: &'static str,
     /// What it decides.
-    pub decision: Decision,
+    pub decision: LayerDecision,
 }
 
 /// What becomes of a message at a layer.
 #[derive(Debug, Clone)]
-pub enum Decision {
+pub enum LayerDecision {
     /// It passes, and what the layer found.
     Passes(String),
     /// It is acked and not stored.
@@ -66,11 +67,11 @@ pub fn explain(epoch: &Epoch, max_payload_bytes: usize, inbound: Inbound) -> Exp
         MapResult::Mapped(mapped) => mapped,
         MapResult::Filtered(route) => {
             told.route = Some(route);
-            return told.with("mapping", Decision::Filtered);
+            return told.with("mapping", LayerDecision::Filtered);
         }
         MapResult::Refused(route, rejection) => {
             told.route = route;
-            return told.with("mapping", Decision::Refused(rejection));
+            return told.with("mapping", LayerDecision::Refused(rejection));
         }
     };
     told.route = Some(mapped.route.clone());
@@ -91,7 +92,11 @@ pub fn explain_egress(epoch: &Epoch, bridge: &str, outgoing: &Outgoing) -> Expla
     let here = EgressResidency { bridge: bridge.into() };
     let envelope = std::slice::from_ref(&outgoing.delivery.envelope);
     let kind = || format!("type {:?}", envelope[0].kind);
+    let policy = || permitted(&epoch.policies.may_read(&outgoing.to, &envelope[0], bridge)).unwrap_or_default();
     let passed = told.rule("residency", here.check(epoch, outgoing), || label(envelope))
+        && told.rule("access", MayRead::new(bridge.into()).check(epoch, outgoing), || {
+            format!("permitted by {}", policy())
+        })
         && told.rule("conformance", Rule::<Outgoing>::check(&Conformance, epoch, outgoing), kind);
     if passed {
         told.note("receive_limit", epoch.access.limits.of_receiver());
@@ -114,17 +119,17 @@ impl Explanation {
     /// What became of it in the end; `None` if it passed.
     pub fn refused(&self) -> Option<&Rejection> {
         match &self.layers.last()?.decision {
-            Decision::Refused(rejection) => Some(rejection),
-            Decision::Passes(_) | Decision::Filtered => None,
+            LayerDecision::Refused(rejection) => Some(rejection),
+            LayerDecision::Passes(_) | LayerDecision::Filtered => None,
         }
     }
 
     /// In a word: `passes`, `filtered`, or the kind of the refusal.
     pub fn outcome(&self) -> &'static str {
         match self.layers.last().map(|last| &last.decision) {
-            Some(Decision::Refused(rejection)) => rejection.kind.as_str(),
-            Some(Decision::Filtered) => "filtered",
-            Some(Decision::Passes(_)) | None => "passes",
+            Some(LayerDecision::Refused(rejection)) => rejection.kind.as_str(),
+            Some(LayerDecision::Filtered) => "filtered",
+            Some(LayerDecision::Passes(_)) | None => "passes",
         }
     }
 
@@ -133,7 +138,7 @@ impl Explanation {
         let envelopes = mapped_envelopes(mapped);
         let looped: ControlFlow<Result<Admission, Rejection>> = LoopGuard.decide(epoch, mapped);
         if looped.is_break() {
-            self.layers.push(Explained { layer: "loop_guard", decision: Decision::Filtered });
+            self.layers.push(Explained { layer: "loop_guard", decision: LayerDecision::Filtered });
             return;
         }
         let kinds: Vec<_> = envelopes.iter().map(|envelope| envelope.kind.to_string()).collect();
@@ -141,25 +146,33 @@ impl Explanation {
         let _ = self.note("loop_guard", "was not here before")
             && self.note("shed", class)
             && self.note("topic_limit", epoch.access.limits.of_topics(envelopes))
+            && self.access(epoch, mapped)
             && self.rule("residency", Residency.check(epoch, mapped), || label(envelopes))
             && self.rule("conformance", Rule::<Mapped>::check(&Conformance, epoch, mapped), || {
                 format!("type {}", shown(&kinds))
             });
     }
 
+    /// Names the policy that permits each envelope.
+    fn access(&mut self, epoch: &Epoch, mapped: &Mapped) -> bool {
+        let permitted = |envelope| permitted(&epoch.policies.may_send(&mapped.principal, envelope, &mapped.bridge));
+        let by: Vec<_> = mapped_envelopes(mapped).iter().filter_map(permitted).collect();
+        self.rule("access", MaySend.check(epoch, mapped), || format!("permitted by {}", shown(&by)))
+    }
+
     fn rule(&mut self, layer: &'static str, said: Result<(), Rejection>, found: impl FnOnce() -> String) -> bool {
         let passes = said.is_ok();
-        let decision = said.map_or_else(Decision::Refused, |()| Decision::Passes(found()));
+        let decision = said.map_or_else(LayerDecision::Refused, |()| LayerDecision::Passes(found()));
         self.layers.push(Explained { layer, decision });
         passes
     }
 
     fn note(&mut self, layer: &'static str, found: impl Into<String>) -> bool {
-        self.layers.push(Explained { layer, decision: Decision::Passes(found.into()) });
+        self.layers.push(Explained { layer, decision: LayerDecision::Passes(found.into()) });
         true
     }
 
-    fn with(mut self, layer: &'static str, decision: Decision) -> Self {
+    fn with(mut self, layer: &'static str, decision: LayerDecision) -> Self {
         self.layers.push(Explained { layer, decision });
         self
     }
@@ -172,6 +185,14 @@ fn let_in(epoch: &Epoch, inbound: &Inbound) -> Result<(), Rejection> {
 
 fn mapped_envelopes(mapped: &Mapped) -> &[Envelope] {
     mapped.group.as_slice()
+}
+
+/// The policy that permits, if one does.
+fn permitted(decision: &access::Decision) -> Option<String> {
+    match decision {
+        access::Decision::Permitted(policy) => Some(policy.to_string()),
+        access::Decision::Forbidden(_) | access::Decision::NotPermitted | access::Decision::Undecided(..) => None,
+    }
 }
 
 fn label(envelopes: &[Envelope]) -> String {
@@ -235,12 +256,13 @@ mod tests {
             "loop_guard",
             "shed",
             "topic_limit",
+            "access",
             "residency",
         ];
         assert_eq!(layers, expected);
         assert_eq!(told.refused().unwrap().decided_by.to_string(), "residency");
         let found = |at: usize| match &told.layers[at].decision {
-            Decision::Passes(found) => found.clone(),
+            LayerDecision::Passes(found) => found.clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(found(3), "7 messages a second");

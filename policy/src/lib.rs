@@ -40,7 +40,7 @@ pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType};
 pub use egress::{Egress, egress, hand_over};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
-pub use explain::{Decision, Explained, Explanation, explain, explain_egress, judge, sender};
+pub use explain::{Explained, Explanation, LayerDecision, explain, explain_egress, judge, sender};
 pub use limits::{LimitsConfig, Meters};
 pub use priority::{PriorityClass, PriorityConfig};
 pub use residency::{Labels, ResidencyConfig};

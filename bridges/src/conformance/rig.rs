@@ -247,7 +247,7 @@ impl Audit for Fakes {
 }
 
 impl Authenticator for Fakes {
-    /// Everybody is anonymous, but for `Bearer <name>`, who is that name, and `Bearer wrong`, who is nobody.
+    /// Everybody is anonymous, but for `certificate`, who has one, for `Bearer <name>`, who is that name, and `Bearer wrong`, who is nobody.
     fn verify(
         &self,
         credentials: Credentials,
@@ -256,7 +256,10 @@ impl Authenticator for Fakes {
         let mut principal = Principal::anonymous("test");
         let known = match &credentials {
             Credentials::None => true,
-            Credentials::Certificate(_) => false,
+            Credentials::Certificate(_) => {
+                principal.id = "certificate".into();
+                true
+            }
             Credentials::Authorization(value) => match value.strip_prefix(b"Bearer ") {
                 None | Some(b"wrong") => false,
                 Some(name) => {

@@ -19,7 +19,10 @@ use super::{
     TlsConfig,
     testing::{Authority, Signed},
 };
-use crate::http::{Listener, Peer, ServerConfig};
+use crate::{
+    conformance::Rig,
+    http::{HttpConfig, Listener, Peer, ServerConfig},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -71,17 +74,7 @@ impl Site {
     }
 
     async fn ask_by(&self, client: Arc<ClientConfig>) -> io::Result<String> {
-        let exchange = async {
-            let socket = TcpStream::connect(self.address).await?;
-            let name = ServerName::try_from("localhost").unwrap();
-            let mut stream = TlsConnector::from(client).connect(name, socket).await?;
-            let head = format!("GET / HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
-            stream.write_all(head.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok(answer.split_once("\r\n\r\n").unwrap().1.to_owned())
-        };
-        timeout(PATIENCE, exchange).await.unwrap()
+        exchange(self.address, client, "GET /", "").await
     }
 
     async fn stop(self) {
@@ -89,6 +82,21 @@ impl Site {
         self.tasks.close();
         timeout(PATIENCE, self.tasks.wait()).await.unwrap();
     }
+}
+
+/// The body of the answer.
+async fn exchange(address: SocketAddr, client: Arc<ClientConfig>, target: &str, headers: &str) -> io::Result<String> {
+    let exchange = async {
+        let socket = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(client).connect(name, socket).await?;
+        let head = format!("{target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    };
+    timeout(PATIENCE, exchange).await.unwrap()
 }
 
 const REQUIRED: &str = ", clients: { authorities: clients.pem }";
@@ -126,6 +134,22 @@ async fn only_a_certificate_of_the_authority_that_is_valid_now_gets_in() {
     let stranger = Authority::new("plant").client("press-7", 10, false);
     assert!(site.ask(Some(&stranger)).await.is_err(), "of another authority with the same name");
     site.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_says_who_a_message_is_of_unless_a_header_does() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("plant"));
+    authority.server(1).write(dir.path(), "own");
+    fs::write(dir.path().join("clients.pem"), authority.certificate()).unwrap();
+    let mut http = HttpConfig::new("127.0.0.1:0".parse().unwrap());
+    http.server.tls = Some(config(dir.path(), REQUIRED).unwrap());
+    let rig = Rig::start(&http).await;
+    let client = authority.client_config(Some(&authority.client("press-7", 10, false)));
+    for (headers, who) in [("", "certificate"), ("authorization: Bearer ann\r\n", "ann")] {
+        exchange(rig.address(), client.clone(), "PUT /a", headers).await.unwrap();
+        assert_eq!(&*rig.seen().pop().unwrap()[0].principal.id, who);
+    }
+    rig.stop().await;
 }
 
 #[tokio::test]

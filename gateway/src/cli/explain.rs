@@ -7,7 +7,7 @@ use clap::Args;
 use envelope::{
     Delivery, EnvelopeId, Identity, Inbound, Json, Lane, Outgoing, Position, Principal, cloudevents, json::Node,
 };
-use policy::{Decision, Explanation};
+use policy::{Explanation, LayerDecision};
 
 use super::{Failure, Invalid, stored::Stored};
 use crate::{
@@ -170,9 +170,9 @@ fn only_members(node: Node<'_>, known: &[&str]) -> Result<(), String> {
 fn write_text(told: &Explanation, out: &mut impl Write) -> Result<(), Failure> {
     for explained in &told.layers {
         let said = match &explained.decision {
-            Decision::Passes(found) => format!("passes    {found}"),
-            Decision::Filtered => "filtered  acked, and nothing is stored".to_owned(),
-            Decision::Refused(no) => format!("refused   {} by {}: {}", no.kind, no.decided_by, no.detail),
+            LayerDecision::Passes(found) => format!("passes    {found}"),
+            LayerDecision::Filtered => "filtered  acked, and nothing is stored".to_owned(),
+            LayerDecision::Refused(no) => format!("refused   {no}"),
         };
         writeln!(out, "{:<16}{}", explained.layer, said.escape_debug().to_string().replace("\\\"", "\""))?;
     }
@@ -188,13 +188,14 @@ fn write_text(told: &Explanation, out: &mut impl Write) -> Result<(), Failure> {
 
 fn write_json(told: &Explanation, out: &mut impl Write) -> Result<(), Failure> {
     let layers = told.layers.iter().map(|explained| match &explained.decision {
-        Decision::Passes(found) => {
+        LayerDecision::Passes(found) => {
             serde_json::json!({ "layer": explained.layer, "decision": "passes", "found": found })
         }
-        Decision::Filtered => serde_json::json!({ "layer": explained.layer, "decision": "filtered" }),
-        Decision::Refused(no) => serde_json::json!({
+        LayerDecision::Filtered => serde_json::json!({ "layer": explained.layer, "decision": "filtered" }),
+        LayerDecision::Refused(no) => serde_json::json!({
             "layer": explained.layer, "decision": "refused", "kind": no.kind.as_str(),
             "decided_by": no.decided_by.to_string(), "detail": no.detail, "pointer": no.pointer,
+            "policy": no.policy.as_deref(),
         }),
     });
     let layers: Vec<_> = layers.collect();

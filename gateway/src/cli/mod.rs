@@ -79,7 +79,13 @@ impl Command {
             Self::Check(check) => check.format,
             Self::Test(test) => test.format,
             Self::Try(message) => message.format,
-            Self::Run(_) | Self::Schema | Self::User(_) | Self::Key(_) | Self::Tail(_) => Format::Text,
+            Self::Run(_)
+            | Self::Schema
+            | Self::User(_)
+            | Self::Key(_)
+            | Self::Explain(_)
+            | Self::Policy(_)
+            | Self::Tail(_) => Format::Text,
         }
     }
 }
