@@ -29,25 +29,31 @@ envelope: { topic: \"notes/${address.place}\", residency: \"${address.place}\" }
 async fn each_layer_says_what_it_decides_and_the_last_one_why_not() {
     let site = Site::shipped();
     site.write("mappings/notes.yaml", MAPPING);
-    site.write("policy.yaml", "anonymous: true\nlimits: { principals: { \"press-7\": { messages_per_second: 9 } } }\n");
+    site.write("policy.yaml", "anonymous: true\nlimits: { principals: { anonymous: { messages_per_second: 9 } } }\n");
     let message = site.data().with_file_name("message.json");
     let explain = async |text: &str| {
         fs::write(&message, text).unwrap();
         openmesh(&["explain", "--message", path(&message), "--config", path(&site.config())]).await
     };
-    let (done, said) =
-        explain(r#"{"address": "POST /notes/us", "payload": {"n": 12.10}, "principal": {"id": "press-7"}}"#).await;
+    let (done, said) = explain(r#"{"address": "POST /notes/us", "payload": {"n": 12.10}}"#).await;
     assert!(done, "{said}");
     for line in [
         "payload_limit   passes    12 of at most 1048576 bytes",
         "principal_limit passes    9 messages a second",
         "mapping         passes    \"notes\" makes notes/us",
+        "access          passes    permitted by anonymous",
         "residency       refused   denied by residency: the data may be in us, and this gateway is in no, eu",
         "=> denied",
         "\"data\":{\"n\": 12.10}",
     ] {
         assert!(said.contains(line), "{line} in\n{said}");
     }
+    let stranger = r#"{"address": "POST /notes/no", "payload": {}, "principal": {"id": "press-7", "roles": ["a"]}}"#;
+    let (done, said) = explain(stranger).await;
+    assert!(
+        done && said.contains("access          refused   denied by access: no policy permits \"press-7\""),
+        "{said}"
+    );
     let (done, said) = explain(r#"{"address": "POST /notes/no", "text": "x", "peer": "192.0.2.1"}"#).await;
     assert!(done && said.contains("=> malformed"), "{said}");
     for (wrong, why) in [
