@@ -41,7 +41,7 @@ async fn each_layer_says_what_it_decides_and_the_last_one_why_not() {
         "payload_limit   passes    12 of at most 1048576 bytes",
         "principal_limit passes    9 messages a second",
         "mapping         passes    \"notes\" makes notes/us",
-        "access          passes    permitted by anonymous",
+        "access          passes    permitted by ",
         "residency       refused   denied by residency: the data may be in us, and this gateway is in no, eu",
         "=> denied",
         "\"data\":{\"n\": 12.10}",
