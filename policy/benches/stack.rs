@@ -1,7 +1,8 @@
 //! What the ingress stack costs by itself: a mapper that maps everything to one topic, a store that keeps nothing.
 //!
 //! `cargo bench -p policy`. "whole policy" has limits of the address, the principal, its domain and the topic, residency with
-//! a default label, and the schema. The last lines are a million principals, each with a budget of its own; memory is what
+//! a default label, and the schema; "100 policies" is that by a hundred Cedar policies, of which ten read the data of what
+//! is sent to the topic, or to another one. The last lines are a million principals, each with a budget of its own; memory is what
 //! the process has more of afterwards (`VmRSS`).
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::expect_used, reason = "a benchmark that can't run says so")]
@@ -15,11 +16,14 @@ use std::{
 
 use envelope::{
     AckPoint, Admission, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, Inbound, Ingress, Lane, Ledger,
-    MapResult, Mapped, Mapper, Principal, Receipt, RejectKind, Rejection, Route, Settled, Store, Timestamp, Topic,
-    Verdict,
+    MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind, Rejection, Route, Settled, Store, Timestamp,
+    Topic, Verdict,
 };
 use futures_util::FutureExt;
-use policy::{AccessConfig, Epoch, Flow, IngressConfig, Policies, PolicyConfig, PolicySource, Trail, ingress};
+use policy::{
+    AccessConfig, Epoch, Fetched, Flow, IngressConfig, Issuers, Keys, Policies, PolicyConfig, PolicySource, Trail,
+    ingress,
+};
 use schema::{Schema, Schemas};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -113,12 +117,17 @@ fn main() {
     for size in [1, 64] {
         report("whole policy", size, &stack_with(Flow::Push, READING_TYPE, WHOLE));
     }
+    for (what, topic) in [("100 policies, none reads it", "orders"), ("100 policies, 10 read it", "telemetry")] {
+        for size in [1, 64] {
+            report(what, size, &stack_by(Flow::Push, READING_TYPE, WHOLE, hundred(topic)));
+        }
+    }
     principals();
 }
 
 /// Memory and time of a million principals, one after the other.
 fn principals() {
-    let all: Vec<_> = (0..PRINCIPALS).map(|n| Arc::new(Principal::new(format!("sensor-{n:07}"), "plant-a"))).collect();
+    let all = sensors();
     let stack = stack_with(Flow::Push, "mesh/opaque@v1.0.0", ONE_EACH);
     let mut ingress = stack.clone();
     let mut offer = || {
@@ -157,7 +166,7 @@ fn report(what: &str, size: usize, ingress: &Ingress) {
     let mut times: Vec<_> = (0..RUNS).map(|_| run(ingress, size)).collect();
     times.sort_unstable();
     let each = times[RUNS / 2].as_nanos() as f64 / MESSAGES as f64;
-    println!("{what:<20} batches of {size:>2}: {each:>6.0} ns a message, {:>10.0} messages/s", 1e9 / each);
+    println!("{what:<28} batches of {size:>2}: {each:>6.0} ns a message, {:>10.0} messages/s", 1e9 / each);
 }
 
 fn message() -> Inbound {
@@ -199,6 +208,10 @@ fn stack(flow: Flow, kind: &str) -> Ingress {
 }
 
 fn stack_with(flow: Flow, kind: &str, policy: &str) -> Ingress {
+    stack_by(flow, kind, policy, everything())
+}
+
+fn stack_by(flow: Flow, kind: &str, policy: &str, policies: Arc<Policies>) -> Ingress {
     let mut schemas = Schemas::default();
     schemas.insert(Schema::compile("telemetry/reading@v1.0.0", READING).expect("a valid schema"));
     let mapper = ToOneTopic {
@@ -209,7 +222,7 @@ fn stack_with(flow: Flow, kind: &str, policy: &str) -> Ingress {
     };
     let access = PolicyConfig::parse("policy.yaml", policy).expect("a valid policy");
     let epoch = Epoch::new(1, "plant-a".into(), Arc::new(mapper), Arc::new(schemas), access);
-    let current = epoch.within(["no".into()].into()).with_policies(everything()).into_current();
+    let current = epoch.within(["no".into()].into()).with_policies(policies).with_issuers(issuers()).into_current();
     let trail = Arc::new(Trail::ingress("web".into(), None));
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
     let config = IngressConfig { flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default(), trail };
@@ -224,6 +237,42 @@ fn nowhere() -> Store {
     BoxCloneSyncService::new(tower::service_fn(move |batch: Batch<Admitted>| {
         std::future::ready(Ok::<_, Rejection>(batch.as_slice().iter().map(answer).collect()))
     }))
+}
+
+/// 100 policies: one permits, 89 are about something else, and 10 read the data of what is sent below `topic`.
+fn hundred(topic: &str) -> Arc<Policies> {
+    let mut text = "permit(principal, action in Action::\"send\", resource in Topic::\"telemetry\");\n".to_owned();
+    for n in 0..89 {
+        text += &format!("permit(principal in Role::\"role-{n}\", action, resource in Topic::\"area-{n}\");\n");
+    }
+    for n in 0..10 {
+        text += &format!(
+            "forbid(principal, action in Action::\"send\", resource in Topic::\"{topic}\") when {{ \
+             context.data has celsius && context.data.celsius.greaterThan(decimal(\"{}.5\")) }};\n",
+            1_000 + n
+        );
+    }
+    let access =
+        PolicyConfig::parse("policy.yaml", "access: { data: { celsius: decimal } }").expect("a valid policy").access;
+    let (policies, wrong) = Policies::load(&[PolicySource { path: "100.cedar", name: "100", text: &text }], &access);
+    assert!(wrong.is_empty() && policies.len() == 100, "{wrong:?}");
+    Arc::new(policies)
+}
+
+const ISSUER: &str = "tokens: { bench: { issuer: i, audience: a, keys: { url: https://issuer.example } } }";
+
+/// One whose keys are nowhere: the tokens of the principals below can't be doubted.
+fn issuers() -> Issuers {
+    let config = PolicyConfig::parse("policy.yaml", ISSUER).expect("a valid policy").tokens.remove(0);
+    let keys = Keys::Fetched(Fetched::default().at(&"https://issuer.example".parse().expect("a URL")));
+    Issuers::new([(config, keys)])
+}
+
+fn sensors() -> Vec<Arc<Principal>> {
+    let config = PolicyConfig::parse("policy.yaml", ISSUER).expect("a valid policy").tokens.remove(0);
+    let proof = Proof::Token { issuer: "bench".into(), version: config.version(), key: "k".into() };
+    let sensor = |n| Principal { proof: proof.clone(), ..Principal::new(format!("sensor-{n:07}"), "plant-a") };
+    (0..PRINCIPALS).map(|n| Arc::new(sensor(n))).collect()
 }
 
 /// Policies that permit all of it, without reading it.

@@ -184,4 +184,31 @@ mod tests {
             assert_eq!(address(method, "/a"), Err(AddressError::Method(method.to_owned())));
         }
     }
+
+    #[test]
+    fn however_a_path_is_encoded_it_is_the_same_address() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..20_000 {
+            let segment = |random: &mut fastrand::Rng| -> String {
+                let letters = ['a', 'Z', '7', '.', '-', '%', '+', ' ', 'é', 'е', '\u{200b}', '#'];
+                (0..random.usize(1..5)).map(|_| letters[random.usize(..letters.len())]).collect()
+            };
+            let path: String = (0..random.usize(1..4)).map(|_| format!("/{}", segment(&mut random))).collect();
+            let encode = |random: &mut fastrand::Rng, all: bool| -> String {
+                let byte = |byte: u8| match byte {
+                    b'/' => "/".to_owned(),
+                    b'%' => "%25".to_owned(),
+                    byte if !all && byte.is_ascii_graphic() && random.bool() => char::from(byte).to_string(),
+                    byte if random.bool() => format!("%{byte:02X}"),
+                    byte => format!("%{byte:02x}"),
+                };
+                path.bytes().map(byte).collect()
+            };
+            let all = post(&encode(&mut random, true));
+            assert_eq!(post(&encode(&mut random, false)), all, "{path:?}");
+            if let Ok(address) = all {
+                assert_eq!(address, format!("POST {path}"));
+            }
+        }
+    }
 }

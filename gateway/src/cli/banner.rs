@@ -19,7 +19,8 @@ pub(super) struct Banner {
     domain: String,
     config: PathBuf,
     store: PathBuf,
-    anonymous: bool,
+    /// Why nothing can be sent, if nothing can.
+    closed: Option<&'static str>,
     routes: Vec<[String; 3]>,
     example: Option<Example>,
 }
@@ -40,7 +41,7 @@ impl Banner {
             domain: loaded.config.domain.to_string(),
             config: config.to_owned(),
             store: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-            anonymous: loaded.policy.anonymous,
+            closed: closed(loaded),
             routes: routes.collect(),
             example: loaded.mappings.routes().find_map(|route| Example::of(&route)),
         }
@@ -56,8 +57,8 @@ impl Banner {
         for (name, address) in &addresses.bridges {
             line(name, &format!("http://{address}  WebSocket at /mesh/v1/ws"))?;
         }
-        if !self.anonymous {
-            line("policy", "nobody gets in: the policy does not say anonymous: true")?;
+        if let Some(why) = self.closed {
+            line("policy", why)?;
         }
         self.write_mappings(out)?;
         self.write_example(addresses, out)?;
@@ -81,6 +82,17 @@ impl Banner {
             Some((_, address)) => writeln!(out, "try\n  {}\n  {}", example.curl(*address), tail(*address)),
             None => Ok(()),
         }
+    }
+}
+
+fn closed(loaded: &Loaded) -> Option<&'static str> {
+    let config = &loaded.policy;
+    let known =
+        loaded.guards.users.users().next().is_some() || !config.tokens.is_empty() || !config.certificates.is_empty();
+    match (config.anonymous || known, loaded.guards.policies.is_empty()) {
+        (false, _) => Some("nobody gets in: no user is known, and the policy does not say anonymous: true"),
+        (true, true) => Some("nothing is permitted: there are no Cedar policies"),
+        (true, false) => None,
     }
 }
 

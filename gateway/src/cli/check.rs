@@ -89,6 +89,9 @@ fn identity_of(loaded: &Loaded, bridge: &str) -> Option<&'static str> {
     Some(config.delivery().identity)
 }
 
-fn policy(loaded: &Loaded) -> &'static str {
-    if loaded.policy.anonymous { "anonymous peers are let in" } else { "nobody gets in, because anonymous is not true" }
+fn policy(loaded: &Loaded) -> String {
+    let who = if loaded.policy.anonymous { "anonymous peers are let in" } else { "credentials are required" };
+    let (users, policies) = (loaded.guards.users.users().count(), loaded.guards.policies.len());
+    let warning = if policies == 0 { ": nothing is permitted" } else { "" };
+    format!("{who}, {users} users, {policies} Cedar policies{warning}")
 }

@@ -13,3 +13,4 @@ mod limits;
 mod reload;
 mod residency;
 mod support;
+mod tokens;

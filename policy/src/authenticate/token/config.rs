@@ -154,7 +154,7 @@ impl TokenConfig {
     }
 
     /// Another one if the section says something else.
-    pub(crate) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()
