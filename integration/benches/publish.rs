@@ -47,10 +47,6 @@ impl Drop for Bare {
 
 fn compare(seconds: u64) {
     let site = Site::shipped();
-    site.write(
-        "schemas/floor-reading.json",
-        r#"{"type":"object","required":["f","unit"],"properties":{"f":{"type":"number"},"unit":{"const":"F"}}}"#,
-    );
     let script = site.scratch("post.lua");
     let headers = r#"wrk.headers["content-type"] = "application/json""#;
     fs::write(&script, format!("wrk.method = \"POST\"\nwrk.body = [[{READING}]]\n{headers}\n")).expect("the script");
