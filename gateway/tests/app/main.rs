@@ -10,6 +10,7 @@ mod egress;
 mod explain;
 mod flow;
 mod limits;
+mod notices;
 mod reload;
 mod residency;
 mod support;
