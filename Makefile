@@ -3,9 +3,9 @@
 
 CONFIG ?= config/gateway.yaml
 CARGO ?= cargo
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 20
 # The parsers that every message passes; `make fuzz FUZZ_TARGETS=` runs all targets.
-FUZZ_TARGETS ?= json topic yaml cloudevents
+FUZZ_TARGETS ?= json topic yaml cloudevents codecs mapping_loader expression
 
 # Builds the gateway and starts it in the foreground; ctrl-c drains it.
 run:
