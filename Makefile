@@ -4,7 +4,7 @@
 CONFIG ?= config/gateway.yaml
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
-# The parsers that every message passes; `make fuzz FUZZ_TARGETS=` runs all targets.
+# Every target there is.
 FUZZ_TARGETS ?= json topic yaml cloudevents codecs mapping_loader expression
 
 # Builds the gateway and starts it in the foreground; ctrl-c drains it.

@@ -28,6 +28,7 @@ mod plan;
 mod promise;
 mod proof;
 mod reply;
+mod start;
 mod table;
 mod takers;
 mod template;
@@ -45,6 +46,7 @@ pub use format::json_schema;
 pub use fuzz::{FuzzFailure, FuzzResult};
 pub use load::load;
 pub use proof::{FieldProof, Verdict};
+pub use start::{Sample, Started, formats, start};
 pub use table::{MAX_TABLE, TableSource, Tables};
 
 /// The text of one mapping file.

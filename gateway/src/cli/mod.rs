@@ -1,4 +1,4 @@
-//! The command line: `openmesh run | check | test | try | explain | policy replay | tail | user | key`.
+//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | tail | user | key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
@@ -7,6 +7,7 @@ mod check;
 mod example;
 mod explain;
 mod format;
+mod init;
 mod outgoing;
 mod replay;
 mod run;
@@ -48,6 +49,9 @@ enum Command {
     Test(test::Test),
     /// Prints the JSON Schema of mapping files, for editors
     Schema,
+    /// Writes mapping files
+    #[command(subcommand)]
+    Map(init::Map),
     /// Shows what a mapping makes of a message, offline
     Try(r#try::Try),
     /// Adds, removes and lists users
@@ -81,6 +85,7 @@ impl Command {
             Self::Try(message) => message.format,
             Self::Run(_)
             | Self::Schema
+            | Self::Map(_)
             | Self::User(_)
             | Self::Key(_)
             | Self::Explain(_)
@@ -111,6 +116,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(&mut out),
         Command::Test(test) => test.run(&mut out),
         Command::Schema => out.write_all(mapping::json_schema().as_bytes()).map_err(Failure::from),
+        Command::Map(init::Map::Init(init)) => init.run(&mut out),
         Command::Try(message) => message.run(&mut out),
         Command::User(users) => users.run(&mut out),
         Command::Key(keys) => keys.run(&mut out),

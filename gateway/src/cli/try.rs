@@ -208,7 +208,8 @@ fn named<'m>(mappings: &'m Mappings, name: &str) -> Option<RouteInfo<'m>> {
 }
 
 /// At most `max` bytes of a file, or of stdin.
-fn read(path: &Path, max: usize) -> Result<Vec<u8>, NotMapped> {
+/// At most `max` bytes of a file, or of stdin if it is called `-`.
+pub(super) fn read(path: &Path, max: usize) -> Result<Vec<u8>, NotMapped> {
     let mut bytes = Vec::new();
     let done = match path == Path::new("-") {
         true => io::stdin().take(max as u64).read_to_end(&mut bytes),

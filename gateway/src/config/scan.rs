@@ -17,8 +17,8 @@ use super::files;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Places {
     pub(super) gateway: PathBuf,
-    pub(super) mappings: PathBuf,
-    pub(super) schemas: PathBuf,
+    pub(crate) mappings: PathBuf,
+    pub(crate) schemas: PathBuf,
     pub(super) tables: PathBuf,
     pub(super) policy: PathBuf,
     pub(super) users: PathBuf,

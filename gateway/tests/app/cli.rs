@@ -253,3 +253,29 @@ fn tail_shows_an_open_gateways_end() {
     assert_eq!(ended.status.code(), Some(1));
     assert!(text(&ended.stderr).contains("the gateway is gone"), "{}", text(&ended.stderr));
 }
+
+#[test]
+fn map_init_writes_what_holds_and_overwrites_nothing() {
+    let site = Site::shipped();
+    let config = site.config();
+    let sample = config.with_file_name("meter-reading.json");
+    std::fs::write(&sample, r#"{"meter": "m1", "kwh": 12.50, "at": ["hall", 7]}"#).unwrap();
+    let init = ["map", "init", "--from", sample.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    let done = openmesh(&init);
+    assert!(done.status.success(), "{done:?}");
+    let folder = config.parent().unwrap();
+    let written = std::fs::read_to_string(folder.join("mappings/meter-reading.yaml")).unwrap();
+    assert!(written.contains("address: \"POST /meter-reading\"") && written.contains("${payload.kwh}"), "{written}");
+    let tested = openmesh(&["test", "meter-reading", "--config", config.to_str().unwrap()]);
+    assert!(tested.status.success(), "{tested:?}");
+
+    let again = openmesh(&init);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists"), "{again:?}");
+    assert_eq!(std::fs::read_to_string(folder.join("mappings/meter-reading.yaml")).unwrap(), written);
+
+    // an address that another mapping takes: nothing stays written
+    let clash = [&init[..], &["--name", "clash", "--address", "POST /meter-reading"]].concat();
+    assert_eq!(openmesh(&clash).status.code(), Some(1));
+    assert!(!folder.join("mappings/clash.yaml").exists() && !folder.join("schemas/clash.json").exists());
+}

@@ -6,6 +6,8 @@ use tokio::{
     time::timeout,
 };
 
+use gateway::drain::Drained;
+
 use crate::support::{PATIENCE, Site, post, web};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,5 +36,5 @@ async fn what_a_schema_refuses_is_told_to_the_webhook_and_what_it_lets_in_is_not
     }
     assert_eq!(told.matches("\"bridge\":\"web\"").count(), 1, "{told}");
     assert!(!told.contains("s3cr3t"), "{told}");
-    running.drain().await;
+    assert_eq!(running.drain().await, Drained::Clean);
 }

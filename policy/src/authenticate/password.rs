@@ -77,7 +77,11 @@ pub(crate) struct Passwords {
 
 /// What addresses have sent of wrong passwords.
 #[derive(Debug, Default)]
-struct Wrong(HashMap<IpAddr, Tries>);
+struct Wrong {
+    tries: HashMap<IpAddr, Tries>,
+    /// When those that stopped were last forgotten: to look through all of them is not done for each address.
+    cleared: Option<Instant>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Tries {
@@ -204,7 +208,7 @@ impl Passwords {
 
     fn forgive(&self, peer: Option<IpAddr>) {
         if let Some(peer) = peer {
-            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).0.remove(&network(peer));
+            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).tries.remove(&network(peer));
         }
     }
 }
@@ -215,14 +219,16 @@ impl Wrong {
     /// Counts one try; how long to wait if it is one too many.
     fn admit(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let peer = network(peer);
-        if self.0.len() >= ADDRESSES && !self.0.contains_key(&peer) {
-            self.0.retain(|_, tries| tries.left(now) > 0);
+        let full = |tries: &HashMap<_, _>| tries.len() >= ADDRESSES && !tries.contains_key(&peer);
+        if full(&self.tries) && self.cleared.is_none_or(|before| now.saturating_duration_since(before) >= EVERY) {
+            self.tries.retain(|_, tries| tries.left(now) > 0);
+            self.cleared = Some(now);
         }
-        if self.0.len() >= ADDRESSES && !self.0.contains_key(&peer) {
+        if full(&self.tries) {
             // as many addresses as there is room for guess at once: nobody else may begin to
             return Some(EVERY);
         }
-        let tries = self.0.entry(peer).or_insert(Tries { spent: 0, since: now });
+        let tries = self.tries.entry(peer).or_insert(Tries { spent: 0, since: now });
         let left = tries.left(now);
         if left >= BURST {
             let next = EVERY * (tries.spent - left + 1);
@@ -357,7 +363,7 @@ mod tests {
         }
         assert!(wrong.admit(host(u32::MAX), now).is_some(), "no room");
         assert_eq!(wrong.admit(host(u32::MAX), now + EVERY), None);
-        assert_eq!(wrong.0.len(), 1);
+        assert_eq!(wrong.tries.len(), 1);
     }
 
     #[tokio::test]
