@@ -109,6 +109,12 @@ impl<'a> Arguments<'_, '_, 'a> {
             }
             Function::Decode => self.decoded()?,
             Function::Hash => self.hash()?,
+            Function::Uuid => self.uuid()?,
+            Function::Redact => {
+                let text = self.text(0)?;
+                let last = if self.given(1) { self.index(1)? } else { 0 };
+                self.made(text::redacted(&text, last).into())?
+            }
             Function::ParseJson => self.parsed()?,
             Function::AsList => match self.take(0) {
                 list if list.items().is_some() => list,

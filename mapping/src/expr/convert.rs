@@ -113,6 +113,18 @@ impl<'a> Arguments<'_, '_, 'a> {
         }
     }
 
+    /// The first 122 bits of a SHA-256 as UUIDv8 (RFC 9562).
+    pub(super) fn uuid(&mut self) -> Evaluated<Value<'a>> {
+        let of = self.text(0)?;
+        self.call.charge_bytes(self.frame, of.len().saturating_mul(4))?;
+        let mut bytes: [u8; 32] = Sha256::digest(of.as_bytes()).into();
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let hex = hex(&bytes[..16]);
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        Ok(Value::Text(parts.join("-").into()))
+    }
+
     pub(super) fn parsed(&mut self) -> Evaluated<Value<'a>> {
         let text = self.text(0)?;
         // a value of a few bytes is a whole node

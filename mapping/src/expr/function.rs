@@ -32,6 +32,8 @@ pub(super) enum Function {
     Encode,
     Decode,
     Hash,
+    Uuid,
+    Redact,
     ParseJson,
     AsList,
 }
@@ -111,6 +113,8 @@ pub(super) const SIGNATURES: &[Signature] = &[
     global(Function::Encode, "base64.encode", &[TEXT], Type::Text),
     global(Function::Decode, "base64.decode", &[TEXT], Type::Text),
     global(Function::Hash, "hash", &[TEXT, TEXT], Type::Text),
+    global(Function::Uuid, "uuid", &[TEXT], Type::Text),
+    global(Function::Redact, "redact", &[TEXT, NUMBER], Type::Text).least(1),
     global(Function::AsList, "as_list", &[&[]], Type::List),
     global(Function::ParseJson, "parse_json", &[TEXT], Type::Any),
 ];

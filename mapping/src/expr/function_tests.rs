@@ -235,6 +235,16 @@ fn calls_and_macros_as_deep_as_they_may_be_stay_within_the_stack() {
 }
 
 #[test]
+fn names_are_made_of_text_and_text_is_hidden() {
+    gives("uuid('a') == uuid('a') && uuid('a') != uuid('b')", "true");
+    gives("uuid('').matches('^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$')", "true");
+    gives("redact('geheim')", r#""******""#);
+    gives("redact('øø12', 2)", r#""**12""#);
+    gives("redact('123', 2) + redact('', 4)", r#""***""#);
+    fails("redact(payload.unit, -1)", "whole number from 0");
+}
+
+#[test]
 fn every_function_has_its_line_in_the_manual_and_every_example_there_is_true() {
     let manual = include_str!("../../../docs/mapping.md");
     let (_, table) = manual.split_once("| function | gives | for example |").unwrap();

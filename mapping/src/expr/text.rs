@@ -32,6 +32,13 @@ pub(super) fn recased<'a>(text: Text<'a>, changes: fn(&u8) -> bool, change: fn(&
     Cow::Owned(owned)
 }
 
+/// `*` for every character but the `last`, or for all of them where that would show more than half.
+pub(super) fn redacted(text: &str, last: usize) -> String {
+    let length = text.chars().count();
+    let hidden = if length >= last.saturating_mul(2) { length - last } else { length };
+    text.chars().enumerate().map(|(number, c)| if number < hidden { '*' } else { c }).collect()
+}
+
 /// The first place at or behind a character. An empty text is found at once.
 pub(super) fn index_of(text: &str, of: &str, from: usize) -> Result<Option<usize>, &'static str> {
     let start = byte_of(text, from).ok_or("the place to begin is behind the end of the text")?;

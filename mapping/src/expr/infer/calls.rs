@@ -139,6 +139,10 @@ impl Inference<'_> {
             }
             Function::Decode => Some("may be no base64 of a text"),
             Function::Hash => (!every(is_hash)).then_some("may be no name of a hash"),
+            Function::Redact => {
+                let whole = index(1).is_none_or(|last| last.whole && last.low >= 0.0);
+                (!whole).then_some("the number of characters may be no whole number from 0")
+            }
             Function::ParseJson => Some("may be no JSON"),
             Function::Contains
             | Function::StartsWith
@@ -151,6 +155,7 @@ impl Inference<'_> {
             | Function::Rounding(_)
             | Function::Text
             | Function::AsList
+            | Function::Uuid
             | Function::Encode => None,
         };
         let at = terms.first().filter(|_| matches!(function, Function::Int | Function::Double | Function::Timestamp));
@@ -182,7 +187,7 @@ fn gives(function: Function, types: &[Type]) -> Type {
         Function::LowerAscii => recased(text, str::to_ascii_lowercase),
         Function::UpperAscii => recased(text, str::to_ascii_uppercase),
         Function::Trim | Function::Substring => of_length(0, most),
-        Function::Reverse => of_length(text.map_or(0, |text| text.least), most),
+        Function::Reverse | Function::Redact => of_length(text.map_or(0, |text| text.least), most),
         Function::CharAt => of_length(0, 1),
         Function::IndexOf | Function::LastIndexOf => Type::number(Number::ints(-1.0, MAX_INDEX)),
         Function::Replace | Function::Join | Function::Encode | Function::Decode => Type::TEXT,
@@ -225,6 +230,7 @@ fn gives(function: Function, types: &[Type]) -> Type {
             (Field::Milliseconds, _) => Number::ints(0.0, 999.0),
         }),
         Function::Hash => of_length(64, 128),
+        Function::Uuid => of_length(36, 36),
         Function::AsList => {
             let of = types.first().cloned().unwrap_or(Type::ANY);
             let one = of.of_kinds(of.kinds().without(Kinds::LIST));
