@@ -171,13 +171,14 @@ fn lines(expected: &[&str], said: &[&str]) -> bool {
 }
 
 fn line_matches(expected: &str, line: &str) -> bool {
-    let mut parts = expected.trim_end().split("...");
-    let Some(mut left) = parts.next().and_then(|first| line.trim_end().strip_prefix(first)) else { return false };
-    let mut last = None;
-    for part in parts {
-        let Some(at) = left.find(part) else { return false };
-        left = &left[at + part.len()..];
-        last = Some(part);
+    let (mut left, mut parts) = (line.trim_end(), expected.trim_end().split("...").peekable());
+    let Some(rest) = parts.next().and_then(|first| left.strip_prefix(first)) else { return false };
+    left = rest;
+    while let Some(part) = parts.next() {
+        // the last part is the end of the line, wherever else it may stand
+        let at = if parts.peek().is_none() { left.len().checked_sub(part.len()) } else { left.find(part) };
+        let Some(rest) = at.and_then(|at| left.get(at..)?.strip_prefix(part)) else { return false };
+        left = rest;
     }
-    left.is_empty() || last.is_some_and(str::is_empty)
+    left.is_empty()
 }
