@@ -1,9 +1,11 @@
 //! A config folder and a data folder of a test's own.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use tempfile::TempDir;
@@ -84,10 +86,16 @@ pub fn repository() -> PathBuf {
     here.parent().expect("this crate stands in the repository").to_owned()
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that was free a moment ago, and that nobody else in this process was given.
 pub fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        if GIVEN.lock().expect("nobody panics with it").insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
