@@ -3,14 +3,7 @@
 //! Nobody waits for it: what is fetched is put where tokens look. An endpoint that is slow, down, or answers with something
 //! else changes nothing; the keys before stay, and it is asked again after a while, at random within it.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,18 +12,10 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use policy::{Current, Fetched, FetchedKeys, KeySet, KeySetError, KeysFrom, MAX_DOCUMENT};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::{Instant, sleep_until, timeout},
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::connect::{ConnectError, Stream, connect};
 
 /// How long one fetch may take, from the look-up of the name to the last byte.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -38,16 +23,14 @@ const WITHIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(10);
 /// How often to look whether something is due, if nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// The longest file of authorities, in bytes.
-const MAX_AUTHORITIES: u64 = 4 << 20;
 
 /// Why keys were not fetched.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("no connection: {0}")]
-    Connect(#[from] io::Error),
-    #[error("no TLS: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no request: {0}")]
+    Request(#[from] http::Error),
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("answered {0}")]
@@ -112,32 +95,17 @@ async fn one(keys: &FetchedKeys, from: &KeysFrom) -> Duration {
 }
 
 async fn get(url: &Uri, authorities: &Path) -> Result<KeySet, FetchError> {
-    let https = url.scheme_str() == Some("https");
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
     let request = Request::get(url.path_and_query().map_or("/", |path| path.as_str()))
         .header(header::HOST, url.authority().map_or("", |authority| authority.as_str()))
         .header(header::ACCEPT, "application/jwk-set+json, application/json")
         .header(header::USER_AGENT, concat!("openmesh/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::new())
-        .map_err(io::Error::other)?;
-    let document = if https {
-        let name = ServerName::try_from(host).map_err(|error| FetchError::Tls(error.to_string()))?;
-        let connector = connector(authorities).await?;
-        let stream = connector.connect(name, stream).await.map_err(|error| FetchError::Tls(error.to_string()))?;
-        exchange(stream, request).await?
-    } else {
-        exchange(stream, request).await?
-    };
+        .body(Empty::new())?;
+    let document = exchange(connect(url, authorities).await?, request).await?;
     Ok(KeySet::parse(&document)?)
 }
 
 /// A redirect is no answer: where keys come from is said by the policy file alone.
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Bytes, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn exchange(stream: Box<dyn Stream>, request: Request<Empty<Bytes>>) -> Result<Bytes, FetchError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
         let response: Response<Incoming> = sender.send_request(request).await?;
@@ -157,26 +125,4 @@ where
         // a server that closes has often answered before
         _ = &mut connection => answer.await,
     }
-}
-
-/// Reads the authorities each time: they change, and fetches are few.
-async fn connector(authorities: &Path) -> Result<TlsConnector, FetchError> {
-    let path = authorities.to_owned();
-    let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        File::open(path)?.take(MAX_AUTHORITIES).read_to_end(&mut text)?;
-        Ok(text)
-    });
-    let text = read.await.map_err(io::Error::other)??;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
-    if roots.is_empty() {
-        return Err(FetchError::Tls(format!("{}: holds no certificate", authorities.display())));
-    }
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| FetchError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(client)))
 }

@@ -8,6 +8,7 @@ mod app;
 mod audit;
 pub mod cli;
 pub mod config;
+mod connect;
 pub mod drain;
 mod jwks;
 mod notice;

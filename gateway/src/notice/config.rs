@@ -75,11 +75,6 @@ impl NoticeConfig {
             queue: queue?,
         }))
     }
-
-    /// TLS is spoken.
-    pub(crate) fn is_https(&self) -> bool {
-        self.url.scheme_str() == Some("https")
-    }
 }
 
 fn url(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<Uri> {

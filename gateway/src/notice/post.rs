@@ -1,34 +1,22 @@
 //! Posts notices, a batch at a time, and tries again with growing, jittered pauses.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
 use serde::Serialize;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Notice, NoticeConfig, Outcome, sign::signature};
+use crate::connect::{ConnectError, Stream, connect};
 
 /// The most notices of one post.
 const BATCH: usize = 100;
@@ -37,8 +25,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long what is left may still take when the gateway ends.
 const LAST_TRY: Duration = Duration::from_secs(2);
-/// The longest file of authorities, in bytes.
-const MAX_AUTHORITIES: u64 = 4 << 20;
 
 /// What is posted.
 #[derive(Serialize)]
@@ -51,10 +37,12 @@ struct Body<'n> {
 /// Why a post did not arrive.
 #[derive(Debug, thiserror::Error)]
 enum PostError {
-    #[error("no connection: {0}")]
-    Connect(#[from] io::Error),
-    #[error("no TLS: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no body: {0}")]
+    Body(#[from] serde_json::Error),
+    #[error("no request: {0}")]
+    Request(#[from] http::Error),
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("took longer than the timeout")]
@@ -133,33 +121,19 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 async fn try_once(config: &NoticeConfig, id: Uuid, batch: &[Notice]) -> Result<(), PostError> {
-    let body = serde_json::to_vec(&Body { id: id.to_string(), notices: batch }).map_err(io::Error::other)?;
+    let body = serde_json::to_vec(&Body { id: id.to_string(), notices: batch })?;
     timeout(config.timeout, post(config, id, body.into())).await.map_err(|_| PostError::Timeout)?
 }
 
 /// One post on a connection of its own: there are few of them.
 async fn post(config: &NoticeConfig, id: Uuid, body: Bytes) -> Result<(), PostError> {
-    let host = config.url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let https = config.is_https();
-    let port = config.url.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
-    let request = request(config, id, body).map_err(io::Error::other)?;
-    let status = if https {
-        let name = ServerName::try_from(host).map_err(|error| PostError::Tls(error.to_string()))?;
-        let connector = connector(config).await?;
-        let stream = connector.connect(name, stream).await.map_err(|error| PostError::Tls(error.to_string()))?;
-        exchange(stream, request).await?
-    } else {
-        exchange(stream, request).await?
-    };
+    let request = request(config, id, body)?;
+    let status = exchange(connect(&config.url, &config.authorities).await?, request).await?;
     if status.is_success() { Ok(()) } else { Err(PostError::Status(status)) }
 }
 
 /// The answer's status; what else it says is not read.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<StatusCode, PostError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<StatusCode, PostError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = sender.send_request(request);
     tokio::pin!(answer, connection);
@@ -189,28 +163,6 @@ fn request(config: &NoticeConfig, id: Uuid, body: Bytes) -> Result<Request<Full<
         .body(Full::new(body))
 }
 
-/// Reads the authorities each time: they change, and posts are few.
-async fn connector(config: &NoticeConfig) -> Result<TlsConnector, PostError> {
-    let path = config.authorities.clone();
-    let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        File::open(path)?.take(MAX_AUTHORITIES).read_to_end(&mut text)?;
-        Ok(text)
-    });
-    let text = read.await.map_err(io::Error::other)??;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
-    if roots.is_empty() {
-        return Err(PostError::Tls(format!("{}: holds no certificate", config.authorities.display())));
-    }
-    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| PostError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(client)))
-}
-
 // === impl PostError ===
 
 impl PostError {
@@ -221,7 +173,8 @@ impl PostError {
                 let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
                 !status.is_server_error() && !later.contains(status)
             }
-            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Timeout => false,
+            Self::Body(_) | Self::Request(_) => true,
+            Self::Connect(_) | Self::Http(_) | Self::Timeout => false,
         }
     }
 }

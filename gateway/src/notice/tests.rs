@@ -240,7 +240,10 @@ fn only_what_can_be_told_in_confidence_is_configured() {
     };
     let whole = "notices: { url: \"https://hooks.example.org/a\", secret: \"${file:secret}\", timeout: 1s, retry_for: 1h, queue: 5 }\n";
     let config = read(whole).unwrap().unwrap();
-    assert_eq!((config.queue, config.is_https(), config.retry_for), (5, true, Duration::from_secs(3_600)));
+    assert_eq!(
+        (config.queue, config.url.scheme_str(), config.retry_for),
+        (5, Some("https"), Duration::from_secs(3_600))
+    );
     assert!(!format!("{config:?}").contains(SECRET));
     assert!(read("{}\n").unwrap().is_none());
     for local in ["http://127.0.0.1:80/", "http://localhost/", "http://[::1]:9/"] {

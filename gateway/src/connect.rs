@@ -1,0 +1,78 @@
+//! A connection to a server that the configuration names by its URL: TCP, and TLS by rustls where the URL says https.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use http::Uri;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// The longest file of authorities, in bytes.
+const MAX_AUTHORITIES: u64 = 4 << 20;
+
+/// Bytes both ways, plain or encrypted.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("no connection: {0}")]
+    Tcp(#[from] io::Error),
+    #[error("no TLS: {0}")]
+    Tls(String),
+}
+
+/// Connects to the host of an http or https URL. An https server is held to its name and to `authorities`, a file of PEM.
+pub(crate) async fn connect(url: &Uri, authorities: &Path) -> Result<Box<dyn Stream>, ConnectError> {
+    let https = url.scheme_str() == Some("https");
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    if !https {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(host).map_err(tls)?;
+    let stream = connector(authorities).await?.connect(name, stream).await.map_err(tls)?;
+    Ok(Box::new(stream))
+}
+
+/// Reads the authorities each time: they change, and connections are few.
+async fn connector(authorities: &Path) -> Result<TlsConnector, ConnectError> {
+    let path = authorities.to_owned();
+    let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        File::open(path)?.take(MAX_AUTHORITIES).read_to_end(&mut text)?;
+        Ok(text)
+    });
+    let unreadable = |error: io::Error| ConnectError::Tls(format!("{}: {error}", authorities.display()));
+    let text = read.await.map_err(io::Error::other)?.map_err(unreadable)?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
+    if roots.is_empty() {
+        return Err(ConnectError::Tls(format!("{}: holds no certificate", authorities.display())));
+    }
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(client)))
+}
+
+fn tls(error: impl ToString) -> ConnectError {
+    ConnectError::Tls(error.to_string())
+}
