@@ -66,6 +66,8 @@ enum NotWritten {
 /// The longest message that a file is made from: it stands in the file as a test.
 const LIMIT: usize = 65_536;
 const MAX_NAME: usize = 64;
+/// Where the shipped configuration has the JSON Schema of mapping files, seen from their folder.
+const EDITORS: &str = "../formats/mapping.json";
 
 // === impl Init ===
 
@@ -125,7 +127,15 @@ impl Written {
         if let Some(schema) = &made.schema {
             written.add(&loaded.places.schemas, &format!("{name}.json"), schema)?;
         }
-        written.add(&loaded.places.mappings, &format!("{name}.yaml"), &made.mapping)?;
+        let folder = &loaded.places.mappings;
+        // editors then know the keys
+        let known = folder.join(EDITORS).is_file();
+        let text = if known {
+            format!("# yaml-language-server: $schema={EDITORS}\n{}", made.mapping)
+        } else {
+            made.mapping.clone()
+        };
+        written.add(folder, &format!("{name}.yaml"), &text)?;
         Ok(written)
     }
 

@@ -266,6 +266,8 @@ fn map_init_writes_what_holds_and_overwrites_nothing() {
     let folder = config.parent().unwrap();
     let written = std::fs::read_to_string(folder.join("mappings/meter-reading.yaml")).unwrap();
     assert!(written.contains("address: \"POST /meter-reading\"") && written.contains("${payload.kwh}"), "{written}");
+    let editors = "# yaml-language-server: $schema=../formats/mapping.json\n";
+    assert!(written.starts_with(editors), "{written}");
     let tested = openmesh(&["test", "meter-reading", "--config", config.to_str().unwrap()]);
     assert!(tested.status.success(), "{tested:?}");
 
