@@ -8,18 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::PolicySet;
 use envelope::Principal;
 use quick_cache::{
     Equivalent, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
-use super::{
-    Action, Decision, Question,
-    request::Subject,
-    scope::{Reads, Resource},
-};
+use super::{Action, Decision, Question, ask::Asks, scope::Resource};
 
 /// What is known of a question.
 #[derive(Debug, Clone)]
@@ -27,14 +22,6 @@ pub(super) enum Known {
     Decided(Decision),
     /// Depends on the message: what to ask.
     Asks(Arc<Asks>),
-}
-
-/// What is asked for each message.
-#[derive(Debug)]
-pub(super) struct Asks {
-    pub(super) slice: PolicySet,
-    pub(super) subject: Subject,
-    pub(super) reads: Reads,
 }
 
 /// All that a decision depends on.

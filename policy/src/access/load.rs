@@ -1,13 +1,18 @@
 //! Reads the files of the folder `policies`: parsed, checked against the schema, and each policy named.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, thread};
 
 use cedar_policy::{Policy, PolicyId, PolicySet, ValidationMode, Validator};
 use envelope::Topic;
 use miette::Diagnostic as _;
 use yaml::{Diagnostic, Source, Span};
 
-use super::{Policies, schema, scope::Scoped};
+use super::{
+    Policies,
+    extent::{self, Exceeds, STACK_BYTES},
+    schema,
+    scope::Scoped,
+};
 use crate::config::AccessConfig;
 
 /// A file of Cedar policies.
@@ -34,6 +39,18 @@ impl Policies {
     /// Reads all files, for what the policy file declares. What is wrong is told, and left out of what is read: take it
     /// only if nothing is.
     pub fn load(sources: &[PolicySource<'_>], config: &AccessConfig) -> (Self, Vec<Diagnostic>) {
+        // on a stack that whatever `extent` lets through fits into, whoever calls
+        let loaded = thread::scope(|scope| {
+            let roomy = thread::Builder::new().stack_size(STACK_BYTES);
+            roomy.spawn_scoped(scope, || Self::load_here(sources, config)).ok()?.join().ok()
+        });
+        loaded.unwrap_or_else(|| {
+            let message = "no thread could be had to read them".to_owned();
+            (Self::default(), vec![Diagnostic::of_file("policies", "resources", message)])
+        })
+    }
+
+    fn load_here(sources: &[PolicySource<'_>], config: &AccessConfig) -> (Self, Vec<Diagnostic>) {
         let mut found = Vec::new();
         let mut all = PolicySet::new();
         let mut files = BTreeMap::new();
@@ -54,7 +71,7 @@ impl Policies {
             found.push(Diagnostic::of_file("policies", "too-many", message));
         }
         validate(&all, &files, config, &mut found);
-        let mut scoped: Vec<_> = all.policies().cloned().map(Scoped::new).collect();
+        let mut scoped: Vec<_> = all.policies().cloned().map(|policy| Scoped::new(policy, config)).collect();
         scoped.sort_by(|a, b| a.policy.id().cmp(b.policy.id()));
         (Self::new(scoped, config.clone()), found)
     }
@@ -62,6 +79,10 @@ impl Policies {
 
 /// The policies of a file, each called `FILE#NAME`; without a name by its place, from 1.
 fn parse(file: &PolicySource<'_>, source: &Source, found: &mut Vec<Diagnostic>) -> Vec<Policy> {
+    if let Err(Exceeds { at, why }) = extent::check(file.text) {
+        found.push(source.diagnostic(Span { start: at.start, end: at.end }, "too-large", why));
+        return Vec::new();
+    }
     let set: PolicySet = match file.text.parse() {
         Ok(set) => set,
         Err(errors) => {

@@ -6,9 +6,14 @@
 //!
 //! `scope` finds the few policies that can apply, `decisions` what was decided before; Cedar itself is asked for the rest.
 
+mod ask;
+mod condition;
+mod decision;
 mod decisions;
+mod extent;
 mod load;
 mod request;
+mod rules;
 mod schema;
 mod scope;
 #[cfg(test)]
@@ -16,20 +21,19 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use cedar_policy::{Authorizer, Decision as Answer, Entities, PolicySet, Request, Response};
-use envelope::{Envelope, Filter, Mapped, Outgoing, Principal, RejectKind, Rejection, Timestamp};
+use cedar_policy::Authorizer;
+use envelope::{Envelope, Filter, Principal};
 
 use self::{
-    decisions::{Asks, Decisions, Known},
-    load::name,
-    request::{RequestError, Subject},
-    scope::{Reads, Resource, Scoped},
+    decisions::{Decisions, Known},
+    scope::{Resource, Scoped},
 };
-use crate::{Epoch, config::AccessConfig, lift::Rule};
+use crate::config::AccessConfig;
 
+pub use decision::Decision;
 pub use load::PolicySource;
+pub(crate) use rules::{MayRead, MaySend};
 
-const DECIDED_BY: &str = "access";
 /// The performative of an envelope that has none.
 const NO_PERFORMATIVE: &str = "none";
 
@@ -60,19 +64,6 @@ pub struct Policies {
     authorizer: Authorizer,
 }
 
-/// What was decided, and by which policy: `FILE#NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// By this policy.
-    Permitted(Arc<str>),
-    /// By this policy, whatever others permit.
-    Forbidden(Arc<str>),
-    /// By none.
-    NotPermitted,
-    /// This policy, or all that apply, can't be asked: why.
-    Undecided(Option<Arc<str>>, Arc<str>),
-}
-
 /// What is decided on.
 struct Question<'q> {
     principal: &'q Arc<Principal>,
@@ -81,16 +72,6 @@ struct Question<'q> {
     schema: Option<&'q str>,
     performative: Option<&'q str>,
     bridge: Option<&'q str>,
-}
-
-/// Refuses what its sender may not send.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MaySend;
-
-/// Refuses what its receiver may not read.
-#[derive(Debug, Clone)]
-pub(crate) struct MayRead {
-    bridge: Arc<str>,
 }
 
 // === impl Action ===
@@ -178,11 +159,11 @@ impl Policies {
             bridge: Some(bridge),
         };
         let depends = |scoped: &&Scoped| scoped.reads.data || scoped.reads.message;
-        let (later, now): (Vec<_>, Vec<_>) = self.candidates(&question).partition(depends);
+        let (later, now): (Vec<_>, Vec<_>) = self.candidates(&question).map(|(_, scoped)| scoped).partition(depends);
         match self.decide_by(&question, &now, None) {
             // a permit that reads the messages may permit some of them
             Decision::NotPermitted => match later.into_iter().find(|scoped| scoped.permits) {
-                Some(scoped) => Decision::Permitted(name(scoped.policy.id())),
+                Some(scoped) => Decision::Permitted(scoped.name.clone()),
                 None => Decision::NotPermitted,
             },
             decided => decided,
@@ -193,7 +174,7 @@ impl Policies {
     pub fn may_administer(&self, principal: &Arc<Principal>, action: Action, domain: &str) -> Decision {
         let resource = Resource::Gateway(domain);
         let question = Question { principal, action, resource, schema: None, performative: None, bridge: None };
-        let candidates: Vec<_> = self.candidates(&question).collect();
+        let candidates: Vec<_> = self.candidates(&question).map(|(_, scoped)| scoped).collect();
         self.decide_by(&question, &candidates, None)
     }
 
@@ -213,84 +194,16 @@ impl Policies {
         });
         match known {
             Known::Decided(decision) => decision,
-            Known::Asks(asks) => self.ask(&asks, Some(envelope)),
-        }
-    }
-
-    /// What can be known of a question without its message.
-    fn look(&self, question: &Question<'_>) -> Known {
-        let candidates: Vec<_> = self.candidates(question).collect();
-        match self.asks(question, &candidates) {
-            Ok(None) => Known::Decided(Decision::NotPermitted),
-            Ok(Some(asks)) if asks.reads.data || asks.reads.time => Known::Asks(Arc::new(asks)),
-            Ok(Some(asks)) => Known::Decided(self.ask(&asks, None)),
-            Err(error) => Known::Decided(undecided(&error)),
-        }
-    }
-
-    fn decide_by(&self, question: &Question<'_>, candidates: &[&Scoped], envelope: Option<&Envelope>) -> Decision {
-        match self.asks(question, candidates) {
-            Ok(None) => Decision::NotPermitted,
-            Ok(Some(asks)) => self.ask(&asks, envelope),
-            Err(error) => undecided(&error),
+            Known::Asks(asks) => self.ask_of(&asks, &question, envelope),
         }
     }
 
     /// The policies whose scope matches.
-    fn candidates<'p>(&'p self, question: &'p Question<'_>) -> impl Iterator<Item = &'p Scoped> {
+    fn candidates<'p>(&'p self, question: &'p Question<'_>) -> impl Iterator<Item = (usize, &'p Scoped)> {
         let places = self.by_action.get(&question.action).into_iter().flatten();
-        let scoped = places.filter_map(|at| self.scoped.get(*at));
-        scoped.filter(|scoped| scoped.is_about(question.principal, question.resource))
+        let scoped = places.filter_map(|at| Some((*at, self.scoped.get(*at)?)));
+        scoped.filter(|(_, scoped)| scoped.is_about(question.principal, question.resource))
     }
-
-    /// `None`: no policy applies, so there is nothing to ask.
-    fn asks(&self, question: &Question<'_>, candidates: &[&Scoped]) -> Result<Option<Asks>, RequestError> {
-        if candidates.is_empty() {
-            return Ok(None);
-        }
-        let policies = candidates.iter().map(|scoped| scoped.policy.clone());
-        let slice = PolicySet::from_policies(policies).map_err(|_| RequestError::Entities)?;
-        let reads = candidates.iter().fold(Reads::default(), |reads, scoped| reads.and(scoped.reads));
-        Ok(Some(Asks { slice, subject: Subject::of(question, &self.config)?, reads }))
-    }
-
-    fn ask(&self, asks: &Asks, envelope: Option<&Envelope>) -> Decision {
-        let Asks { slice, subject, reads } = asks;
-        let data = match envelope.filter(|_| reads.data) {
-            Some(envelope) => request::data(&envelope.data, &self.config).map(Some),
-            None => Ok(None),
-        };
-        let time = reads.time.then(Timestamp::now);
-        let context = data.and_then(|data| subject.context(time, data));
-        let context = match context {
-            Ok(context) => context,
-            Err(error) => return undecided(&error),
-        };
-        let Subject { principal, action, resource, entities, .. } = subject;
-        match Request::new(principal.clone(), action.clone(), resource.clone(), context, None) {
-            Ok(request) => self.answer(&request, slice, entities),
-            Err(_) => undecided(&RequestError::Entities),
-        }
-    }
-
-    /// A policy that fails is left out by Cedar; here it refuses, for it may be the one that forbids.
-    fn answer(&self, request: &Request, slice: &PolicySet, entities: &Entities) -> Decision {
-        let response = self.authorizer.is_authorized(request, slice, entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-            return Decision::Undecided(Some(name(error.policy_id())), error.inner().to_string().into());
-        }
-        match (response.decision(), first_reason(&response)) {
-            (Answer::Allow, Some(policy)) => Decision::Permitted(policy),
-            (Answer::Deny, Some(policy)) => Decision::Forbidden(policy),
-            (Answer::Allow | Answer::Deny, None) => Decision::NotPermitted,
-        }
-    }
-}
-
-/// Of several, the first by name, so that the same is said each time.
-fn first_reason(response: &Response) -> Option<Arc<str>> {
-    response.diagnostics().reason().min().map(name)
 }
 
 /// What comes before the first wildcard.
@@ -300,10 +213,6 @@ fn prefix(filter: &Filter) -> &str {
         Some(wildcard) => text[..wildcard].trim_end_matches('/'),
         None => text,
     }
-}
-
-fn undecided(error: &RequestError) -> Decision {
-    Decision::Undecided(None, error.to_string().into())
 }
 
 impl Default for Policies {
@@ -326,75 +235,4 @@ impl Question<'_> {
         let text = Option::unwrap_or_default;
         [topic, text(self.schema), text(self.performative), text(self.bridge)]
     }
-}
-
-// === impl Decision ===
-
-impl Decision {
-    /// Whether it may be done.
-    pub fn is_permitted(&self) -> bool {
-        matches!(self, Self::Permitted(_))
-    }
-
-    /// The policy that decided, if one did.
-    pub fn policy(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Permitted(policy) | Self::Forbidden(policy) | Self::Undecided(Some(policy), _) => Some(policy),
-            Self::NotPermitted | Self::Undecided(None, _) => None,
-        }
-    }
-
-    /// Refuses what is not permitted. `what` is what was to be done.
-    pub fn into_result(self, principal: &Principal, what: impl FnOnce() -> String) -> Result<(), Rejection> {
-        let (policy, detail) = match self {
-            Self::Permitted(_) => return Ok(()),
-            Self::Forbidden(policy) => {
-                let detail = format!("{:?} is forbidden to {}", principal.id, what());
-                (Some(policy), detail)
-            }
-            Self::NotPermitted => (None, format!("no policy permits {:?} to {}", principal.id, what())),
-            Self::Undecided(policy, why) => {
-                let detail = format!("whether {:?} may {} can't be decided: {why}", principal.id, what());
-                (policy, detail)
-            }
-        };
-        let rejection = Rejection::new(RejectKind::Denied, DECIDED_BY, detail);
-        Err(match policy {
-            Some(policy) => rejection.by_policy(&policy),
-            None => rejection,
-        })
-    }
-}
-
-// === impl MaySend ===
-
-impl Rule<Mapped> for MaySend {
-    /// One refused envelope refuses its group.
-    fn check(&self, epoch: &Epoch, mapped: &Mapped) -> Result<(), Rejection> {
-        mapped.group.as_slice().iter().try_for_each(|envelope| {
-            let decision = epoch.policies.may_send(&mapped.principal, envelope, &mapped.bridge);
-            decision.into_result(&mapped.principal, || what(Action::of(envelope), envelope))
-        })
-    }
-}
-
-// === impl MayRead ===
-
-impl MayRead {
-    pub(crate) fn new(bridge: Arc<str>) -> Self {
-        Self { bridge }
-    }
-}
-
-impl Rule<Outgoing> for MayRead {
-    fn check(&self, epoch: &Epoch, outgoing: &Outgoing) -> Result<(), Rejection> {
-        let Outgoing { to, delivery } = outgoing;
-        let decision = epoch.policies.may_read(to, &delivery.envelope, &self.bridge);
-        decision.into_result(to, || what(Action::Subscribe, &delivery.envelope))
-    }
-}
-
-fn what(action: Action, envelope: &Envelope) -> String {
-    let by = envelope.performative.as_deref().map(|verb| format!(" as {verb}")).unwrap_or_default();
-    format!("{} {:?} on {:?}{by}", action.word(), envelope.kind, envelope.subject.as_str())
 }

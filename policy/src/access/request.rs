@@ -6,7 +6,7 @@ use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUi
 use envelope::{Attribute, Data, Principal, Timestamp, json};
 
 use super::{Action, Question, scope::Resource};
-use crate::config::AccessConfig;
+use crate::config::{AccessConfig, DataField};
 
 /// Why a request can't be made of a message. Said to the peer: names the field, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,21 +104,30 @@ impl Subject {
     }
 }
 
-/// The declared fields that the data has. One that is of another type refuses it: a policy that forbids must not be
-/// passed by being misunderstood.
-pub(super) fn data(data: &Data, config: &AccessConfig) -> Result<RestrictedExpression, RequestError> {
+/// The declared fields, in their order, where the data has them. One that is of another type refuses it: a policy that
+/// forbids must not be passed by being misunderstood.
+pub(super) fn fields(data: &Data, config: &AccessConfig) -> Result<Vec<Option<Attribute>>, RequestError> {
     let json = data.json().map_err(|_| RequestError::NotJson)?;
-    let mut fields = Vec::with_capacity(config.data.len());
-    for (name, field) in &config.data {
+    let read = |field: &DataField| {
         let mut node: Option<json::Node<'_>> = Some(json.root());
         for member in &field.path {
             node = node.and_then(|node| node.get(member));
         }
-        let Some(node) = node else { continue };
+        let Some(node) = node else { return Ok(None) };
         let wrong = || RequestError::Field { field: field.path.join("."), expected: field.kind.expected() };
-        fields.push((name.to_string(), expression(&field.kind.of_json(node).ok_or_else(wrong)?)));
-    }
-    RestrictedExpression::new_record(fields).map_err(|_| RequestError::Entities)
+        field.kind.of_json(node).ok_or_else(wrong).map(Some)
+    };
+    config.data.values().map(read).collect()
+}
+
+/// Those fields as `context.data`.
+pub(super) fn record(
+    fields: &[Option<Attribute>],
+    config: &AccessConfig,
+) -> Result<RestrictedExpression, RequestError> {
+    let named = config.data.keys().zip(fields);
+    let there = named.filter_map(|(name, value)| Some((name.to_string(), expression(value.as_ref()?))));
+    RestrictedExpression::new_record(there).map_err(|_| RequestError::Entities)
 }
 
 fn principal_entity(own: EntityUid, principal: &Principal) -> Result<Entity, RequestError> {
@@ -154,7 +163,7 @@ fn resource(resource: Resource<'_>) -> Result<(EntityUid, Entity), RequestError>
 }
 
 /// `market/rfp@v1.0.0` is in `market/rfp`, which is in `market`.
-fn above_schema(name: &str) -> impl Iterator<Item = &str> {
+pub(super) fn above_schema(name: &str) -> impl Iterator<Item = &str> {
     let plain = name.split_once('@').map_or(name, |(plain, _)| plain);
     let itself = (plain != name).then_some(plain);
     itself.into_iter().chain(plain.match_indices('/').map(move |(at, _)| &plain[..at]))

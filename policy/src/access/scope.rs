@@ -3,16 +3,23 @@
 //! By it a request is decided by the few policies that can apply. A policy whose scope does not match says nothing and
 //! can't fail, so leaving it out never changes a decision.
 
+use std::sync::Arc;
+
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use envelope::Principal;
 use serde_json::Value;
 
-use super::Action;
+use super::{Action, condition::Condition, load::name};
+use crate::config::AccessConfig;
 
 /// A policy and its scope.
 #[derive(Debug)]
 pub(super) struct Scoped {
     pub(super) policy: Policy,
+    /// As decisions name it.
+    pub(super) name: Arc<str>,
+    /// Compiled; `None`: Cedar is asked.
+    pub(super) condition: Option<Condition>,
     pub(super) actions: Vec<Action>,
     pub(super) permits: bool,
     pub(super) reads: Reads,
@@ -61,7 +68,7 @@ pub(super) enum Resource<'r> {
 // === impl Scoped ===
 
 impl Scoped {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy, config: &AccessConfig) -> Self {
         let actions = Action::ALL.into_iter().filter(|action| is_about(&policy.action_constraint(), *action)).collect();
         let who = match policy.principal_constraint() {
             PrincipalConstraint::Any => Who::Anybody,
@@ -87,8 +94,10 @@ impl Scoped {
         };
         let permits = policy.effect() == Effect::Permit;
         // what can't be looked into is taken to read everything
-        let reads = policy.to_json().map_or(Reads { data: true, time: true, message: true }, |json| Reads::of(&json));
-        Self { policy, actions, permits, reads, who, what }
+        let json = policy.to_json().ok();
+        let reads = json.as_ref().map_or(Reads { data: true, time: true, message: true }, Reads::of);
+        let condition = json.as_ref().and_then(|json| Condition::compile(json, config));
+        Self { name: name(policy.id()), condition, policy, actions, permits, reads, who, what }
     }
 
     /// Whether its scope matches. A reserved topic is reached only by a permit that names it, or what is above it but
@@ -165,7 +174,7 @@ impl What {
     }
 }
 
-fn is_below(name: &str, above: &str) -> bool {
+pub(super) fn is_below(name: &str, above: &str) -> bool {
     name.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -1,9 +1,9 @@
 use std::sync::{Arc, LazyLock};
 
-use envelope::{Attribute, Conversation, EnvelopeId, Topic};
+use envelope::{Attribute, Conversation, EnvelopeId, RejectKind, Topic};
 use proptest::prelude::*;
 
-use super::*;
+use super::{rules::what, *};
 use crate::{
     PolicyConfig,
     tests::world::{DOMAIN, envelope as plain},
@@ -13,7 +13,7 @@ const DECLARED: &str = "access:\n  attributes: { limit: integer, team: text, sha
                         data: { amount: integer, price: decimal, note: { type: text, at: order.note } }\n  \
                         values: { ceiling: 500, night: true }\n";
 
-fn config() -> AccessConfig {
+pub(super) fn config() -> AccessConfig {
     PolicyConfig::parse("policy.yaml", DECLARED).unwrap().access
 }
 
@@ -30,7 +30,7 @@ fn policies(text: &str) -> Policies {
     load(text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-fn ada() -> Principal {
+pub(super) fn ada() -> Principal {
     let attributes = [("limit".into(), Attribute::Integer(100)), ("team".into(), Attribute::Text("press".into()))];
     Principal {
         roles: vec!["buyer".into(), "operator".into()],
@@ -40,7 +40,7 @@ fn ada() -> Principal {
     }
 }
 
-fn message(topic: &str, kind: &str, data: &str) -> Envelope {
+pub(super) fn message(topic: &str, kind: &str, data: &str) -> Envelope {
     let id = EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap();
     Envelope { subject: Topic::new(topic).unwrap(), kind: kind.into(), ..plain(id, data.as_bytes()) }
 }
@@ -313,6 +313,30 @@ fn what_is_wrong_with_a_policy_is_said_with_its_place() {
     ] {
         let said = load(text).expect_err(text);
         assert!(said.contains(what), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_policy_of_bad_intent_is_refused_or_decided_on_and_ends_nothing() {
+    let when = |condition: String| format!("permit(principal, action, resource) when {{ {condition} }};");
+    for (condition, why) in [
+        (format!("{}true{}", "!(".repeat(100_000), ")".repeat(100_000)), "nested deeper than 64"),
+        ("[".repeat(1_000_000), "nested deeper than 64"),
+        ("1 == 1 && ".repeat(100_000) + "true", "more than 4096 words"),
+        ("if true then true else ".repeat(10_000) + "true", "more than 4096 words"),
+        (format!("context{}", ".data".repeat(100_000)), "more than 4096 words"),
+    ] {
+        let said = load(&when(condition)).expect_err(why);
+        assert!(said.contains("policies/a.cedar:1:") && said.contains(why), "{said}");
+    }
+    let nested = |depth: usize| when(format!("{}true{}", "!(".repeat(depth), ")".repeat(depth)));
+    assert!(sends(&policies(&nested(10)), &on("a")).is_permitted());
+    let chain = |words: usize| when("principal.trust > 1 && ".repeat(words) + "true");
+    assert!(sends(&policies(&chain(20)), &on("a")).is_permitted());
+    for text in [nested(60), chain(500)] {
+        // decided on, or refused because the stack at hand is not long enough
+        let decision = sends(&policies(&text), &on("a"));
+        assert!(matches!(decision, Decision::Permitted(_) | Decision::Undecided(..)), "{decision:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use yaml::{Diagnostics, Fields, File, Node, Problems};
 
 pub use access::{AccessConfig, DataField};
 pub use value::{Attributes, ValueType};
+pub(crate) use value::{DECIMAL_DIGITS, scaled};
 
 use crate::{
     LimitsConfig, PriorityConfig, ResidencyConfig,

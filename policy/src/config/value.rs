@@ -35,7 +35,7 @@ pub(crate) const TYPES: &[(&str, ValueType)] = &[
     ("list", ValueType::List),
 ];
 /// Digits of a decimal behind the point.
-const DECIMAL_DIGITS: u32 = 4;
+pub(crate) const DECIMAL_DIGITS: u32 = 4;
 /// The most items of a list.
 const MAX_ITEMS: usize = 256;
 /// The longest text, in bytes.
@@ -121,7 +121,7 @@ fn text_of(text: &str) -> Option<Arc<str>> {
 }
 
 /// A JSON number times ten to the power of `digits`; `None` if that is no whole number of 64 bits.
-fn scaled(number: &str, digits: u32) -> Option<i64> {
+pub(crate) fn scaled(number: &str, digits: u32) -> Option<i64> {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (number, 0),
