@@ -162,7 +162,7 @@ pub fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
         (Some(value), None, _) => Credentials::Authorization(Bytes::copy_from_slice(value.as_bytes())),
         // of two, nobody knows which one a proxy on the way has looked at: together they are none that can be verified
         (Some(_), Some(_), _) => Credentials::Authorization(Bytes::new()),
-        (None, _, Some(certificate)) => Credentials::Certificate(certificate.clone()),
+        (None, _, Some(certificate)) => Credentials::Certificate(certificate.der().clone()),
         (None, _, None) => Credentials::None,
     }
 }

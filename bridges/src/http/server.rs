@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use envelope::Rejection;
 use futures_util::future::Either;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
@@ -22,7 +22,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
 use super::{ServerConfig, guard::Guard, socket::Socket, stream::Stream};
-use crate::{BridgeError, tls::Tls};
+use crate::{
+    BridgeError,
+    tls::{ClientCertificate, Tls},
+};
 
 /// A bound listener that does not accept yet.
 #[derive(Debug)]
@@ -38,8 +41,8 @@ pub struct Listener {
 pub struct Peer {
     /// Where it is.
     pub address: SocketAddr,
-    /// The client certificate that it proved to own, in DER, whose chain was verified.
-    pub certificate: Option<Bytes>,
+    /// The client certificate that it proved to own, whose chain was verified.
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// Lets a connection's service see only what the guard lets through.
@@ -122,9 +125,10 @@ impl Listener {
                     Some(Err(error)) => return tracing::debug!(%error, %address, "no TLS connection"),
                     None => return,
                 };
+                let not_let_in = Peer { address, certificate: certificate.clone() }.not_let_in();
                 let inner = service(Peer { address, certificate });
                 let connection = http1.serve_connection(TokioIo::new(stream), Guarded { inner, guard, refused });
-                drive(connection, drain, open).await;
+                drive(connection, not_let_in, drain, open).await;
             });
         }
     }
@@ -160,9 +164,13 @@ fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Runs a connection to its end; at the drain, only to the end of its request.
-async fn drive<S>(connection: http1::Connection<TokioIo<Stream>, S>, drain: CancellationToken, open: Gauge)
-where
+/// Runs a connection to its end; at the drain, or when its peer is let in no more, only to the end of its request.
+async fn drive<S>(
+    connection: http1::Connection<TokioIo<Stream>, S>,
+    not_let_in: impl Future<Output = Rejection>,
+    drain: CancellationToken,
+    open: Gauge,
+) where
     S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
@@ -171,6 +179,11 @@ where
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
+        why = not_let_in => {
+            tracing::debug!(%why, "connection ended");
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -180,6 +193,18 @@ where
     if let Err(error) = ended {
         // the peer's doing: it left, was too slow, or did not speak HTTP
         tracing::debug!(%error, "connection ended early");
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Ends with the reason once the certificate that it showed is let in no more; never without one.
+    pub async fn not_let_in(self) -> Rejection {
+        match self.certificate {
+            Some(certificate) => certificate.ended().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

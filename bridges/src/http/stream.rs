@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
-use crate::tls::Tls;
+use crate::tls::{ClientCertificate, Tls};
 
 /// What HTTP is spoken over.
 #[derive(Debug)]
@@ -27,11 +26,14 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Shakes hands where there is TLS; with the client's certificate, whose chain is verified then.
-    pub(super) async fn open(socket: Socket, tls: Option<Tls>, within: Duration) -> io::Result<(Self, Option<Bytes>)> {
+    pub(super) async fn open(
+        socket: Socket,
+        tls: Option<Tls>,
+        within: Duration,
+    ) -> io::Result<(Self, Option<ClientCertificate>)> {
         let Some(tls) = tls else { return Ok((Self::Plain(socket), None)) };
         let stream = tls.accept(socket, within).await?;
-        let chain = stream.get_ref().1.peer_certificates();
-        let own = chain.and_then(|chain| chain.first()).map(|own| Bytes::copy_from_slice(own));
+        let own = tls.client(&stream);
         Ok((Self::Tls(Box::new(stream)), own))
     }
 }

@@ -72,16 +72,26 @@ pub enum TlsError {
 /// The longest file, in bytes: revocation lists can be long.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What a listener's handshakes are made with.
-pub(super) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+/// What the files of a listener make.
+#[derive(Debug)]
+pub(super) struct Material {
+    /// What handshakes are made with.
+    pub(super) server: Arc<ServerConfig>,
+    /// What client certificates are verified with, where they are asked for.
+    pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// Reads the files.
+pub(super) fn server(config: &TlsConfig) -> Result<Material, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&config.certificate)?;
     let key = key(&config.key)?;
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Unavailable)?;
-    let builder = match &config.clients {
-        Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+    let clients = config.clients.as_ref().map(|clients| verifier(clients, provider)).transpose()?;
+    let builder = match &clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.clone()),
         None => builder.with_no_client_auth(),
     };
     let pair = |error| TlsError::Pair {
@@ -91,7 +101,7 @@ pub(super) fn server(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> 
     };
     let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(server))
+    Ok(Material { server: Arc::new(server), clients })
 }
 
 fn verifier(clients: &ClientsConfig, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

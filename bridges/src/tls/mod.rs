@@ -4,6 +4,7 @@
 //! configuration is, so that `openmesh check` finds what is wrong with them, and again whenever they change: see
 //! `reload`. Who the owner of a client certificate is, is for policy to say.
 
+mod client;
 mod material;
 mod reload;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use yaml::{Fields, Node, Problems};
 
+pub use client::ClientCertificate;
 pub use material::TlsError;
 pub use reload::Tls;
 

@@ -12,16 +12,19 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use arc_swap::{ArcSwap, Guard};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{TlsConfig, TlsError, material};
+use super::{
+    ClientCertificate, TlsConfig, TlsError,
+    material::{self, Material},
+};
 
 /// The TLS of one listener. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -32,7 +35,9 @@ struct Shared {
     config: TlsConfig,
     /// What the files looked like before they were read at first.
     loaded: Seen,
-    server: ArcSwap<ServerConfig>,
+    files: ArcSwap<Material>,
+    /// Told whenever other files are in force.
+    changes: watch::Sender<()>,
 }
 
 /// What the files looked like.
@@ -48,8 +53,8 @@ impl Tls {
     /// Reads the files. Blocks for as long as that takes.
     pub fn load(config: TlsConfig) -> Result<Self, TlsError> {
         let loaded = Seen::of(&config);
-        let server = material::server(&config)?;
-        Ok(Self(Arc::new(Shared { config, loaded, server: ArcSwap::new(server) })))
+        let files = ArcSwap::from_pointee(material::server(&config)?);
+        Ok(Self(Arc::new(Shared { config, loaded, files, changes: watch::Sender::new(()) })))
     }
 
     /// The server's part of a handshake. One that takes longer than `within` fails.
@@ -57,10 +62,25 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.0.server.load_full());
+        let acceptor = TlsAcceptor::from(self.0.files.load().server.clone());
         timeout(within, acceptor.accept(stream)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("the TLS handshake took longer than {within:?}"))
         })?
+    }
+
+    /// The certificate that the client of this connection has shown.
+    pub fn client<S>(&self, stream: &TlsStream<S>) -> Option<ClientCertificate> {
+        ClientCertificate::of(self, stream.get_ref().1.peer_certificates()?)
+    }
+
+    /// What is in force now.
+    pub(super) fn files(&self) -> Guard<Arc<Material>> {
+        self.0.files.load()
+    }
+
+    /// Changes whenever other files are in force.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     /// Looks at the files until `stop`, and takes them up when they have changed and hold.
@@ -86,8 +106,9 @@ impl Tls {
         let this = self.clone();
         let loaded = tokio::task::spawn_blocking(move || material::server(&this.0.config)).await;
         let refused = match loaded {
-            Ok(Ok(server)) => {
-                self.0.server.store(server);
+            Ok(Ok(files)) => {
+                self.0.files.store(Arc::new(files));
+                self.0.changes.send_replace(());
                 tracing::info!(listener, "other TLS certificates are in force");
                 None
             }

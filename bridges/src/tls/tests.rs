@@ -3,7 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
-use futures_util::future::BoxFuture;
+use futures_util::{SinkExt, StreamExt, future::BoxFuture};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tempfile::TempDir;
 use tokio::{
@@ -11,7 +11,8 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::service_fn;
 
@@ -60,7 +61,7 @@ impl Site {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let service = |peer: Peer| {
             service_fn(move |_| -> BoxFuture<'static, _> {
-                let text = peer.certificate.as_ref().map_or(0, |own| own.len()).to_string();
+                let text = peer.certificate.as_ref().map_or(0, |own| own.der().len()).to_string();
                 Box::pin(std::future::ready(Ok(Response::new(Body::from(text)))))
             })
         };
@@ -94,7 +95,9 @@ async fn exchange(address: SocketAddr, client: Arc<ClientConfig>, target: &str, 
         stream.write_all(head.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok(answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+        // a certificate that is revoked between the handshake and the request gets no answer
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(body.to_owned())
     };
     timeout(PATIENCE, exchange).await.unwrap()
 }
@@ -206,6 +209,57 @@ async fn files_that_change_are_taken_up_by_the_next_connection() {
     fs::copy(site.dir.path().join("other.pem"), site.dir.path().join("own.pem")).unwrap();
     until(&site, &client, Result::is_ok).await;
     site.stop().await;
+}
+
+/// A bridge with TLS, and a revocation list that has nobody yet.
+async fn bridge() -> (TempDir, Authority, Rig, Signed) {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("plant"));
+    authority.server(1).write(dir.path(), "own");
+    fs::write(dir.path().join("clients.pem"), authority.certificate()).unwrap();
+    fs::write(dir.path().join("revoked.pem"), authority.revoked(&[])).unwrap();
+    let mut http = HttpConfig::new("127.0.0.1:0".parse().unwrap());
+    http.server.tls = Some(config(dir.path(), REVOKED).unwrap());
+    let rig = Rig::start(&http).await;
+    let client = authority.client("press-7", 10, false);
+    (dir, authority, rig, client)
+}
+
+async fn connect(rig: &Rig, authority: &Authority, own: &Signed) -> TlsStream<TcpStream> {
+    let socket = TcpStream::connect(rig.address()).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(authority.client_config(Some(own))).connect(name, socket).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_closes_the_connections_that_it_opened_and_no_other() {
+    let (dir, authority, rig, client) = bridge().await;
+    let other = authority.client("press-8", 11, false);
+    let url = format!("wss://{}/mesh/v1/ws", rig.address());
+    let open = async |own: &Signed| {
+        let stream = connect(&rig, &authority, own).await;
+        tokio_tungstenite::client_async(url.as_str(), stream).await.unwrap().0
+    };
+    let (mut socket, mut stays) = (open(&client).await, open(&other).await);
+    let mut requests = connect(&rig, &authority, &client).await;
+    let head = format!("PUT /a HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", rig.address());
+    requests.write_all(head.as_bytes()).await.unwrap();
+    let mut answered = [0];
+    requests.read_exact(&mut answered).await.unwrap();
+
+    fs::write(dir.path().join("revoked.pem"), authority.revoked(&[&client])).unwrap();
+    let closed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    let Message::Close(Some(frame)) = closed else { panic!("{closed:?}") };
+    assert_eq!(u16::from(frame.code), 1008);
+    assert_eq!(frame.reason.as_str(), "the client certificate was revoked, or has ended");
+    // what was answered is read, and then there is no more
+    timeout(PATIENCE, requests.read_to_end(&mut Vec::new()))
+        .await
+        .expect("the connection of requests is closed too")
+        .unwrap();
+    stays.send(Message::Ping("still here".into())).await.unwrap();
+    assert_eq!(timeout(PATIENCE, stays.next()).await.unwrap().unwrap().unwrap(), Message::Pong("still here".into()));
+    drop(stays);
+    rig.stop().await;
 }
 
 #[tokio::test]

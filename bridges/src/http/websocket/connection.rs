@@ -1,11 +1,11 @@
 //! The reading side of a WebSocket: frames in order, publishes in batches, one call in flight.
 
-use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use envelope::{Lane, Principal, RejectKind, Rejection, Subscribe};
-use futures_util::{FutureExt, StreamExt, stream::SplitStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::SplitStream};
 use http::StatusCode;
 use tokio::{
     sync::{
@@ -25,13 +25,13 @@ use super::{
     subscription::{Command, Subscription},
     writer::Out,
 };
-use crate::http::{Problem, offer::Offer};
+use crate::http::{Peer, Problem, offer::Offer};
 
 /// One client.
 pub(super) struct Connection {
     offer: Arc<Offer>,
     principal: Arc<Principal>,
-    peer: IpAddr,
+    from: Peer,
     lane: Lane,
     out: Out,
     gone: CancellationToken,
@@ -63,20 +63,20 @@ impl Connection {
     pub(super) fn new(
         offer: Arc<Offer>,
         principal: Arc<Principal>,
-        peer: IpAddr,
+        peer: Peer,
         out: Out,
         gone: CancellationToken,
     ) -> Self {
         let lane = offer.lane();
         let slots = Arc::new(Semaphore::new(offer.config.websocket.max_subscriptions));
-        Self { offer, principal, peer, lane, out, gone, subscriptions: HashMap::new(), slots, bad_frames: 0 }
+        Self { offer, principal, from: peer, lane, out, gone, subscriptions: HashMap::new(), slots, bad_frames: 0 }
     }
 
     /// Serves until the client leaves, breaks the protocol, or the gateway drains.
     pub(super) async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> End {
         // twice, so that the answer to one ping may be late
         let silence = self.offer.config.websocket.ping_interval.saturating_mul(2);
-        let mut not_let_in = self.offer.cx.authenticator.ended(self.principal.clone());
+        let mut not_let_in = self.not_let_in();
         loop {
             let first = tokio::select! {
                 biased;
@@ -101,6 +101,19 @@ impl Connection {
         }
     }
 
+    /// Ends when the principal is let in no more, or the certificate of its connection.
+    fn not_let_in(&self) -> BoxFuture<'static, Rejection> {
+        let principal = self.offer.cx.authenticator.ended(self.principal.clone());
+        let certificate = self.from.clone().not_let_in();
+        async move {
+            tokio::select! {
+                why = principal => why,
+                why = certificate => why,
+            }
+        }
+        .boxed()
+    }
+
     /// Ends the subscriptions, which settle what is acked already. One that is not done by `deadline`, because its
     /// client does not read or the outlet does not answer, is dropped with what it has unsettled.
     pub(super) async fn finish(mut self, deadline: Instant) {
@@ -119,7 +132,7 @@ impl Connection {
             match frames::parse(&text) {
                 Ok(ClientFrame::Publish { reference, draft }) => {
                     let (bridge, principal) = (self.offer.cx.bridge.clone(), self.principal.clone());
-                    let inbound = draft.into_inbound(bridge, self.lane, principal, Some(self.peer));
+                    let inbound = draft.into_inbound(bridge, self.lane, principal, Some(self.from.address.ip()));
                     waiting.push(Waiting { reference, inbound });
                 }
                 Ok(other) => {

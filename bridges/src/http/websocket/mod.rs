@@ -62,10 +62,10 @@ pub(super) async fn upgrade(
         let detail = rejection.body_text();
         Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", detail)
     })?;
-    let (credentials, peer) = (credentials(&headers, &peer), peer.address.ip());
-    let verified = offer.cx.authenticator.verify(credentials, Some(peer)).await;
+    let (credentials, address) = (credentials(&headers, &peer), peer.address.ip());
+    let verified = offer.cx.authenticator.verify(credentials, Some(address)).await;
     let principal = verified.map_err(|rejection| {
-        offer.cx.audit.refused(&rejection, None, Some(peer));
+        offer.cx.audit.refused(&rejection, None, Some(address));
         Problem::from(&rejection)
     })?;
     let max = offer.config.websocket.max_frame_bytes;
@@ -77,14 +77,15 @@ pub(super) async fn upgrade(
     }))
 }
 
-async fn run(offer: Arc<Offer>, principal: Arc<Principal>, peer: IpAddr, socket: WebSocket) {
+async fn run(offer: Arc<Offer>, principal: Arc<Principal>, from: Peer, socket: WebSocket) {
+    let peer = from.address.ip();
     let open = metrics::gauge!("openmesh_bridge_websockets", "bridge" => offer.cx.bridge.to_string());
     open.increment(1.0);
     let (sink, mut stream) = socket.split();
     let gone = CancellationToken::new();
     let ping_interval = offer.config.websocket.ping_interval;
     let (writer, out) = writer::spawn(&offer.cx.tasks, sink, ping_interval, gone.clone(), offer.cx.drain.clone());
-    let mut connection = Connection::new(offer, principal, peer, out.clone(), gone);
+    let mut connection = Connection::new(offer, principal, from, out.clone(), gone);
     let end = connection.serve(&mut stream).await;
     tracing::debug!(?end, %peer, "websocket ends");
     let deadline = Instant::now() + CLOSE_WITHIN;
