@@ -67,6 +67,8 @@ pub enum Proof {
         version: u64,
         /// The key that signed it.
         key: Arc<str>,
+        /// What its issuer calls it (`jti`).
+        id: Option<Arc<str>>,
     },
     /// A certificate whose chain the listener verified.
     Certificate(Arc<CertificateNames>),

@@ -265,12 +265,12 @@ const ISSUER: &str = "tokens: { bench: { issuer: i, audience: a, keys: { url: ht
 fn issuers() -> Issuers {
     let config = PolicyConfig::parse("policy.yaml", ISSUER).expect("a valid policy").tokens.remove(0);
     let keys = Keys::Fetched(Fetched::default().at(&"https://issuer.example".parse().expect("a URL")));
-    Issuers::new([(config, keys)])
+    Issuers::new([(config, keys, Arc::default())])
 }
 
 fn sensors() -> Vec<Arc<Principal>> {
     let config = PolicyConfig::parse("policy.yaml", ISSUER).expect("a valid policy").tokens.remove(0);
-    let proof = Proof::Token { issuer: "bench".into(), version: config.version(), key: "k".into() };
+    let proof = Proof::Token { issuer: "bench".into(), version: config.version(), key: "k".into(), id: None };
     let sensor = |n| Principal { proof: proof.clone(), ..Principal::new(format!("sensor-{n:07}"), "plant-a") };
     (0..PRINCIPALS).map(|n| Arc::new(sensor(n))).collect()
 }

@@ -33,7 +33,7 @@ pub use admit::admit_audit;
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{
     CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys, KeysFrom,
-    MAX_DOCUMENT, NewKey, NoRandom, PasswordError, StoredPassword, TokenConfig, User, Users, UsersFile,
+    MAX_DOCUMENT, NewKey, NoRandom, PasswordError, Revoked, StoredPassword, TokenConfig, User, Users, UsersFile,
     certificate_names,
 };
 pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType};

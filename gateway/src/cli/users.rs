@@ -63,6 +63,24 @@ enum UserCommand {
         /// The user
         name: String,
     },
+    /// Lets a user in no more, and keeps it; its connections are closed
+    Disable {
+        /// The user
+        name: String,
+    },
+    /// Lets a user in again that was disabled
+    Enable {
+        /// The user
+        name: String,
+    },
+    /// Gives a user another password; connections by the one before are closed
+    Password {
+        /// The user
+        name: String,
+        /// A file with the password in the first line, or - for standard input
+        #[arg(long)]
+        password_file: PathBuf,
+    },
     /// Lists the users with their roles and the ids of their keys
     List,
 }
@@ -94,6 +112,13 @@ impl Users {
         match self.command {
             UserCommand::List => Ok(list(&Held::open(&self.config)?.file, out)?),
             UserCommand::Remove { name } => Held::open(&self.config)?.change(|file| Ok(file.remove_user(&name)?)),
+            UserCommand::Disable { name } => disable(&self.config, &name, true),
+            UserCommand::Enable { name } => disable(&self.config, &name, false),
+            UserCommand::Password { name, password_file } => {
+                let stored = StoredPassword::hash(&password(&password_file)?)?;
+                let held = Held::open(&self.config)?;
+                held.change(|file| Ok(file.change_user(&name, |user| user.with_password(stored))?))
+            }
             UserCommand::Add { name, roles, jurisdiction, trust, password_file } => {
                 let mut user = User::default();
                 user.roles = roles.into_iter().map(Into::into).collect();
@@ -108,11 +133,21 @@ impl Users {
     }
 }
 
+fn disable(config: &Path, name: &str, disabled: bool) -> Result<(), Failure> {
+    let change = |mut user: User| {
+        user.disabled = disabled;
+        user
+    };
+    Held::open(config)?.change(|file| Ok(file.change_user(name, change)?))
+}
+
 fn list(file: &UsersFile, out: &mut impl Write) -> io::Result<()> {
     for (id, user) in file.users() {
         let roles: Vec<&str> = user.roles.iter().map(|role| &**role).collect();
         let password = if user.has_password() { ", password" } else { "" };
-        writeln!(out, "{id}: roles {}{password}", if roles.is_empty() { "none".to_owned() } else { roles.join(" ") })?;
+        let disabled = if user.disabled { ", disabled" } else { "" };
+        let roles = if roles.is_empty() { "none".to_owned() } else { roles.join(" ") };
+        writeln!(out, "{id}: roles {roles}{password}{disabled}")?;
         for (id, expires) in user.keys() {
             let until = expires.map_or_else(|| "no end".to_owned(), |end| format!("until {end}"));
             writeln!(out, "  key {id}, {until}")?;

@@ -18,8 +18,8 @@ pub(super) const MAPPINGS: &[&str] = &["yaml", "yml"];
 /// What the names of schemas end in.
 pub(super) const SCHEMAS: &[&str] = &["json"];
 
-/// What the names of policies, and of the keys of issuers, end in.
-pub(super) const POLICIES: &[&str] = &["cedar", "json"];
+/// What the names of policies, of the keys of issuers, and of what these have revoked, end in.
+pub(super) const POLICIES: &[&str] = &["cedar", "json", "yaml", "yml"];
 /// What the names of tables end in.
 pub(super) const TABLES: &[&str] = &["csv", "yaml", "yml"];
 

@@ -1,13 +1,14 @@
 //! Who is known and what they may do: `users.yaml` and the folder `policies`, read with the policy file that they fit.
 
 use std::{
-    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
     sync::Arc,
 };
 
-use policy::{Fetched, Issuers, KeySet, Keys, KeysFrom, Policies, PolicyConfig, PolicySource, TokenConfig, UsersFile};
+use policy::{
+    Fetched, Issuers, KeySet, Keys, KeysFrom, Policies, PolicyConfig, PolicySource, Revoked, TokenConfig, UsersFile,
+};
 use yaml::Diagnostic;
 
 use super::files::{self, TextFile};
@@ -20,7 +21,7 @@ pub struct Guards {
     /// The Cedar policies.
     pub policies: Arc<Policies>,
     /// Whose tokens are accepted; with keys, where these are in a file.
-    issuers: Vec<(Arc<TokenConfig>, Option<Arc<KeySet>>)>,
+    issuers: Vec<(Arc<TokenConfig>, Option<Arc<KeySet>>, Arc<Revoked>)>,
     /// Of all that the files say.
     digest: u64,
 }
@@ -57,7 +58,10 @@ impl Guards {
         let (policies, wrong) = Policies::load(&cedar, &config.access);
         found.extend(wrong);
         let policies = Arc::new(policies);
-        let issuers = config.tokens.iter().filter_map(|token| Some((token.clone(), keys(token, &files, found)?)));
+        let issuers = config.tokens.iter().filter_map(|token| {
+            let (keys, revoked) = (keys(token, &files, found), revoked(token, &files, found));
+            Some((token.clone(), keys?, revoked?))
+        });
         let issuers = issuers.collect();
         (found.len() == before).then_some(Self { users: users?, policies, issuers, digest: hasher.finish() })
     }
@@ -69,13 +73,13 @@ impl Guards {
 
     /// The issuers with their keys; those that have to be fetched are those that were fetched last.
     pub(crate) fn issuers(&self, fetched: &Fetched) -> Issuers {
-        let keys = |(config, read): &(Arc<TokenConfig>, Option<Arc<KeySet>>)| {
+        let keys = |(config, read, revoked): &(Arc<TokenConfig>, Option<Arc<KeySet>>, Arc<Revoked>)| {
             let keys = match (&config.keys, read) {
                 (KeysFrom::Url { url, .. }, _) => Keys::Fetched(fetched.at(url)),
                 (KeysFrom::File(_), Some(keys)) => Keys::Read(keys.clone()),
                 (KeysFrom::File(_), None) => Keys::Read(Arc::default()),
             };
-            (config.clone(), keys)
+            (config.clone(), keys, revoked.clone())
         };
         Issuers::new(self.issuers.iter().map(keys))
     }
@@ -106,15 +110,7 @@ fn load_users(
 /// The keys that an issuer has in a file of the folder `policies`, if it has.
 fn keys(token: &TokenConfig, files: &[TextFile], found: &mut Vec<Diagnostic>) -> Option<Option<Arc<KeySet>>> {
     let KeysFrom::File(name) = &token.keys else { return Some(None) };
-    let all: BTreeMap<_, _> =
-        files.iter().filter(|file| file.path.ends_with(".json")).map(|file| (&*file.name, file)).collect();
-    let Some(file) = all.get(name.strip_suffix(".json").unwrap_or(name)) else {
-        let names: Vec<_> = all.keys().map(|name| format!("{name}.json")).collect();
-        let message = format!("the keys of issuer {:?} are not in the folder of the policies: {name:?}", token.name);
-        let help = format!("there are: {}", names.join(", "));
-        found.push(Diagnostic::of_file(name.clone(), "unknown-name", message).with_help(help));
-        return None;
-    };
+    let file = beside(name, &[".json"], &format!("the keys of issuer {:?}", token.name), files, found)?;
     match KeySet::parse(file.text.as_bytes()) {
         Ok(keys) => Some(Some(Arc::new(keys))),
         Err(error) => {
@@ -122,4 +118,34 @@ fn keys(token: &TokenConfig, files: &[TextFile], found: &mut Vec<Diagnostic>) ->
             None
         }
     }
+}
+
+/// What an issuer has revoked, by the file that its section names.
+fn revoked(token: &TokenConfig, files: &[TextFile], found: &mut Vec<Diagnostic>) -> Option<Arc<Revoked>> {
+    let Some(name) = &token.revoked else { return Some(Arc::default()) };
+    let what = format!("what issuer {:?} has revoked", token.name);
+    let file = beside(name, &[".yaml", ".yml"], &what, files, found)?;
+    let revoked = Revoked::parse(&file.path, &file.text);
+    revoked.map(Arc::new).map_err(|all| found.extend(all)).ok()
+}
+
+/// The file of this name in the folder of the policies; it may be named without what its name ends in.
+fn beside<'f>(
+    name: &str,
+    ends: &[&str],
+    what: &str,
+    files: &'f [TextFile],
+    found: &mut Vec<Diagnostic>,
+) -> Option<&'f TextFile> {
+    let end = |file: &TextFile| ends.iter().find(|end| file.path.ends_with(**end)).copied();
+    let full = |file: &TextFile| end(file).map(|end| format!("{}{end}", file.name));
+    let fits = |file: &&TextFile| full(file).is_some_and(|full| full == name || file.name == name);
+    let file = files.iter().find(fits);
+    if file.is_none() {
+        let names: Vec<_> = files.iter().filter_map(full).collect();
+        let message = format!("{name:?} is not in the folder of the policies: {what}");
+        let help = format!("there are: {}", names.join(", "));
+        found.push(Diagnostic::of_file(name, "unknown-name", message).with_help(help));
+    }
+    file
 }

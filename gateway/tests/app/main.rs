@@ -13,5 +13,6 @@ mod limits;
 mod notices;
 mod reload;
 mod residency;
+mod revocation;
 mod support;
 mod tokens;

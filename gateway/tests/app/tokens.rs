@@ -19,23 +19,28 @@ use tokio::{
 use crate::support::{PATIENCE, Site, post_as, web};
 
 /// A signing key and its name.
-struct Signer(&'static str, Ed25519KeyPair);
+pub(crate) struct Signer(&'static str, Ed25519KeyPair);
 
 impl Signer {
-    fn new(kid: &'static str) -> Self {
+    pub(crate) fn new(kid: &'static str) -> Self {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Self(kid, Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap())
     }
 
-    fn key_set(&self) -> String {
+    pub(crate) fn key_set(&self) -> String {
         let x = URL_SAFE_NO_PAD.encode(self.1.public_key());
         json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": self.0, "x": x }] }).to_string()
     }
 
     fn authorization(&self) -> String {
+        self.token(json!({ "sub": "ada" }))
+    }
+
+    /// With these claims beside those that every token has.
+    pub(crate) fn token(&self, more: serde_json::Value) -> String {
         let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let claims =
-            json!({ "iss": "https://login.example", "aud": "openmesh", "sub": "ada", "exp": 4_000_000_000_u64 });
+        let mut claims = json!({ "iss": "https://login.example", "aud": "openmesh", "exp": 4_000_000_000_u64 });
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let signed = format!("{}.{}", part(json!({ "alg": "EdDSA", "kid": self.0 })), part(claims));
         format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(self.1.sign(signed.as_bytes())))
     }

@@ -28,7 +28,9 @@ use futures_util::{
 pub use certificate::{CertificateRule, names as certificate_names};
 pub use key::{KeyHash, NewKey, NoRandom};
 pub use password::{PasswordError, StoredPassword};
-pub use token::{Fetched, FetchedKeys, Issuers, KeySet, KeySetError, Keys, KeysFrom, MAX_DOCUMENT, TokenConfig};
+pub use token::{
+    Fetched, FetchedKeys, Issuers, KeySet, KeySetError, Keys, KeysFrom, MAX_DOCUMENT, Revoked, TokenConfig,
+};
 pub use users::{ChangeError, User, Users, UsersFile};
 
 use self::{
@@ -216,7 +218,7 @@ impl Epoch {
                 let known = self.users.by_proof(&principal.id, proof);
                 known.is_some_and(|known| std::ptr::eq(&**known, principal) || **known == *principal)
             }
-            proof @ Proof::Token { .. } => self.issuers.accept(proof),
+            Proof::Token { .. } => self.issuers.accept(principal),
             Proof::Certificate(names) => {
                 let known = certificate::principal(&self.access.certificates, &self.domain, names.clone());
                 known.is_ok_and(|known| known == *principal)

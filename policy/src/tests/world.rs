@@ -127,7 +127,11 @@ pub(crate) fn epoch_of(number: u64, mapper: impl Mapper + 'static, policy: &str)
     let reading = br#"{"required": ["celsius"], "properties": {"celsius": {"type": "number"}}}"#;
     schemas.insert(Schema::compile(READING, reading).unwrap());
     let policy = PolicyConfig::parse("policy.yaml", policy).unwrap();
-    let issuer = (issuer(), Keys::Fetched(Fetched::default().at(&http::Uri::from_static("https://issuer.example"))));
+    let issuer = (
+        issuer(),
+        Keys::Fetched(Fetched::default().at(&http::Uri::from_static("https://issuer.example"))),
+        Arc::default(),
+    );
     Epoch::new(number, DOMAIN.into(), Arc::new(mapper), Arc::new(schemas), policy)
         .with_issuers(Issuers::new([issuer]))
         .with_policies(everything())
@@ -150,7 +154,7 @@ fn issuer() -> Arc<TokenConfig> {
 
 /// The principal as every epoch of these tests lets it in.
 pub(crate) fn vouched(principal: Principal) -> Arc<Principal> {
-    let proof = Proof::Token { issuer: "test".into(), version: issuer().version(), key: "k".into() };
+    let proof = Proof::Token { issuer: "test".into(), version: issuer().version(), key: "k".into(), id: None };
     Arc::new(Principal { proof, ..principal })
 }
 

@@ -11,7 +11,7 @@ mod lane;
 mod subscription;
 mod writer;
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     extract::{

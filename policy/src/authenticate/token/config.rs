@@ -35,6 +35,9 @@ pub struct TokenConfig {
     pub audience: Vec<String>,
     /// Where the keys are.
     pub keys: KeysFrom,
+    /// The file with what it has revoked, in the folder of the policies. What it says is no part of the version: it is
+    /// asked again for each principal.
+    pub revoked: Option<String>,
     /// The algorithms that are accepted.
     pub(crate) algorithms: Vec<Algorithm>,
     /// How far clocks may be apart.
@@ -110,6 +113,10 @@ impl TokenConfig {
         let issuer = text(fields.required("issuer"));
         let audience = fields.required("audience").and_then(|node| audience(node, problems));
         let keys = fields.required("keys").and_then(|node| KeysFrom::read(node, problems));
+        let revoked = match fields.optional("revoked") {
+            Some(node) => text(Some(node)).map(Some),
+            None => Some(None),
+        };
         let algorithms = match fields.optional("algorithms") {
             Some(node) => algorithms(node, problems),
             None => Some(ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect()),
@@ -142,6 +149,7 @@ impl TokenConfig {
             issuer: issuer?,
             audience: audience?,
             keys: keys?,
+            revoked: revoked?,
             algorithms: algorithms?,
             leeway: leeway?,
             principal: principal?,

@@ -5,6 +5,7 @@
 mod config;
 mod fetched;
 mod jwks;
+mod revoked;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use envelope::{Attribute, Json, Principal, Proof, RejectKind, Rejection, Timesta
 pub use config::{KeysFrom, TokenConfig};
 pub use fetched::{Fetched, FetchedKeys};
 pub use jwks::{KeySet, KeySetError, MAX_DOCUMENT};
+pub use revoked::Revoked;
 
 use self::jwks::Algorithm;
 use super::{
@@ -38,6 +40,7 @@ struct Issuer {
     config: Arc<TokenConfig>,
     version: u64,
     keys: Keys,
+    revoked: Arc<Revoked>,
 }
 
 /// Where an issuer's keys are now.
@@ -60,9 +63,14 @@ struct Parts<'t> {
 // === impl Issuers ===
 
 impl Issuers {
-    /// The issuers of a policy file, each with its keys.
-    pub fn new(issuers: impl IntoIterator<Item = (Arc<TokenConfig>, Keys)>) -> Self {
-        let issuer = |(config, keys): (Arc<TokenConfig>, Keys)| Issuer { version: config.version(), config, keys };
+    /// The issuers of a policy file, each with its keys and what it has revoked.
+    pub fn new(issuers: impl IntoIterator<Item = (Arc<TokenConfig>, Keys, Arc<Revoked>)>) -> Self {
+        let issuer = |(config, keys, revoked): (Arc<TokenConfig>, Keys, Arc<Revoked>)| Issuer {
+            version: config.version(),
+            config,
+            keys,
+            revoked,
+        };
         Self(issuers.into_iter().map(issuer).collect())
     }
 
@@ -82,12 +90,14 @@ impl Issuers {
         issuer.ok_or_else(|| refuse("no issuer whose tokens are accepted"))?.verify(domain, &parts, now)
     }
 
-    /// Whether tokens of this proof are still accepted.
-    pub(super) fn accept(&self, proof: &Proof) -> bool {
-        let Proof::Token { issuer: name, version, key } = proof else { return false };
+    /// Whether the token that this principal was verified by is still accepted.
+    pub(super) fn accept(&self, principal: &Principal) -> bool {
+        let Proof::Token { issuer: name, version, key, id } = &principal.proof else { return false };
         let issuer = self.0.iter().find(|issuer| issuer.config.name == *name && issuer.version == *version);
         // keys that are not there now say nothing about a token that was verified with one
-        issuer.is_some_and(|issuer| issuer.keys.now().is_none_or(|keys| keys.holds(key)))
+        issuer.is_some_and(|issuer| {
+            issuer.keys.now().is_none_or(|keys| keys.holds(key)) && !issuer.revoked.names(id.as_deref(), &principal.id)
+        })
     }
 }
 
@@ -108,7 +118,11 @@ impl Issuer {
         let id = claims.get(&self.config.principal).and_then(json::Node::as_str);
         let id = id.ok_or_else(|| refuse(format!("the token has no text {:?}", self.config.principal)))?;
         check_id(id).map_err(|why| refuse(format!("the token's {:?} {why}", self.config.principal)))?;
-        let proof = Proof::Token { issuer: self.config.name.clone(), version: self.version, key };
+        let token = token_id(claims)?;
+        if self.revoked.names(token.as_deref(), id) {
+            return Err(refuse("the token was revoked"));
+        }
+        let proof = Proof::Token { issuer: self.config.name.clone(), version: self.version, key, id: token };
         Ok(Principal {
             roles: self.roles(claims)?,
             jurisdiction: self.config.jurisdiction.clone(),
@@ -204,6 +218,14 @@ impl Issuer {
         }
         Ok(attributes)
     }
+}
+
+/// What a token is revoked by, if its issuer names it.
+fn token_id(claims: json::Node<'_>) -> Result<Option<Arc<str>>, Rejection> {
+    let Some(node) = claims.get("jti") else { return Ok(None) };
+    let id = node.as_str().filter(|id| id.len() <= revoked::MAX_ID);
+    let no_text = || refuse(format!("the token's \"jti\" is no text of at most {} bytes", revoked::MAX_ID));
+    id.map(|id| Some(id.into())).ok_or_else(no_text)
 }
 
 /// Seconds since the Unix epoch, fractions allowed (RFC 7519, NumericDate).

@@ -74,7 +74,11 @@ fn issuers_with(more: &str, keys: Keys) -> Issuers {
          keys: {{ file: keys.json }}\n    roles: groups\n    attributes: {{ limit: spend }}\n{more}"
     );
     let config = PolicyConfig::parse("policy.yaml", &text).unwrap();
-    Issuers::new(config.tokens.into_iter().map(|config| (config, keys.clone())))
+    Issuers::new(config.tokens.into_iter().map(|config| (config, keys.clone(), revoked())))
+}
+
+fn revoked() -> Arc<Revoked> {
+    Arc::new(Revoked::parse("revoked.yaml", "ids: [f3a9]\nsubjects: [eve]\n").unwrap())
 }
 
 fn keys() -> Keys {
@@ -125,6 +129,38 @@ fn a_token_without_a_signature_is_refused() {
     }
     let rfc = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.";
     assert_eq!(refused(rfc), "no token that can be read");
+}
+
+#[test]
+fn a_token_that_was_revoked_by_its_id_or_its_subject_is_refused() {
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        token(&json!({ "alg": "EdDSA" }), &claims)
+    };
+    assert_eq!(refused(&with("jti", json!("f3a9"))), "the token was revoked");
+    assert_eq!(refused(&with("sub", json!("eve"))), "the token was revoked");
+    assert!(verify(&issuers_with("", keys()), &with("jti", json!("f3a"))).is_ok());
+    let no_text = "the token's \"jti\" is no text of at most 256 bytes";
+    for id in [json!(7), json!("x".repeat(257)), Value::Null] {
+        assert_eq!(refused(&with("jti", id)), no_text, "one that could not be revoked");
+    }
+}
+
+#[test]
+fn a_list_of_what_was_revoked_is_read_strictly() {
+    assert_eq!(Revoked::parse("r.yaml", ""), Ok(Revoked::default()));
+    let long = format!("ids: [\"{}\"]\n", "x".repeat(257));
+    for (text, place, what) in [
+        ("id: [a]\n", "r.yaml:1:1", "unknown key \"id\""),
+        ("ids: a\n", "r.yaml:1:6", "list"),
+        ("ids: [a, 7]\n", "r.yaml:1:10", "a string"),
+        ("subjects: [\"\"]\n", "r.yaml:1:12", "not empty"),
+        (long.as_str(), "r.yaml:1:7", "limit is 256"),
+    ] {
+        let said = Revoked::parse("r.yaml", text).unwrap_err().to_string();
+        assert!(said.contains(place) && said.contains(what), "{text}: {said}");
+    }
 }
 
 #[test]
@@ -284,19 +320,19 @@ fn keys_that_are_not_there_yet_are_a_retry_and_a_new_key_is_asked_for() {
     assert!(!at.is_wanted(), "and not again at once");
     at.put(KeySet::parse(SIGNERS.key_set().to_string().as_bytes()).unwrap());
     let ada = verify(&issuers, &good).unwrap();
-    assert!(issuers.accept(&ada.proof));
+    assert!(issuers.accept(&ada));
     at.put(KeySet::parse(set.to_string().as_bytes()).unwrap());
-    assert!(!issuers.accept(&ada.proof), "its key was taken back");
+    assert!(!issuers.accept(&ada), "its key was taken back");
 }
 
 #[test]
 fn a_token_stands_as_long_as_its_section_says_the_same() {
     let good = token(&json!({ "alg": "EdDSA" }), &claims());
     let ada = verify(&issuers_with("", keys()), &good).unwrap();
-    assert!(issuers_with("", keys()).accept(&ada.proof));
-    assert!(!issuers_with("    trust: 5\n", keys()).accept(&ada.proof));
-    assert!(!Issuers::default().accept(&ada.proof));
-    assert!(!issuers_with("", keys()).accept(&Proof::None));
+    assert!(issuers_with("", keys()).accept(&ada));
+    assert!(!issuers_with("    trust: 5\n", keys()).accept(&ada));
+    assert!(!Issuers::default().accept(&ada));
+    assert!(!issuers_with("", keys()).accept(&Principal::new("ada", "plant-a")));
 }
 
 #[test]

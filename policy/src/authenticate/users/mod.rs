@@ -31,6 +31,7 @@ pub use write::ChangeError;
 ///     roles: [device]
 ///     jurisdiction: "no"
 ///     trust: 50
+///     disabled: true                    # nobody gets in as this user, and whoever is in is out
 ///     attributes: { limit: 1000 }       # declared in policy.yaml
 ///     password: $argon2id$v=19$...
 ///     keys:
@@ -50,6 +51,8 @@ pub struct User {
     pub jurisdiction: Option<Arc<str>>,
     /// 0 to 100.
     pub trust: u8,
+    /// Kept, and let in by nothing.
+    pub disabled: bool,
     /// Those that the policy declares.
     pub attributes: BTreeMap<Arc<str>, Attribute>,
     password: Option<StoredPassword>,
@@ -86,7 +89,7 @@ impl UsersFile {
     /// The principals of this file's users in a domain.
     pub fn principals(&self, domain: &Arc<str>) -> Users {
         let mut principals = Users::default();
-        for (id, user) in &self.users {
+        for (id, user) in self.users.iter().filter(|(_, user)| !user.disabled) {
             let plain = Principal {
                 roles: user.roles.clone(),
                 jurisdiction: user.jurisdiction.clone(),

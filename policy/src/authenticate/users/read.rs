@@ -61,6 +61,7 @@ fn user(node: &Node, attributes: &Attributes, keys: &mut BTreeSet<String>, probl
         None => Some(None),
     };
     let trust = fields.optional("trust").map_or(Some(0), |node| trust(node, problems));
+    let disabled = fields.optional("disabled").map_or(Some(false), |node| node.bool(problems));
     let attributes =
         fields.optional("attributes").map_or(Some(BTreeMap::new()), |node| attributes.read(node, problems));
     let password = fields.optional("password").map_or(Some(None), |node| password(node, problems).map(Some));
@@ -70,6 +71,7 @@ fn user(node: &Node, attributes: &Attributes, keys: &mut BTreeSet<String>, probl
         roles: roles?,
         jurisdiction: jurisdiction?,
         trust: trust?,
+        disabled: disabled?,
         attributes: attributes?,
         password: password?,
         keys: keys?,

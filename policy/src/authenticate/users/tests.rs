@@ -48,6 +48,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_what_may_be_a_secret() {
         ("users:\n  \"telemetry/#\": {}\n", "users.yaml:2:3", "is not 1 to 128"),
         ("users:\n  a: { role: [x] }\n", "users.yaml:2:8", "unknown key \"role\""),
         ("users:\n  a: { roles: [\"\"] }\n", "users.yaml:2:16", "not empty"),
+        ("users:\n  a: { disabled: maybe }\n", "users.yaml:2:18", "true or false"),
         ("users:\n  a: { trust: 101 }\n", "users.yaml:2:15", "101"),
         ("users:\n  a: { attributes: { limt: 1 } }\n", "users.yaml:2:22", "not declared"),
         ("users:\n  a: { attributes: { limit: \"1\" } }\n", "users.yaml:2:29", "an integer"),
@@ -112,6 +113,7 @@ fn any_user() -> impl Strategy<Value = User> {
                 roles: roles.into_iter().map(Into::into).collect(),
                 jurisdiction: jurisdiction.map(Into::into),
                 trust,
+                disabled: trust > 90,
                 attributes: attributes.into_values().collect(),
                 password: None,
                 keys: keys.into_iter().collect(),
@@ -127,6 +129,17 @@ proptest! {
         let file = UsersFile { users };
         prop_assert_eq!(parse(&file.to_string()), Ok(file));
     }
+}
+
+#[test]
+fn who_is_disabled_is_kept_in_the_file_and_has_no_principal() {
+    let mut file = parse(&format!("users:\n  ada:\n    keys: {{ k: {{ hash: \"{KEY}\" }} }}\n")).unwrap();
+    let known = |file: &UsersFile| file.principals(&"plant-a".into()).keys.contains_key("k");
+    assert!(known(&file));
+    file.change_user("ada", |user| User { disabled: true, ..user }).unwrap();
+    assert!(!known(&file) && file.to_string().contains("disabled: true"));
+    file.change_user("ada", |user| User { disabled: false, ..user }).unwrap();
+    assert!(known(&file));
 }
 
 #[test]

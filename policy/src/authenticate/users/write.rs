@@ -82,7 +82,7 @@ impl fmt::Display for UsersFile {
 }
 
 fn write_user(f: &mut fmt::Formatter<'_>, id: &str, user: &User) -> fmt::Result {
-    let User { roles, jurisdiction, trust, attributes, password, keys } = user;
+    let User { roles, jurisdiction, trust, disabled, attributes, password, keys } = user;
     writeln!(f, "  {}:", quoted(id))?;
     writeln!(f, "    roles: [{}]", list(roles.iter().map(|role| &**role)))?;
     if let Some(label) = jurisdiction {
@@ -90,6 +90,9 @@ fn write_user(f: &mut fmt::Formatter<'_>, id: &str, user: &User) -> fmt::Result 
     }
     if *trust > 0 {
         writeln!(f, "    trust: {trust}")?;
+    }
+    if *disabled {
+        writeln!(f, "    disabled: true")?;
     }
     if !attributes.is_empty() {
         writeln!(f, "    attributes:")?;
