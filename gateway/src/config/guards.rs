@@ -13,6 +13,9 @@ use yaml::Diagnostic;
 
 use super::files::{self, TextFile};
 
+/// An issuer with its keys, where these are in a file, and what it has revoked.
+type Issuer = (Arc<TokenConfig>, Option<Arc<KeySet>>, Arc<Revoked>);
+
 /// What the files beside the policy file say.
 #[derive(Debug)]
 pub struct Guards {
@@ -20,8 +23,8 @@ pub struct Guards {
     pub users: UsersFile,
     /// The Cedar policies.
     pub policies: Arc<Policies>,
-    /// Whose tokens are accepted; with keys, where these are in a file.
-    issuers: Vec<(Arc<TokenConfig>, Option<Arc<KeySet>>, Arc<Revoked>)>,
+    /// Whose tokens are accepted.
+    issuers: Vec<Issuer>,
     /// Of all that the files say.
     digest: u64,
 }
@@ -73,7 +76,7 @@ impl Guards {
 
     /// The issuers with their keys; those that have to be fetched are those that were fetched last.
     pub(crate) fn issuers(&self, fetched: &Fetched) -> Issuers {
-        let keys = |(config, read, revoked): &(Arc<TokenConfig>, Option<Arc<KeySet>>, Arc<Revoked>)| {
+        let keys = |(config, read, revoked): &Issuer| {
             let keys = match (&config.keys, read) {
                 (KeysFrom::Url { url, .. }, _) => Keys::Fetched(fetched.at(url)),
                 (KeysFrom::File(_), Some(keys)) => Keys::Read(keys.clone()),
