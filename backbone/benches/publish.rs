@@ -187,6 +187,7 @@ fn message() -> Admitted {
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),
         identity: Identity::Fresh(id),
+        retain: false,
         group: Group::One(envelope),
     };
     Admitted::seal(mapped, 1)

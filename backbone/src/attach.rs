@@ -12,6 +12,7 @@ use crate::{
     group::{Group, unavailable},
     position,
     shared::{Shared, locked},
+    snapshot::Snapshot,
     subscription::{Cursor, Feed},
     writer::{AWAY, Writer},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Attached {
     pub(crate) read: u64,
     /// How far a backlog is counted.
     pub(crate) backlog: Option<u64>,
+    /// The last values that it begins with.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 /// A consumer's hold on its feed, until it is dropped.
@@ -79,7 +82,8 @@ impl Writer {
             let read = begin(&what.start, tip)?;
             let feed = Arc::new(Feed::new(self.state.registry.reserve()?, None, None));
             self.state.registry.insert(feed.clone(), what.filters.clone(), None);
-            return Ok(self.take(feed, what.filters, Some(read), None));
+            let snapshot = (what.start == Start::Last).then(|| Snapshot::new(tip));
+            return Ok(Attached { snapshot, ..self.take(feed, what.filters, Some(read), None) });
         };
         if self.store.is_none() {
             return Err(unavailable(AWAY));
@@ -152,7 +156,7 @@ impl Writer {
         let read = read.unwrap_or(state.high);
         drop(state);
         let attachment = Attachment { shared: self.shared.clone(), feed, generation };
-        Attached { attachment, wake, filters, redeliver, read, backlog }
+        Attached { attachment, wake, filters, redeliver, read, backlog, snapshot: None }
     }
 }
 
@@ -164,6 +168,9 @@ fn check(what: &Subscribe) -> Result<(), Rejection> {
         over => return refuse(format!("a subscription has at most {MAX_FILTERS} filters, this has {over}")),
     }
     match what.durable.as_deref() {
+        Some(_) if what.start == Start::Last => {
+            refuse("a durable subscription can't begin with last values: ask for them apart".to_owned())
+        }
         Some("") => refuse("a durable name is not empty".to_owned()),
         Some(name) if name.len() > MAX_NAME => {
             refuse(format!("a durable name has at most {MAX_NAME} bytes, this has {}", name.len()))
@@ -175,9 +182,11 @@ fn check(what: &Subscribe) -> Result<(), Rejection> {
 /// The position behind which a new subscription begins.
 fn begin(start: &Start, tip: u64) -> Result<u64, Rejection> {
     match start {
-        Start::New => Ok(tip),
+        Start::New | Start::Last => Ok(tip),
         Start::Earliest => Ok(0),
         Start::After(position) => after(position, tip),
+        // Looked up before it comes here: it takes reading.
+        Start::Time(_) => Err(unavailable("the time was not looked up")),
     }
 }
 

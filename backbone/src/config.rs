@@ -13,6 +13,32 @@ pub struct EmbeddedConfig {
     pub min_free: MinFree,
     /// How long a sender's retry is recognised.
     pub dedup_window: DedupWindow,
+    /// The most topics that have a last value; a message that would give one to another topic is refused.
+    pub last_values: usize,
+    /// What each owner of keys may keep.
+    pub keys: KeyQuota,
+    /// How much of the log is kept.
+    pub retention: Retention,
+}
+
+/// How much of the log is kept: past any of the bounds the oldest records go. The newest one always stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Since they were admitted.
+    pub age: Option<Duration>,
+    /// Of records; the files of the store may have more for a while.
+    pub bytes: Option<u64>,
+    /// Envelopes.
+    pub records: Option<u64>,
+}
+
+/// What one owner of keys may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyQuota {
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
 }
 
 /// The free space of the store's file system below which publishes are refused: the greater of the two.
@@ -75,6 +101,9 @@ pub enum OpenError {
 // === impl EmbeddedConfig ===
 
 impl EmbeddedConfig {
+    /// The most topics that have a last value if nothing else is said: about 20 MB of memory with topics of 60 bytes.
+    pub const LAST_VALUES: usize = 100_000;
+
     /// With the default bounds.
     pub fn new(path: impl Into<PathBuf>, domain: impl Into<Arc<str>>) -> Self {
         Self {
@@ -82,6 +111,9 @@ impl EmbeddedConfig {
             domain: domain.into(),
             min_free: MinFree::default(),
             dedup_window: DedupWindow::default(),
+            last_values: Self::LAST_VALUES,
+            keys: KeyQuota::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -92,6 +124,24 @@ impl Default for MinFree {
     /// 5 % and at least 256 MB.
     fn default() -> Self {
         Self { percent: 5, at_least: 256_000_000 }
+    }
+}
+
+// === impl KeyQuota ===
+
+impl Default for KeyQuota {
+    /// 500,000 keys and 256 MiB.
+    fn default() -> Self {
+        Self { keys: 500_000, bytes: 256 << 20 }
+    }
+}
+
+// === impl Retention ===
+
+impl Default for Retention {
+    /// 30 days and 16 GiB.
+    fn default() -> Self {
+        Self { age: Some(Duration::from_secs(30 * 86_400)), bytes: Some(16 << 30), records: None }
     }
 }
 

@@ -1,20 +1,32 @@
 //! The backbone in a folder of this gateway.
 
-use std::{fmt, fs::File, io, path::Path, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
 
-use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, Rejection, Subscribe, Verdicts};
+use envelope::{
+    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Rejection, Start, Subscribe, Topic,
+    Verdicts,
+};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
-    Backbone, EmbeddedConfig, LedgerReport, OpenError, Status,
+    Backbone, EmbeddedConfig, LedgerReport, OpenError, Status, fetch,
+    keys::Bucket,
     ledger::Books,
+    position,
     prepare::prepare,
     pull::Pull,
     queue::{Job, Queue, closed, queue},
     shared::Shared,
     state::State,
     store::Store,
+    times,
     verify::{Verified, verify},
     writer::{Hooks, Writer},
 };
@@ -85,9 +97,14 @@ impl Backbone for Embedded {
         })
     }
 
-    fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+    fn subscribe(&self, mut what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let Self { shared, queue } = self.clone();
         Box::pin(async move {
+            if let Start::Time(at) = what.start {
+                let tip = shared.tip.load(SeqCst);
+                let before = fetch::blocking(&shared, move |store| times::before(store, at, tip)).await?;
+                what.start = Start::After(position::of(before));
+            }
             let credit = what.credit;
             let (reply, answer) = oneshot::channel();
             queue.send(Job::Attach { what, reply }).await?;
@@ -95,6 +112,19 @@ impl Backbone for Embedded {
             let pull: Box<dyn Deliveries> = Box::new(Pull::new(shared, queue, attached, credit));
             Ok(pull)
         })
+    }
+
+    fn last(
+        &self,
+        filter: Filter,
+        after: Option<Topic>,
+        most: usize,
+    ) -> BoxFuture<'static, Result<LastValues, Rejection>> {
+        Box::pin(fetch::last_values(self.shared.clone(), filter, after, most))
+    }
+
+    fn keys(&self, owner: &str) -> Arc<dyn KeyValue> {
+        Arc::new(Bucket::new(self.shared.clone(), self.queue.clone(), owner))
     }
 
     fn ledger(&self) -> Arc<dyn Ledger> {

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use envelope::{Envelope, RejectKind, Rejection};
+use envelope::{Filter, LastValues, Rejection, Topic};
 use tokio::task::JoinHandle;
 
-use crate::{shared::Shared, store::Store};
+use crate::{
+    group::unavailable,
+    pull::delivery,
+    record::Stored,
+    shared::{Shared, read},
+    store::Store,
+    writer::AWAY,
+};
 
 /// The most records that are read in one go.
 pub(crate) const MAX_CHUNK: usize = 1_024;
 const MAX_CHUNK_BYTES: usize = 1 << 20;
 
 /// An envelope and where it is; `None` if its record can't be read.
-pub(crate) type Found = (u64, Option<Arc<Envelope>>);
+pub(crate) type Found = (u64, Option<Arc<Stored>>);
 
 /// What to read. Of sequences that are named, only the first may be found: as many as fit the bounds.
 #[derive(Debug, Clone)]
@@ -21,6 +28,8 @@ pub(crate) enum Wanted {
     Again(Vec<u64>),
     /// These sequences; they match.
     Listed(Vec<u64>),
+    /// These sequences, if they are there: last values that a subscription begins with.
+    Last(Vec<u64>),
     /// What is behind this sequence, whether it matches or not.
     After(u64),
 }
@@ -43,6 +52,11 @@ impl Wanted {
                 let found: Vec<_> = sequences.iter().take(room).map_while(found).collect();
                 (!found.is_empty()).then_some(found)
             }
+            Self::Last(sequences) => {
+                let found = |sequence: &u64| Some((*sequence, Some(shared.tail.get(*sequence)?)));
+                let found: Vec<_> = sequences.iter().map_while(found).collect();
+                (!found.is_empty() || sequences.is_empty()).then_some(found)
+            }
             Self::After(after) => {
                 let found = shared.tail.after(*after, MAX_CHUNK)?;
                 Some(found.into_iter().map(|(sequence, envelope)| (sequence, Some(envelope))).collect())
@@ -50,13 +64,14 @@ impl Wanted {
         }
     }
 
-    /// Begins to read it from disk. `tip`: the last sequence that is answered for.
-    pub(crate) fn read(self, store: Arc<Store>, tip: u64) -> Reading {
+    /// Begins to read it from disk. `first`: what is before it went by retention; `tip`: the last sequence that is answered
+    /// for.
+    pub(crate) fn read(self, store: Arc<Store>, first: u64, tip: u64) -> Reading {
         let wanted = self.clone();
         let records = tokio::task::spawn_blocking(move || match wanted {
-            Wanted::Again(sequences) | Wanted::Listed(sequences) => named(&store, sequences),
+            Wanted::Again(sequences) | Wanted::Listed(sequences) | Wanted::Last(sequences) => named(&store, sequences),
             Wanted::After(after) => {
-                let records = store.chunk(after, tip, MAX_CHUNK, MAX_CHUNK_BYTES)?;
+                let records = store.chunk(after.max(first - 1), tip, MAX_CHUNK, MAX_CHUNK_BYTES)?;
                 Ok(records.into_iter().map(|(sequence, envelope)| (sequence, readable(sequence, envelope))).collect())
             }
         });
@@ -69,16 +84,54 @@ impl Wanted {
 impl Reading {
     /// Cancel safe.
     pub(crate) async fn done(&mut self) -> Result<(Wanted, Vec<Found>), Rejection> {
-        let failed = || Rejection::new(RejectKind::Unavailable, "backbone", "the store could not be read");
-        match (&mut self.records).await {
-            Ok(Ok(found)) => Ok((self.wanted.clone(), found)),
-            Ok(Err(error)) => Err(failed().because(error)),
-            Err(error) => Err(failed().because(error)),
-        }
+        let found = answered((&mut self.records).await)?;
+        Ok((self.wanted.clone(), found))
     }
 }
 
-fn named(store: &Store, sequences: Vec<u64>) -> fjall::Result<Vec<Found>> {
+fn answered<T>(read: Result<fjall::Result<T>, tokio::task::JoinError>) -> Result<T, Rejection> {
+    let failed = || unavailable("the store could not be read");
+    match read {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(failed().because(error)),
+        Err(error) => Err(failed().because(error)),
+    }
+}
+
+/// Reads the store on a blocking thread; refused while it is opened anew.
+pub(crate) async fn blocking<T: Send + 'static>(
+    shared: &Shared,
+    read: impl FnOnce(&Store) -> fjall::Result<T> + Send + 'static,
+) -> Result<T, Rejection> {
+    let store = shared.store.borrow().clone().ok_or_else(|| unavailable(AWAY))?;
+    answered(tokio::task::spawn_blocking(move || read(&store)).await)
+}
+
+/// A page of last values: those in memory, or up to the bound of a read from disk.
+pub(crate) async fn last_values(
+    shared: Arc<Shared>,
+    filter: Filter,
+    after: Option<Topic>,
+    most: usize,
+) -> Result<LastValues, Rejection> {
+    let page = read(&shared.last).page(&[filter], after.as_ref(), u64::MAX, most.min(MAX_CHUNK));
+    let sequences: Vec<_> = page.found.iter().map(|(_, sequence)| *sequence).collect();
+    let in_memory: Option<Vec<Found>> =
+        sequences.iter().map(|sequence| Some((*sequence, Some(shared.tail.get(*sequence)?)))).collect();
+    let found = match in_memory {
+        Some(found) => found,
+        None => blocking(&shared, move |store| named(store, sequences)).await?,
+    };
+    // What was read is less than the page if it is large.
+    let is_cut = found.len() < page.found.len();
+    let cut = found.len().checked_sub(1).and_then(|last| page.found.get(last)).filter(|_| is_cut);
+    let next = cut.map(|(topic, _)| topic.clone()).or(page.next);
+    let values = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
+    let values = values.map(|(sequence, stored)| delivery(sequence, Arc::unwrap_or_clone(stored), false));
+    Ok(LastValues { values: values.collect(), next })
+}
+
+pub(crate) fn named(store: &Store, sequences: Vec<u64>) -> fjall::Result<Vec<Found>> {
     let (mut found, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
     for sequence in sequences {
         let record = store.get(sequence)?;
@@ -91,9 +144,9 @@ fn named(store: &Store, sequences: Vec<u64>) -> fjall::Result<Vec<Found>> {
     Ok(found)
 }
 
-fn readable(sequence: u64, envelope: Result<Envelope, crate::codec::DecodeError>) -> Option<Arc<Envelope>> {
-    match envelope {
-        Ok(envelope) => Some(Arc::new(envelope)),
+fn readable(sequence: u64, stored: crate::store::Read) -> Option<Arc<Stored>> {
+    match stored {
+        Ok(stored) => Some(Arc::new(stored)),
         Err(error) => {
             tracing::error!(sequence, %error, "a record can't be read");
             metrics::counter!("openmesh_backbone_unreadable_total").increment(1);

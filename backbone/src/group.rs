@@ -8,18 +8,22 @@ use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-use envelope::{Admission, Envelope, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
+use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
+    keys::{KeyChanges, KeyJob},
+    last::{LastChanges, retained},
     ledger::{Deltas, RouteRow, Row},
     queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
-    record::{self, Chain},
+    record::{self, Chain, Stored},
     registry::Registry,
-    shared::Shared,
+    retention::{Extent, Trim},
+    shared::{Shared, read, write},
     state::State,
     store::{Remembered, Store},
     subscription::{Cursor, Feed, Outcome},
+    times::Times,
 };
 
 /// A backlog this short is counted by the writer itself, so that a consumer catches up under any load.
@@ -45,10 +49,18 @@ pub(crate) struct Group {
     /// Messages whose publisher was answered when they were queued.
     pub(crate) answered: Vec<Arc<RouteRow>>,
     pub(crate) cursors: HashMap<u32, Cursor>,
+    pub(crate) last: LastChanges,
+    pub(crate) keys: KeyChanges,
+    /// As of the group's last record.
+    pub(crate) times: Option<Times>,
+    /// What goes from the log.
+    pub(crate) trim: Trim,
+    /// What the log has with it.
+    pub(crate) extent: Option<Extent>,
     settled: Vec<(Arc<Feed>, u64)>,
     matched: Vec<(u32, u64)>,
     /// Of the envelope that is being staged.
-    found: Vec<u32>,
+    pub(crate) found: Vec<u32>,
     /// Subscriptions whose backlog ended, at which sequence.
     caught_up: Vec<(Arc<Feed>, u64)>,
     /// The ledger's rows that changed.
@@ -63,7 +75,7 @@ pub(crate) struct Group {
     pub(crate) broken: Option<fjall::Error>,
     replies: Vec<Reply>,
     /// Envelopes to be freed.
-    gone: Vec<Arc<Envelope>>,
+    gone: Vec<Arc<Stored>>,
 }
 
 /// What is said once the group is on disk, or is not.
@@ -72,6 +84,7 @@ enum Reply {
     Publish(oneshot::Sender<Answer>, Verdicts<Admission>),
     Settle(oneshot::Sender<Result<(), Rejection>>),
     Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
+    Keys(oneshot::Sender<Result<u64, Rejection>>, Result<u64, Rejection>),
 }
 
 /// The answers of a group, given when they are dropped: a task that never runs still gives them.
@@ -80,7 +93,7 @@ struct Answers {
     replies: Vec<Reply>,
     /// Envelopes that nobody needs any more. Freed with the answers: the writer is the one thread that everybody waits
     /// for.
-    _gone: Vec<Arc<Envelope>>,
+    _gone: Vec<Arc<Stored>>,
     failed: Option<Rejection>,
 }
 
@@ -108,25 +121,55 @@ impl Group {
     /// Adds a job's changes.
     pub(crate) fn stage(&mut self, job: Job, state: &State, store: &Store, shared: &Shared) {
         match job {
-            Job::Publish(publish) => self.publish(publish, state, store),
+            Job::Publish(publish) => self.publish(publish, state, store, shared),
             Job::Settle { feed, outcomes, reply } => {
                 self.settle(&feed, outcomes, &state.registry);
                 self.replies.extend(reply.map(Reply::Settle));
             }
             Job::Advance(advance) => self.advance(advance, &state.registry, shared),
+            Job::Keys(job) => self.write_keys(job, state, store, shared),
             job @ (Job::Attach { .. } | Job::Close(_)) => job.fail(&unavailable("the writer mixed up its jobs")),
         }
     }
 
-    fn publish(&mut self, publish: Publish, state: &State, store: &Store) {
+    fn write_keys(&mut self, job: KeyJob, state: &State, store: &Store, shared: &Shared) {
+        match self.keys.stage(&job, &state.keys, store, shared.config.keys) {
+            Ok(answer) => self.replies.push(Reply::Keys(job.reply, answer)),
+            Err(error) => {
+                self.broken = Some(error);
+                self.replies.push(Reply::Keys(job.reply, Err(unavailable("the store could not be read"))));
+            }
+        }
+    }
+
+    fn publish(&mut self, publish: Publish, state: &State, store: &Store, shared: &Shared) {
         let mut records = publish.records.into_iter();
         let mut verdicts = Vec::with_capacity(publish.messages.len());
         let asked = publish.reply.is_some();
         for message in publish.messages {
+            let last = self.refusal_of_last(&message, records.as_slice(), shared);
             let own = records.by_ref().take(message.records);
-            verdicts.push(self.message(&message, own, asked, state, store));
+            verdicts.push(match last {
+                // Whoever was answered can't be refused: its envelopes are stored, and are no last values.
+                Some(rejection) if asked => {
+                    own.for_each(drop);
+                    Verdict::no(rejection)
+                }
+                over => self.message(&message, own, asked, over.is_none().then_some(shared), state, store),
+            });
         }
         self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts)));
+    }
+
+    /// Why a message's envelopes can't be last values, if they are to be.
+    fn refusal_of_last(&self, message: &Message, records: &[Prepared], shared: &Shared) -> Option<Rejection> {
+        if !message.retained || self.in_group.contains_key(&message.id) {
+            return None;
+        }
+        let own = retained(records.iter().take(message.records).map(|prepared| &prepared.stored));
+        let refusal = self.last.refusal(&own, &read(&shared.last), shared.config.last_values);
+        metrics::counter!("openmesh_backbone_last_values_over_total").increment(refusal.is_some().into());
+        refusal
     }
 
     /// A message is stored whole or, if its id is known, not at all.
@@ -135,6 +178,7 @@ impl Group {
         message: &Message,
         records: impl Iterator<Item = Prepared>,
         asked: bool,
+        last: Option<&Shared>,
         state: &State,
         store: &Store,
     ) -> Verdict<Admission> {
@@ -161,6 +205,9 @@ impl Group {
         self.asked.extend(asked.then_some(message.id));
         self.count(&message.row, asked, true);
         for prepared in records {
+            if let Some(shared) = last.filter(|_| message.retained) {
+                self.last.set(&prepared.stored, self.next(), &read(&shared.last));
+            }
             self.append(prepared, &message.row, state);
         }
         message.stored(Some(sequence), false)
@@ -189,7 +236,7 @@ impl Group {
         let sequence = self.next();
         self.chain = record::link(&mut prepared.record, &self.chain);
         let mut found = std::mem::take(&mut self.found);
-        state.registry.matching(&prepared.envelope.subject, &mut found);
+        state.registry.matching(&prepared.stored.envelope.subject, &mut found);
         let mut claimed = false;
         for &id in &found {
             let Some(subscription) = state.registry.get(id) else { continue };
@@ -211,7 +258,7 @@ impl Group {
         self.records.push(prepared);
     }
 
-    fn cursor(&mut self, feed: &Feed, registry: &Registry) -> Option<&mut Cursor> {
+    pub(crate) fn cursor(&mut self, feed: &Feed, registry: &Registry) -> Option<&mut Cursor> {
         let known = registry.get(feed.id)?.cursor.as_ref()?;
         Some(self.cursors.entry(feed.id).or_insert_with(|| known.clone()))
     }
@@ -223,11 +270,17 @@ impl Group {
         for (sequence, outcome) in outcomes {
             if cursor.is_open(sequence, &state.handed) {
                 cursor.settle(sequence, outcome, &state.handed);
-                settled.push((feed.clone(), sequence));
             }
+            // One that is not open any more is in nobody's hands either.
+            settled.push((feed.clone(), sequence));
         }
         drop(state);
         self.settled.extend(settled);
+    }
+
+    /// A sequence is in nobody's hands any more.
+    pub(crate) fn settled(&mut self, feed: Arc<Feed>, sequence: u64) {
+        self.settled.push((feed, sequence));
     }
 
     fn advance(&mut self, advance: Advance, registry: &Registry, shared: &Shared) {
@@ -236,9 +289,12 @@ impl Group {
         let answer = match self.cursor(&feed, registry) {
             Some(cursor) if feed.lock().generation == generation => {
                 cursor.mark = cursor.mark.max(mark);
-                if let Some(passed) = passed.filter(|passed| cursor.backlog == Some(passed.from)) {
+                // Retention may have counted the first part of it.
+                if let Some(counted) = cursor.backlog
+                    && let Some(passed) = passed.filter(|passed| (passed.from..passed.to).contains(&counted))
+                {
                     cursor.backlog = Some(passed.to);
-                    cursor.counts.matched += passed.matched;
+                    cursor.counts.matched += passed.matched_above(counted);
                 }
                 Ok(())
             }
@@ -254,7 +310,7 @@ impl Group {
         let passed = self.rest(feed, from, tip, registry, shared);
         let cursor = self.cursor(feed, registry)?;
         let Some(passed) = passed else { return cursor.backlog };
-        cursor.counts.matched += passed.matched;
+        cursor.counts.matched += passed.matched_above(from);
         cursor.backlog = None;
         self.caught_up.push((feed.clone(), passed.to));
         None
@@ -266,18 +322,18 @@ impl Group {
             return None;
         }
         let stored = self.first - 1;
-        let mut envelopes: Vec<Arc<Envelope>> = Vec::new();
+        let mut envelopes: Vec<(u64, Arc<Stored>)> = Vec::new();
         if from < stored {
             let few = usize::try_from(stored - from).ok()?;
             let found = shared.tail.after(from, few).filter(|found| found.len() == few)?;
-            envelopes.extend(found.into_iter().map(|(_, envelope)| envelope));
+            envelopes.extend(found);
         }
         let skip = usize::try_from(from.saturating_sub(stored)).ok()?;
-        envelopes.extend(self.records.iter().skip(skip).map(|prepared| prepared.envelope.clone()));
+        envelopes.extend((self.first..).zip(self.records.iter().map(|one| one.stored.clone())).skip(skip));
         let filters = &self.cursor(feed, registry)?.filters;
-        let matched =
-            envelopes.iter().filter(|envelope| filters.iter().any(|filter| filter.matches(&envelope.subject)));
-        Some(Passed { from, to: tip, matched: matched.count() as u64 })
+        let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
+        let matched = envelopes.iter().filter(|(_, stored)| selects(stored)).map(|(sequence, _)| *sequence).collect();
+        Some(Passed { from, to: tip, matched })
     }
 
     /// Makes the group's changes visible, once they are on disk.
@@ -288,10 +344,16 @@ impl Group {
             state.registry.update(id, cursor);
         }
         std::mem::take(&mut self.deltas).apply();
+        if !self.last.is_empty() {
+            self.last.apply(&mut write(&shared.last));
+        }
+        self.keys.apply(&mut state.keys, shared);
         shared.tip.store(next - 1, SeqCst);
         drop(applying);
         state.next = next;
+        self.apply_extent(state, shared);
         state.chain = self.chain;
+        state.times = self.times.unwrap_or(state.times);
         self.fresh.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         state.forget(&self.evicted);
         state.saved.extend(std::mem::take(&mut self.rows));
@@ -299,7 +361,7 @@ impl Group {
             state.doubted.remove(id);
         });
         let records = std::mem::take(&mut self.records).into_iter();
-        self.gone = shared.tail.extend(self.first, records.map(|one| (one.envelope, one.size)));
+        self.gone = shared.tail.extend(self.first, records.map(|one| (one.stored, one.size)));
         self.feed(&state.registry);
     }
 
@@ -346,7 +408,8 @@ impl Group {
 
     /// Whether there is nothing to store.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty()
+        let settled = self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty();
+        self.records.is_empty() && settled && self.last.is_empty() && self.keys.is_empty() && self.trim.is_empty()
     }
 }
 
@@ -362,6 +425,8 @@ impl Drop for Answers {
                 (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),
                 (Reply::Advance(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Keys(reply, answer), None) => reply.send(answer).is_ok(),
+                (Reply::Keys(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
             };
             if !heard {
                 tracing::trace!("whoever asked is gone");

@@ -10,6 +10,8 @@ mod dedup;
 mod embedded;
 mod fetch;
 mod group;
+mod keys;
+mod last;
 mod ledger;
 mod position;
 mod prepare;
@@ -19,21 +21,26 @@ mod record;
 mod registry;
 mod reopen;
 mod report;
+mod retention;
 mod shared;
+mod snapshot;
 mod space;
 mod state;
 mod store;
 mod subscription;
 mod tail;
+mod times;
 mod verify;
 mod writer;
 
 use std::sync::Arc;
 
-use envelope::{Admission, Admitted, Batch, Deliveries, Ledger, Rejection, Subscribe, Verdicts};
+use envelope::{
+    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Rejection, Subscribe, Topic, Verdicts,
+};
 use futures_util::future::BoxFuture;
 
-pub use config::{DedupWindow, EmbeddedConfig, MinFree, OpenError};
+pub use config::{DedupWindow, EmbeddedConfig, KeyQuota, MinFree, OpenError, Retention};
 pub use embedded::Embedded;
 pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
 pub use verify::Verified;
@@ -46,6 +53,18 @@ pub trait Backbone: Send + Sync {
 
     /// Opens a subscription. A durable name that exists resumes where it was settled and ignores `start`.
     fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+
+    /// Last values of the topics that `filter` selects, behind `after`: at most `most` and never over 1,024. A page may have
+    /// fewer, or none, and say that there are more.
+    fn last(
+        &self,
+        filter: Filter,
+        after: Option<Topic>,
+        most: usize,
+    ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
+
+    /// The keys of the owner of this name.
+    fn keys(&self, owner: &str) -> Arc<dyn KeyValue>;
 
     /// Where bridges and the Account layer count; what they count rides with the next group commit.
     fn ledger(&self) -> Arc<dyn Ledger>;

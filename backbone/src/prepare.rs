@@ -10,7 +10,7 @@ use envelope::{
 use crate::{
     ledger::Books,
     queue::{MAX_BATCH, MAX_BATCH_BYTES, Message, Prepared, Publish, envelopes},
-    record,
+    record::{self, Stored},
 };
 
 /// A batch, and the verdicts that its publisher hears as soon as it is queued, if it is to hear them then.
@@ -60,15 +60,16 @@ impl Publish {
             Group::Many(envelopes) => envelopes,
         };
         let id = envelopes.first().map_or(EnvelopeId::new(uuid::Uuid::nil()), |first| first.id);
-        let refused = refusal(mapped.ack, envelopes.len());
+        let (refused, retained) = (refusal(mapped.ack, envelopes.len()), mapped.retain);
         if refused.is_some() {
-            return self.messages.push(Message { id, row, records: 0, refused });
+            return self.messages.push(Message { id, row, records: 0, refused, retained: false });
         }
-        self.messages.push(Message { id, row, records: envelopes.len(), refused: None });
+        self.messages.push(Message { id, row, records: envelopes.len(), refused: None, retained });
         for envelope in envelopes {
             let record = record::encode(domain, now, epoch, &mapped, &envelope);
             self.bytes += record.len();
-            self.records.push(Prepared { envelope: Arc::new(envelope), size: record.len(), record });
+            let stored = Arc::new(Stored { envelope, retained });
+            self.records.push(Prepared { stored, size: record.len(), admitted_at: now, record });
         }
     }
 }

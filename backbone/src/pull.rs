@@ -10,9 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-use envelope::{
-    Batch, Deliveries, Delivery, Envelope, Filter, Lane, Position, RejectKind, Rejection, Settlement, Timestamp,
-};
+use envelope::{Batch, Deliveries, Delivery, Filter, Lane, Position, RejectKind, Rejection, Settlement, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Notify, oneshot},
@@ -25,7 +23,9 @@ use crate::{
     group::taken_over,
     position,
     queue::{Advance, Job, Passed, Queue, closed},
+    record::Stored,
     shared::Shared,
+    snapshot::Snapshot,
     subscription::{FeedState, MAX_CREDIT, Outcome},
 };
 
@@ -54,12 +54,14 @@ pub(crate) struct Pull {
     /// To be handed out again now.
     redeliver: VecDeque<u64>,
     /// Read and not handed out yet: repeats, and new ones at or below the mark.
-    repeats: VecDeque<(u64, Arc<Envelope>)>,
-    fresh: VecDeque<(u64, Arc<Envelope>)>,
+    repeats: VecDeque<(u64, Arc<Stored>)>,
+    fresh: VecDeque<(u64, Arc<Stored>)>,
     /// Read; may be handed out once `step` is answered.
-    coming: Vec<(u64, Arc<Envelope>)>,
+    coming: Vec<(u64, Arc<Stored>)>,
     step: Option<Step>,
     reading: Option<Reading>,
+    /// The last values that it begins with.
+    snapshot: Option<Snapshot>,
     /// Outcomes that the writer has not been told of.
     outcomes: Vec<(u64, Outcome)>,
 }
@@ -92,6 +94,7 @@ impl Pull {
             coming: Vec::new(),
             step: None,
             reading: None,
+            snapshot: attached.snapshot,
             outcomes: Vec::new(),
         }
     }
@@ -157,23 +160,23 @@ impl Pull {
         let now = Timestamp::now();
         let mut out = Vec::new();
         while out.len() < room {
-            let (sequence, envelope, repeat) = match self.repeats.pop_front() {
-                Some((sequence, envelope)) => (sequence, envelope, true),
+            let (sequence, stored, repeat) = match self.repeats.pop_front() {
+                Some((sequence, stored)) => (sequence, stored, true),
                 None => match self.fresh.pop_front_if(|_| takes_new) {
-                    Some((sequence, envelope)) => (sequence, envelope, false),
+                    Some((sequence, stored)) => (sequence, stored, false),
                     None => break,
                 },
             };
             if durable && !hold(&mut state, sequence, repeat) {
                 continue;
             }
-            if envelope.expirytime.is_some_and(|end| end <= now) {
+            if stored.envelope.expirytime.is_some_and(|end| end <= now) {
                 self.outcomes.extend(durable.then_some((sequence, Outcome::Expired)));
                 continue;
             }
             self.outstanding.insert(sequence);
             let redelivered = repeat || (durable && sequence <= feed.doubtful);
-            out.push(delivery(sequence, Arc::unwrap_or_clone(envelope), redelivered));
+            out.push(delivery(sequence, Arc::unwrap_or_clone(stored), redelivered));
         }
         Ok(Batch::new(out))
     }
@@ -196,7 +199,13 @@ impl Pull {
         }
         let Some(wanted) = self.wanted() else { return Ok(false) };
         match wanted.in_memory(&self.shared, self.room()) {
-            Some(found) => self.take(wanted, found),
+            Some(found) => {
+                if found.is_empty() {
+                    // A page of last values without one that is wanted: many may follow.
+                    tokio::task::yield_now().await;
+                }
+                self.take(wanted, found);
+            }
             None => self.read(wanted).await,
         }
         Ok(true)
@@ -210,6 +219,12 @@ impl Pull {
         }
         if !self.fresh.is_empty() || !self.takes_new() {
             return None;
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            match snapshot.wanted(&self.shared, &self.filters, few) {
+                Some(sequences) => return Some(Wanted::Last(sequences)),
+                None => self.snapshot = None,
+            }
         }
         let mut state = self.attachment.feed.lock();
         if self.read < state.from {
@@ -227,7 +242,7 @@ impl Pull {
             () = self.wake.notified() => None,
         };
         if let Some(store) = store {
-            self.reading = Some(wanted.read(store, self.shared.tip.load(SeqCst)));
+            self.reading = Some(wanted.read(store, self.shared.first.load(SeqCst), self.shared.tip.load(SeqCst)));
         }
     }
 
@@ -244,6 +259,12 @@ impl Pull {
                 self.coming = self.readable(found);
                 self.plan(None);
             }
+            Wanted::Last(_) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.pass(found.len());
+                }
+                self.fresh.extend(found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?))));
+            }
             Wanted::After(after) => self.take_chunk(after, found),
         }
     }
@@ -254,22 +275,23 @@ impl Pull {
         self.read = to;
         let counted = self.backlog;
         let filters = &self.filters;
-        let selects = |envelope: &Envelope| filters.iter().any(|filter| filter.matches(&envelope.subject));
-        let readable = found.into_iter().filter_map(|(sequence, envelope)| Some((sequence, envelope?)));
-        self.coming = readable.filter(|(_, envelope)| selects(envelope)).collect();
+        let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
+        let readable = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
+        self.coming = readable.filter(|(_, stored)| selects(stored)).collect();
         let passed = counted.filter(|from| *from < to).map(|from| {
-            let matched = self.coming.iter().filter(|(sequence, _)| *sequence > from).count() as u64;
+            let above = self.coming.iter().map(|(sequence, _)| *sequence).filter(|sequence| *sequence > from);
+            let matched = above.collect();
             Passed { from, to, matched }
         });
         self.plan(passed);
     }
 
     /// A matching record that can't be read can't be delivered.
-    fn readable(&mut self, found: Vec<Found>) -> Vec<(u64, Arc<Envelope>)> {
+    fn readable(&mut self, found: Vec<Found>) -> Vec<(u64, Arc<Stored>)> {
         let mut readable = Vec::with_capacity(found.len());
-        for (sequence, envelope) in found {
-            match envelope {
-                Some(envelope) => readable.push((sequence, envelope)),
+        for (sequence, stored) in found {
+            match stored {
+                Some(stored) => readable.push((sequence, stored)),
                 None if self.is_durable() => {
                     hold(&mut self.attachment.feed.lock(), sequence, false);
                     self.outcomes.push((sequence, Outcome::DeadLettered(RejectKind::Malformed)));
@@ -292,7 +314,8 @@ impl Pull {
     }
 
     async fn advance(&mut self) -> Result<(), Rejection> {
-        if let Some(Step::ToSend { passed, mark }) = self.step {
+        if let Some(Step::ToSend { passed, mark }) = &self.step {
+            let (passed, mark) = (passed.clone(), *mark);
             let (reply, answer) = oneshot::channel();
             let Attachment { feed, generation, .. } = &self.attachment;
             let advance = Advance { feed: feed.clone(), generation: *generation, passed, mark, reply };
@@ -391,8 +414,10 @@ fn hold(state: &mut FeedState, sequence: u64, repeat: bool) -> bool {
     true
 }
 
-fn delivery(sequence: u64, envelope: Envelope, redelivered: bool) -> Delivery {
+/// An envelope on its way out.
+pub(crate) fn delivery(sequence: u64, stored: Stored, redelivered: bool) -> Delivery {
+    let Stored { envelope, retained } = stored;
     let mut hasher = DefaultHasher::new();
     envelope.partitionkey.as_deref().unwrap_or(envelope.subject.as_str()).hash(&mut hasher);
-    Delivery { position: position::of(sequence), redelivered, lane: Lane(hasher.finish()), envelope }
+    Delivery { position: position::of(sequence), redelivered, retained, lane: Lane(hasher.finish()), envelope }
 }

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Admission, Admitted, Batch, Envelope, EnvelopeId, RejectKind, Rejection, Subscribe, Verdicts};
+use envelope::{Admission, Admitted, Batch, EnvelopeId, RejectKind, Rejection, Subscribe, Timestamp, Verdicts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     attach::Attached,
+    keys::KeyJob,
     ledger::RouteRow,
+    record::Stored,
     subscription::{Feed, Outcome},
 };
 
@@ -35,6 +37,7 @@ pub(crate) enum Job {
     Publish(Publish),
     Settle { feed: Arc<Feed>, outcomes: Vec<(u64, Outcome)>, reply: Option<oneshot::Sender<Result<(), Rejection>>> },
     Advance(Advance),
+    Keys(KeyJob),
     Attach { what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
     Close(oneshot::Sender<Result<(), Rejection>>),
 }
@@ -59,16 +62,19 @@ pub(crate) struct Message {
     /// How many of the batch's records it has; none if it is refused.
     pub(crate) records: usize,
     pub(crate) refused: Option<Rejection>,
+    /// Its envelopes are to be last values.
+    pub(crate) retained: bool,
 }
 
 /// An envelope and its record, whose hole for the hash is not filled yet.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) stored: Arc<Stored>,
     /// Empty once the storage engine has it.
     pub(crate) record: Vec<u8>,
     /// The record's bytes.
     pub(crate) size: usize,
+    pub(crate) admitted_at: Timestamp,
 }
 
 /// A consumer moves on: what it passed in a backlog, and how far it is about to hand out.
@@ -83,11 +89,11 @@ pub(crate) struct Advance {
 }
 
 /// A part of a backlog: sequences above `from` up to `to`, of which `matched` match.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Passed {
     pub(crate) from: u64,
     pub(crate) to: u64,
-    pub(crate) matched: u64,
+    pub(crate) matched: Vec<u64>,
 }
 
 /// A job and the room it takes, until it is done.
@@ -121,6 +127,14 @@ pub(crate) fn queue() -> (Queue, Jobs) {
 /// The store was closed, or its writer is gone.
 pub(crate) fn closed() -> Rejection {
     Rejection::new(RejectKind::Unavailable, "backbone", "the store is closed")
+}
+
+// === impl Passed ===
+
+impl Passed {
+    pub(crate) fn matched_above(&self, counted: u64) -> u64 {
+        self.matched.iter().filter(|sequence| **sequence > counted).count() as u64
+    }
 }
 
 // === impl Queue ===
@@ -174,6 +188,7 @@ impl Job {
         match self {
             Self::Publish(publish) => publish.bytes,
             Self::Settle { outcomes, .. } => outcomes.len() * size_of::<(u64, Outcome)>(),
+            Self::Keys(job) => job.bytes(),
             Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 0,
         }
     }
@@ -182,6 +197,7 @@ impl Job {
     pub(crate) fn messages(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.records.len().max(1),
+            Self::Keys(job) => job.writes.len(),
             Self::Settle { .. } | Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 1,
         }
     }
@@ -192,6 +208,7 @@ impl Job {
             Self::Publish(publish) => publish.reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
             Self::Settle { reply, .. } => reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
             Self::Advance(advance) => Some(advance.reply.send(Err(rejection.clone())).is_ok()),
+            Self::Keys(job) => Some(job.reply.send(Err(rejection.clone())).is_ok()),
             Self::Attach { reply, .. } => Some(reply.send(Err(rejection.clone())).is_ok()),
             Self::Close(reply) => Some(reply.send(Err(rejection.clone())).is_ok()),
         };

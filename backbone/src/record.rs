@@ -16,7 +16,12 @@ use uuid::Uuid;
 use crate::codec::{DecodeError, Reader, put_bytes, put_list, put_option, put_str, put_u64};
 
 /// The newest format of a record that is read, and the one that is written.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
+/// The oldest that is read; it has no flags.
+const OLDEST: u8 = 1;
+
+/// A flag: its envelope was published to be its topic's last value.
+const RETAINED: u64 = 1;
 
 /// SHA-256 of a record's bytes; zero before the first.
 pub(crate) type Chain = [u8; 32];
@@ -46,6 +51,16 @@ pub(crate) struct Header {
     pub(crate) epoch: u64,
     /// The protocol's name for the message.
     pub(crate) identity: Identity,
+    /// Its envelope was published to be its topic's last value.
+    pub(crate) retained: bool,
+}
+
+/// An envelope as it is handed out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) envelope: Envelope,
+    /// It was published to be its topic's last value.
+    pub(crate) retained: bool,
 }
 
 /// What most envelopes need besides their data.
@@ -88,6 +103,7 @@ fn put_header(out: &mut Vec<u8>, domain: &str, admitted_at: Timestamp, epoch: u6
             out.extend_from_slice(uuid.as_bytes());
         }
     }
+    put_u64(out, if mapped.retain { RETAINED } else { 0 });
 }
 
 /// Fills the hole of an encoded record and gives the hash for the next one.
@@ -115,7 +131,7 @@ pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> 
 /// The envelope's id and nothing else: a retry is recognised by it.
 pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
     let mut reader = Reader::new(record);
-    version(&mut reader)?;
+    let format = version(&mut reader)?;
     reader.take(CHAIN.len(), "hash")?;
     reader.bytes("domain")?;
     reader.u64("admission time")?;
@@ -128,19 +144,41 @@ pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
         1 => reader.take(16, "identity")?,
         _ => return Err(DecodeError::Invalid("identity")),
     };
+    flags(&mut reader, format)?;
     id(&mut reader)
 }
 
-fn version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+/// When the envelope was admitted, and nothing else.
+pub(crate) fn admitted_at(record: &[u8]) -> Result<Timestamp, DecodeError> {
+    let mut reader = Reader::new(record);
+    version(&mut reader)?;
+    reader.take(CHAIN.len(), "hash")?;
+    reader.bytes("domain")?;
+    time(&mut reader, "admission time")
+}
+
+/// The format, if it is read here.
+fn version(reader: &mut Reader<'_>) -> Result<u8, DecodeError> {
     match reader.u8("format version")? {
-        FORMAT => Ok(()),
+        known @ OLDEST..=FORMAT => Ok(known),
         0 => Err(DecodeError::Invalid("format version")),
         found => Err(DecodeError::NewerFormat { found, supported: FORMAT }),
     }
 }
 
+/// A flag that is not known means something, so the record can't be read without it.
+fn flags(reader: &mut Reader<'_>, format: u8) -> Result<u64, DecodeError> {
+    if format == OLDEST {
+        return Ok(0);
+    }
+    match reader.u64("flags")? {
+        known if known & !RETAINED == 0 => Ok(known),
+        _ => Err(DecodeError::Invalid("flags")),
+    }
+}
+
 fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
-    version(reader)?;
+    let format = version(reader)?;
     Ok(Header {
         previous: reader.array("hash")?,
         domain: reader.text("domain")?,
@@ -156,6 +194,7 @@ fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
             1 => Identity::Fresh(Uuid::from_bytes(reader.array("identity")?)),
             _ => return Err(DecodeError::Invalid("identity")),
         },
+        retained: flags(reader, format)? & RETAINED != 0,
     })
 }
 

@@ -61,7 +61,7 @@ pub struct RouteCounts {
     pub unclaimed: u64,
 }
 
-/// Envelopes of one durable subscription. `matched = delivered + dead_lettered + refused + expired + pending`.
+/// Envelopes of one durable subscription. `matched = delivered + dead_lettered + refused + expired + lapsed + pending`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SubscriptionCounts {
     /// Selected by its filters, counted at append or, in a backlog, as the cursor passes.
@@ -74,17 +74,23 @@ pub struct SubscriptionCounts {
     pub refused: ByKind,
     /// Its time had passed before it was handed out.
     pub expired: u64,
+    /// It went by retention before it was settled.
+    pub lapsed: u64,
     /// Not settled yet. Negative only if a counter is wrong.
     pub pending: i64,
 }
 
-/// The log as a whole. `stored` is also the number of its records.
+/// The log as a whole. `stored` is also the number of its records, those that went by retention included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StoreCounts {
     /// Envelopes stored.
     pub stored: u64,
+    /// The first sequence of the log; what was before it went by retention.
+    pub first_sequence: u64,
     /// The last sequence of the log; 0 if it is empty.
     pub last_sequence: u64,
+    /// Bytes of the log's records.
+    pub bytes: u64,
     /// Groups committed since the store was made: one sync each.
     pub groups: u64,
     /// Ids that are remembered.
@@ -175,7 +181,10 @@ impl BridgeCounts {
 impl SubscriptionCounts {
     /// Envelopes with an outcome.
     pub(crate) fn settled(&self) -> u64 {
-        self.delivered + self.expired + self.dead_lettered.values().chain(self.refused.values()).sum::<u64>()
+        self.delivered
+            + self.expired
+            + self.lapsed
+            + self.dead_lettered.values().chain(self.refused.values()).sum::<u64>()
     }
 
     fn check(&self, name: &str, wrong: &mut Vec<String>) {

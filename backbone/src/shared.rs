@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
@@ -12,7 +12,8 @@ use envelope::{RejectKind, Rejection};
 use tokio::sync::watch;
 
 use crate::{
-    EmbeddedConfig, LedgerReport, Status, StoreCounts, ledger::Books, store::Store, subscription::Feed, tail::Tail,
+    EmbeddedConfig, LedgerReport, Status, StoreCounts, keys::ChangeLog, last::LastIndex, ledger::Books, store::Store,
+    subscription::Feed, tail::Tail,
 };
 
 /// Shared by the writer, publishers and consumers.
@@ -21,6 +22,16 @@ pub(crate) struct Shared {
     pub(crate) config: EmbeddedConfig,
     pub(crate) books: Arc<Books>,
     pub(crate) tail: Tail,
+    /// As of the last group.
+    pub(crate) last: RwLock<LastIndex>,
+    /// The newest changes of keys.
+    pub(crate) changes: Mutex<ChangeLog>,
+    /// Of the last change of a key.
+    pub(crate) revision: watch::Sender<u64>,
+    /// The first sequence on disk; the next free one if there is none.
+    pub(crate) first: AtomicU64,
+    /// Of the log's records.
+    pub(crate) bytes: AtomicU64,
     /// The last sequence on disk.
     pub(crate) tip: AtomicU64,
     /// The number of the last group.
@@ -48,6 +59,11 @@ impl Shared {
             config,
             books,
             tail: Tail::default(),
+            last: RwLock::default(),
+            changes: Mutex::default(),
+            revision: watch::Sender::new(0),
+            first: AtomicU64::new(1),
+            bytes: AtomicU64::new(0),
             tip: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
@@ -100,7 +116,9 @@ impl Shared {
             subscriptions: feeds.iter().map(|(name, feed)| (name.to_string(), feed.report())).collect(),
             store: StoreCounts {
                 stored: tip,
+                first_sequence: self.first.load(SeqCst),
                 last_sequence: tip,
+                bytes: self.bytes.load(SeqCst),
                 groups: self.groups.load(SeqCst),
                 dedup_entries: self.remembered.load(SeqCst),
                 dedup_evicted: self.evicted.load(SeqCst),
@@ -113,4 +131,14 @@ impl Shared {
 /// A panic elsewhere leaves plain counters and lists behind: they are as good as before.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`locked`].
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`locked`].
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,18 +6,21 @@ use std::{
     time::Instant,
 };
 
-use envelope::EnvelopeId;
+use envelope::{EnvelopeId, Timestamp};
 
 use crate::{
     DedupWindow, OpenError,
     codec::DecodeError,
     dedup::Fingerprints,
     group::Group,
+    keys::{ChangeLog, Keys},
     record::Chain,
     registry::Registry,
-    shared::{Shared, locked},
+    retention::Extent,
+    shared::{Shared, locked, write},
     store::{Remembered, Store, storage},
     subscription::{Cursor, Feed},
+    times::Times,
 };
 
 /// How many of the oldest rows of ids are read ahead, to see whether they are over their age.
@@ -38,6 +41,11 @@ pub(crate) struct State {
     pub(crate) group: u64,
     pub(crate) prints: Fingerprints,
     pub(crate) registry: Registry,
+    pub(crate) keys: Keys,
+    pub(crate) times: Times,
+    pub(crate) extent: Extent,
+    /// Retention has more to do.
+    pub(crate) trims: bool,
     /// Ids that are stored though their sender was told to retry: the retry is the message's first outcome.
     pub(crate) doubted: HashSet<EnvelopeId>,
     /// The ledger's rows as they are on disk.
@@ -49,6 +57,8 @@ pub(crate) struct State {
     /// Seconds that the gateway had run at start.
     clock: u64,
     started: Instant,
+    /// What the system's clock said then.
+    started_at: Timestamp,
 }
 
 // === impl State ===
@@ -66,12 +76,17 @@ impl State {
             group: store.group().map_err(failed)?,
             prints: Fingerprints::default(),
             registry: Registry::default(),
+            keys: Keys::default(),
+            times: Times::load(store).map_err(failed)?,
+            extent: Extent::load(store, last).map_err(failed)?,
+            trims: false,
             doubted: HashSet::new(),
             saved: HashMap::new(),
             oldest: VecDeque::new(),
             floor: 0,
             clock: 0,
             started: Instant::now(),
+            started_at: Timestamp::now(),
         };
         for remembered in store.remembered(0) {
             let wrong = |error| corrupt(format!("ids that are remembered: {error}"));
@@ -92,6 +107,21 @@ impl State {
             let name = std::str::from_utf8(&key).map_err(|_| wrong(DecodeError::Invalid("name")))?;
             state.add(name, Cursor::decode(&value).map_err(wrong)?, shared);
         }
+        for entry in store.last.iter() {
+            let (key, value) = entry.into_inner().map_err(failed)?;
+            let wrong = |error| corrupt(format!("last value of {:?}: {error}", key.escape_ascii().to_string()));
+            write(&shared.last).load(&key, &value).map_err(wrong)?;
+        }
+        for entry in store.keys.iter() {
+            let (key, value) = entry.into_inner().map_err(failed)?;
+            let wrong = |error| corrupt(format!("key {:?}: {error}", key.escape_ascii().to_string()));
+            state.keys.load(&key, value.into()).map_err(wrong)?;
+        }
+        state.keys.revision = state.keys.revision.max(store.revision().map_err(failed)?);
+        shared.revision.send_replace(state.keys.revision);
+        *locked(&shared.changes) = ChangeLog::behind(state.keys.revision);
+        shared.first.store(state.extent.first, SeqCst);
+        shared.bytes.store(state.extent.bytes, SeqCst);
         shared.tip.store(last, SeqCst);
         shared.groups.store(state.group, SeqCst);
         shared.remembered.store(state.prints.len() as u64, SeqCst);
@@ -110,6 +140,11 @@ impl State {
     /// Seconds that the gateway has run over all its starts: no jump of the system's clock moves it.
     pub(crate) fn clock(&self) -> u64 {
         self.clock + self.started.elapsed().as_secs()
+    }
+
+    /// Now, as the system's clock would say it if it had not been set since the start: what is old by it is old.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.started_at.plus(self.started.elapsed())
     }
 
     /// Chooses the ids to forget with this group: those over their age, and the oldest of those over their number.

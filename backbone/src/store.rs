@@ -6,24 +6,28 @@
 //! | dedup | first sequence of a commit | clock, and of each message its first envelope's sequence and id |
 //! | ledger | bridge, or bridge and mapping | counters |
 //! | subscriptions | durable name | cursor |
-//! | meta | word | `format`, `group` |
+//! | last | topic | sequence of its last value, and when that expires |
+//! | times | latest admission time up to there | a sequence |
+//! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
+//! | keys | owner and key | revision, when it ends, value |
+//! | meta | word | `format`, `group`, `revision`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use envelope::{Envelope, EnvelopeId};
+use envelope::EnvelopeId;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::{
     OpenError,
     codec::{DecodeError, Reader, put_u64},
-    record,
+    record::{self, Stored},
 };
 
 /// The newest format of the folder that is read, and the one that is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Memory for blocks that were read.
 const CACHE: u64 = 4 << 20;
@@ -46,6 +50,10 @@ pub(crate) struct Store {
     pub(crate) dedup: Keyspace,
     pub(crate) ledger: Keyspace,
     pub(crate) subscriptions: Keyspace,
+    pub(crate) last: Keyspace,
+    pub(crate) keys: Keyspace,
+    pub(crate) kept: Keyspace,
+    pub(crate) times: Keyspace,
     pub(crate) meta: Keyspace,
 }
 
@@ -59,7 +67,7 @@ pub(crate) struct Remembered {
 }
 
 /// A record's envelope, or why it can't be read.
-pub(crate) type Read = Result<Envelope, DecodeError>;
+pub(crate) type Read = Result<Stored, DecodeError>;
 
 // === impl Store ===
 
@@ -82,6 +90,10 @@ impl Store {
             dedup: keyspace("dedup", MEMTABLE)?,
             ledger: keyspace("ledger", MEMTABLE)?,
             subscriptions: keyspace("subscriptions", MEMTABLE)?,
+            last: keyspace("last", MEMTABLE)?,
+            keys: keyspace("keys", MEMTABLE)?,
+            kept: keyspace("kept", MEMTABLE)?,
+            times: keyspace("times", MEMTABLE)?,
             meta: keyspace("meta", MEMTABLE)?,
             database,
         };
@@ -97,6 +109,7 @@ impl Store {
                 let found = Reader::new(&bytes).u64("format").map_err(|error| corrupt(&error.to_string()))?;
                 match u32::try_from(found).unwrap_or(u32::MAX) {
                     FORMAT => Ok(()),
+                    1 => self.migrate_from_1(path),
                     0 => Err(corrupt("its format is 0")),
                     found => Err(OpenError::NewerFormat { path: path.into(), found, supported: FORMAT }),
                 }
@@ -108,6 +121,15 @@ impl Store {
                 batch.commit().map_err(|error| storage(path, error))
             }
         }
+    }
+
+    /// Format 1 had records without flags, which are read as they are, and fewer keyspaces, which are empty then.
+    fn migrate_from_1(&self, path: &Path) -> Result<(), OpenError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, "format", number(FORMAT.into()));
+        batch.commit().map_err(|error| storage(path, error))?;
+        tracing::info!(store = %path.display(), from = 1, to = FORMAT, "the store's format is raised");
+        Ok(())
     }
 
     /// The last sequence and the hash of its record.
@@ -126,8 +148,17 @@ impl Store {
 
     /// The number of the last group; 0 if there was none.
     pub(crate) fn group(&self) -> fjall::Result<u64> {
-        let group = self.meta.get("group")?;
-        Ok(group.and_then(|bytes| Reader::new(&bytes).u64("group").ok()).unwrap_or(0))
+        self.word("group")
+    }
+
+    /// The revision of the last change of a key; 0 if there was none.
+    pub(crate) fn revision(&self) -> fjall::Result<u64> {
+        self.word("revision")
+    }
+
+    fn word(&self, word: &'static str) -> fjall::Result<u64> {
+        let value = self.meta.get(word)?;
+        Ok(value.and_then(|bytes| Reader::new(&bytes).u64(word).ok()).unwrap_or(0))
     }
 
     /// Ids that are remembered, the oldest first, from `from` on.
@@ -143,13 +174,30 @@ impl Store {
 
     /// Whether the envelope at `sequence` has this id.
     pub(crate) fn is_at(&self, id: EnvelopeId, sequence: u64) -> fjall::Result<bool> {
-        let record = self.log.get(sequence.to_be_bytes())?;
-        Ok(record.is_some_and(|record| record::envelope_id(&record) == Ok(id)))
+        if let Some(record) = self.log.get(sequence.to_be_bytes())? {
+            return Ok(record::envelope_id(&record) == Ok(id));
+        }
+        // The record went by retention, the id is remembered for its own time.
+        let Some(row) = self.dedup.range(..=sequence.to_be_bytes()).next_back() else { return Ok(false) };
+        let (key, value) = row.into_inner()?;
+        let row = Remembered::decode(self::sequence(&key), &value);
+        Ok(row.is_ok_and(|row| row.ids.contains(&(sequence, id))))
+    }
+
+    /// The first sequence of the log and the hash of the record before it, once retention took one.
+    pub(crate) fn anchor(&self) -> fjall::Result<Option<(u64, record::Chain)>> {
+        let Some(value) = self.meta.get("anchor")? else { return Ok(None) };
+        let mut reader = Reader::new(&value);
+        let first = reader.u64("anchor");
+        Ok(first.and_then(|first| Ok((first, reader.array("anchor")?))).ok())
     }
 
     /// One record, and its bytes.
     pub(crate) fn get(&self, sequence: u64) -> fjall::Result<Option<(usize, Read)>> {
-        let value = self.log.get(sequence.to_be_bytes())?;
+        let mut value = self.log.get(sequence.to_be_bytes())?;
+        if value.is_none() {
+            value = self.kept.get(sequence.to_be_bytes())?;
+        }
         Ok(value.map(|value| (value.len(), read(value.into()))))
     }
 
@@ -200,12 +248,16 @@ impl Store {
     }
 
     /// Each with the size at which its memtable is sealed.
-    fn keyspaces(&self) -> [(&Keyspace, u64); 5] {
+    fn keyspaces(&self) -> [(&Keyspace, u64); 9] {
         [
             (&self.log, LOG_MEMTABLE),
             (&self.dedup, MEMTABLE),
             (&self.ledger, MEMTABLE),
             (&self.subscriptions, MEMTABLE),
+            (&self.last, MEMTABLE),
+            (&self.keys, MEMTABLE),
+            (&self.kept, MEMTABLE),
+            (&self.times, MEMTABLE),
             (&self.meta, MEMTABLE),
         ]
     }
@@ -218,7 +270,7 @@ impl std::fmt::Debug for Store {
 }
 
 fn read(record: Bytes) -> Read {
-    record::decode(&record).map(|(_, envelope)| envelope)
+    record::decode(&record).map(|(header, envelope)| Stored { envelope, retained: header.retained })
 }
 
 /// A key of the log or of the dedup keyspace. The store itself wrote it: another length is no sequence.

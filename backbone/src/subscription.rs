@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use envelope::{Filter, RejectKind};
+use envelope::{Filter, RejectKind, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
     Refused(RejectKind),
     DeadLettered(RejectKind),
     Expired,
+    /// Its record went by retention.
+    Lapsed,
 }
 
 /// The durable part. Everything up to `top` is settled or does not match, but for `gaps`.
@@ -48,6 +50,8 @@ pub(crate) struct Cursor {
     pub(crate) mark: u64,
     /// `pending` stays 0 here.
     pub(crate) counts: SubscriptionCounts,
+    /// Since when nobody consumes it; noticed within a minute.
+    pub(crate) idle_since: Option<Timestamp>,
 }
 
 /// The volatile part, shared by the writer and the consumer.
@@ -104,6 +108,7 @@ impl Cursor {
             Outcome::Refused(kind) => *self.counts.refused.entry(kind.as_str()).or_default() += 1,
             Outcome::DeadLettered(kind) => *self.counts.dead_lettered.entry(kind.as_str()).or_default() += 1,
             Outcome::Expired => self.counts.expired += 1,
+            Outcome::Lapsed => self.counts.lapsed += 1,
         }
     }
 
@@ -134,6 +139,8 @@ impl Cursor {
         put_u64(&mut out, self.counts.expired);
         put_by_kind(&mut out, &self.counts.refused);
         put_by_kind(&mut out, &self.counts.dead_lettered);
+        put_u64(&mut out, self.counts.lapsed);
+        put_option(&mut out, self.idle_since, |out, time| put_u64(out, time.as_micros()));
         out
     }
 
@@ -148,15 +155,22 @@ impl Cursor {
             before = before.checked_add(reader.u64("gap")?).ok_or(DecodeError::Invalid("gap"))?;
             Ok(before)
         })?;
-        let counts = SubscriptionCounts {
+        let mut counts = SubscriptionCounts {
             matched: reader.u64("matched")?,
             delivered: reader.u64("delivered")?,
             expired: reader.u64("expired")?,
             refused: by_kind(&mut reader)?,
             dead_lettered: by_kind(&mut reader)?,
+            lapsed: 0,
             pending: 0,
         };
-        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts })
+        let mut idle_since = None;
+        // A cursor of format 1 ends here.
+        if !reader.rest().is_empty() {
+            counts.lapsed = reader.u64("lapsed")?;
+            idle_since = reader.option("idle since", |reader| reader.u64("idle since"))?.map(Timestamp::from_micros);
+        }
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle_since })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use envelope::Envelope;
+use crate::record::Stored;
 
 const MAX_ENVELOPES: usize = 4_096;
 const MAX_BYTES: usize = 4 << 20;
@@ -18,7 +18,7 @@ pub(crate) struct Tail(Mutex<Ring>);
 struct Ring {
     /// The sequence of the oldest.
     first: u64,
-    envelopes: VecDeque<(Arc<Envelope>, usize)>,
+    envelopes: VecDeque<(Arc<Stored>, usize)>,
     bytes: usize,
 }
 
@@ -31,11 +31,7 @@ impl Tail {
 
     /// Adds what a group stored: envelopes and the size of their records, the first at `first`. Gives what has no place
     /// any more, so that nothing is freed under the lock.
-    pub(crate) fn extend(
-        &self,
-        first: u64,
-        envelopes: impl Iterator<Item = (Arc<Envelope>, usize)>,
-    ) -> Vec<Arc<Envelope>> {
+    pub(crate) fn extend(&self, first: u64, envelopes: impl Iterator<Item = (Arc<Stored>, usize)>) -> Vec<Arc<Stored>> {
         let mut gone = Vec::new();
         let mut ring = self.lock();
         if first != ring.first + ring.envelopes.len() as u64 {
@@ -55,14 +51,14 @@ impl Tail {
         gone
     }
 
-    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<Envelope>> {
+    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<Stored>> {
         let ring = self.lock();
         let at = usize::try_from(sequence.checked_sub(ring.first)?).ok()?;
         ring.envelopes.get(at).map(|(envelope, _)| envelope.clone())
     }
 
     /// At most `max` envelopes behind `after`, in order; `None` if the next one is not here any more.
-    pub(crate) fn after(&self, after: u64, max: usize) -> Option<Vec<(u64, Arc<Envelope>)>> {
+    pub(crate) fn after(&self, after: u64, max: usize) -> Option<Vec<(u64, Arc<Stored>)>> {
         let ring = self.lock();
         let at = usize::try_from((after + 1).checked_sub(ring.first)?).ok()?;
         if at >= ring.envelopes.len() {

@@ -1,4 +1,5 @@
-//! Checks the log against itself: each record keeps the hash of the one before it.
+//! Checks the log against itself: each record keeps the hash of the one before it. Of what went by retention the last hash
+//! is kept.
 
 use crate::{
     record,
@@ -18,7 +19,8 @@ const MAX_WRONG: usize = 100;
 
 pub(crate) fn verify(store: &Store) -> fjall::Result<Verified> {
     let mut verified = Verified::default();
-    let (mut previous, mut before) = ([0; 32], 0);
+    let (first, mut previous) = store.anchor()?.unwrap_or((1, [0; 32]));
+    let mut before = first - 1;
     for entry in store.log.iter() {
         let (key, value) = entry.into_inner()?;
         let (at, value) = (sequence(&key), value.into());

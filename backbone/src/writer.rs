@@ -16,7 +16,7 @@ use crate::{
     Status,
     group::{Group, unavailable},
     queue::{Job, Jobs, Queued},
-    shared::{Shared, locked},
+    shared::{Shared, locked, read},
     space::{Ask, SpaceGuard, of_file_system},
     state::State,
     store::Store,
@@ -28,6 +28,8 @@ const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 /// How long the writer sleeps at most: counters that changed are on disk after it.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long it sleeps while retention has more to do.
+const TRIM: Duration = Duration::from_millis(5);
 /// So many jobs in a group are a crowd: most of it comes back once it is answered.
 const CROWD: usize = 8;
 /// How long a crowd is waited for at most, and only as long as the last sync took: one sync more would take longer.
@@ -124,7 +126,11 @@ impl Writer {
     /// answered is on disk.
     pub(crate) fn run(mut self) {
         loop {
-            let timeout = if self.store.is_some() { IDLE } else { REOPEN };
+            let timeout = match &self.store {
+                Some(_) if self.state.trims => TRIM,
+                Some(_) => IDLE,
+                None => REOPEN,
+            };
             let next = self.jobs.next(timeout);
             self.reopen();
             match next {
@@ -171,6 +177,11 @@ impl Writer {
             rooms.push(room);
         }
         self.state.evict(&mut group, self.shared.config.dedup_window, &store);
+        group.last.expire(&read(&self.shared.last));
+        let kept = group.keys.expire(&self.state.keys, &store);
+        if let Err(error) = kept.and_then(|()| group.trim(&self.state, &store, &self.shared)) {
+            group.broken = Some(error);
+        }
         self.finish(group, &store);
     }
 
@@ -215,11 +226,16 @@ impl Writer {
             return Ok(());
         }
         store.make_room()?;
-        let entries = group.records.len() + group.evicted.len() + group.cursors.len() + group.rows.len() + 2;
+        let entries =
+            group.records.len() + group.evicted.len() + group.cursors.len() + group.rows.len() + group.trim.len() + 4;
         let batch = OwnedWriteBatch::with_capacity(store.database.clone(), entries);
         let mut batch = batch.durability(Some(PersistMode::SyncData));
         for (sequence, prepared) in (group.first..).zip(&mut group.records) {
             batch.insert(&store.log, sequence.to_be_bytes(), std::mem::take(&mut prepared.record));
+        }
+        if !group.records.is_empty() {
+            let latest = group.records.iter().map(|prepared| prepared.admitted_at).max();
+            group.times = Some(self.state.times.after(latest).written(group.next() - 1, &mut batch, store));
         }
         if !group.fresh.ids.is_empty() {
             group.fresh.clock = self.state.clock();
@@ -234,6 +250,9 @@ impl Writer {
                 batch.insert(&store.subscriptions, name, cursor.encode());
             }
         }
+        group.write_extent(self.state.extent, &mut batch, store)?;
+        group.last.write(&mut batch, store, &read(&self.shared.last), self.state.extent.first);
+        group.keys.write(&mut batch, store);
         for (key, value) in &group.rows {
             batch.insert(&store.ledger, key.as_slice(), value.as_slice());
         }
@@ -307,6 +326,7 @@ impl Drop for Writer {
         self.shared.store.send_replace(None);
         self.shared.closed.store(true, SeqCst);
         self.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
+        self.shared.revision.send_modify(|_| {});
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use envelope::{Audit, Authenticator, Flow, Ingress, Ledger, Outlet, Sink};
+use envelope::{Audit, Authenticator, Flow, Ingress, KeyValue, Ledger, Outlet, Sink};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,6 +18,8 @@ pub struct SourceContext {
     pub ingress: Ingress,
     /// What connected peers subscribe through.
     pub outlet: Arc<dyn Outlet>,
+    /// The bridge's own small durable state, written in the steps that store messages.
+    pub keys: Arc<dyn KeyValue>,
     /// Credentials to principal.
     pub authenticator: Arc<dyn Authenticator>,
     /// Counts what never reaches the store.

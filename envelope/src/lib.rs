@@ -11,6 +11,7 @@ pub mod cloudevents;
 mod data;
 mod id;
 pub mod json;
+mod keys;
 mod ledger;
 mod message;
 mod principal;
@@ -27,6 +28,7 @@ pub use batch::Batch;
 pub use data::Data;
 pub use id::{EnvelopeId, Identity, IdentityParts};
 pub use json::Json;
+pub use keys::{Expect, KeyChange, KeyEntry, KeyPage, KeyValue, KeyWatch, KeyWrite};
 pub use ledger::{Audit, Ledger};
 pub use message::{
     AckPoint, Conversation, Delivery, Envelope, Group, Headers, InLane, Inbound, Lane, MAX_GROUP, Mapped, Origin,
@@ -35,8 +37,8 @@ pub use message::{
 pub use principal::{Attribute, CertificateNames, Principal, Proof};
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
-    Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, MapResult, Mapper, Outlet, Settlement, Sink,
-    Start, Store, Subscribe,
+    Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, LastValues, MapResult, Mapper, Outlet,
+    Settlement, Sink, Start, Store, Subscribe,
 };
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;

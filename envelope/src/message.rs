@@ -44,6 +44,8 @@ pub struct Inbound {
     pub peer: Option<IpAddr>,
     /// The sender's trace context, if it came with a valid one.
     pub trace: Option<TraceContext>,
+    /// Its sender wants it to be its topic's last value (MQTT 5.0, section 3.3.1.3); one without data deletes that.
+    pub retain: bool,
     /// When it was decoded.
     pub received_at: SystemTime,
 }
@@ -143,6 +145,8 @@ pub struct Mapped {
     pub principal: Arc<Principal>,
     /// The protocol's name for it.
     pub identity: Identity,
+    /// Each envelope becomes its topic's last value, or deletes it if it has no data: the sender or the mapping says so.
+    pub retain: bool,
     /// What is stored.
     pub group: Group,
 }
@@ -171,6 +175,8 @@ pub struct Delivery {
     pub position: Position,
     /// It may have been handed out before.
     pub redelivered: bool,
+    /// It was published to be its topic's last value.
+    pub retained: bool,
     /// The envelope.
     pub envelope: Envelope,
     /// What it is kept in order with.
@@ -330,6 +336,7 @@ mod tests {
             principal: Arc::new(Principal::anonymous("a")),
             peer: None,
             trace: None,
+            retain: false,
             received_at: SystemTime::UNIX_EPOCH,
         };
         let outbound = Outbound {

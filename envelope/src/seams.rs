@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::{
     Admission, Admitted, Batch, Delivery, Filter, Inbound, Mapped, Outbound, Position, Principal, RejectKind,
-    Rejection, Route, Taken, Terms, Verdicts,
+    Rejection, Route, Taken, Terms, Timestamp, Topic, Verdicts,
 };
 
 /// Protocol to mesh: the whole ingress stack. One verdict a message, in the batch's order.
@@ -36,6 +36,21 @@ pub enum Start {
     Earliest,
     /// With the one after this position.
     After(Position),
+    /// With the first one that was admitted at this time or later, in the order of the log.
+    Time(Timestamp),
+    /// With the last value of each topic, in the topics' order, then with what is stored from the moment on that these are
+    /// of: no gap, no repeat, and no step back on any topic. Not for a durable name: what a consumer would be handed
+    /// after a restart is older than the values.
+    Last,
+}
+
+/// Some of the last values, in the order of their topics.
+#[derive(Debug, Clone, Default)]
+pub struct LastValues {
+    /// They need not be settled.
+    pub values: Vec<Delivery>,
+    /// There may be more behind this topic.
+    pub next: Option<Topic>,
 }
 
 /// What a subscriber asks for.
@@ -76,6 +91,17 @@ pub trait Outlet: Send + Sync {
         principal: Arc<Principal>,
         what: Subscribe,
     ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+
+    /// Last values of the topics that `filter` selects, behind `after`: at most `most` of them and never over 1,024. A page
+    /// may have fewer than were asked for, or none, and say that there are more: what has expired and what the principal may
+    /// not read is not in it. Refused if policy does not let the principal read the filter.
+    fn last(
+        &self,
+        principal: Arc<Principal>,
+        filter: Filter,
+        after: Option<Topic>,
+        most: usize,
+    ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
 }
 
 /// An open subscription. At most `credit` deliveries are unsettled at any time; settling gives credit back.

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// A point in time, in whole microseconds since the Unix epoch; written as RFC 3339 in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(u64);
 
 // === impl Timestamp ===

@@ -75,6 +75,7 @@ fn decoded(number: usize, payload: Vec<u8>) -> Option<Value> {
         principal: Arc::new(Principal::anonymous("d")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::UNIX_EPOCH,
     };
     match MAPPINGS.map(inbound) {

@@ -52,6 +52,7 @@ fn inbound() -> Inbound {
         principal: Arc::new(Principal::anonymous("d")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::UNIX_EPOCH,
     }
 }

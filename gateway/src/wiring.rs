@@ -64,6 +64,7 @@ impl Wiring {
             ingress: self.ingress(name, trail.clone(), config),
             audit: trail,
             outlet: Arc::new(self.outlet(name)),
+            keys: self.backbone.keys(&format!("bridge/{name}")),
             authenticator: self.authenticator.clone(),
             ledger: self.backbone.ledger(),
             bytes: self.bytes.clone(),

@@ -73,6 +73,7 @@ fn inbound(address: &str) -> Inbound {
         principal: Arc::new(Principal::anonymous("plant-a")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::now(),
     }
 }

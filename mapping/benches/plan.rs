@@ -152,6 +152,7 @@ fn inbound(address: &str, payload: String) -> Inbound {
         principal: Arc::new(Principal::anonymous("plant-a")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::now(),
     }
 }

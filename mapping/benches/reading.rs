@@ -78,6 +78,7 @@ fn inbound() -> Inbound {
         principal: Arc::new(Principal::anonymous("plant-a")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::now(),
     }
 }

@@ -194,6 +194,7 @@ impl Given {
             principal: Arc::new(principal),
             peer: None,
             trace: None,
+            retain: false,
             received_at: SystemTime::UNIX_EPOCH,
         }
     }

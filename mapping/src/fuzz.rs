@@ -110,6 +110,7 @@ impl Mappings {
             principal: Arc::new(Principal::anonymous(&self.domain)),
             peer: None,
             trace: None,
+            retain: false,
             received_at: SystemTime::UNIX_EPOCH,
         }
     }

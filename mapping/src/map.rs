@@ -64,6 +64,7 @@ impl Mapper for Mappings {
             lane: inbound.lane,
             principal: inbound.principal,
             identity: identity.unwrap_or(inbound.identity),
+            retain: inbound.retain || mapping.terms.keep_last,
             group,
         })
     }

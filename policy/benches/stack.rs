@@ -91,6 +91,7 @@ impl Mapper for ToOneTopic {
             lane,
             principal,
             identity,
+            retain: false,
             group,
         })
     }
@@ -180,6 +181,7 @@ fn message() -> Inbound {
         principal: Arc::new(Principal::anonymous("plant-a")),
         peer: Some([192, 0, 2, 1].into()),
         trace: None,
+        retain: false,
         received_at: SystemTime::now(),
     }
 }

@@ -59,6 +59,7 @@ pub fn admit_audit(record: &AuditRecord, domain: &Arc<str>, epoch: u64) -> Resul
         lane: Lane(0),
         principal: Arc::new(principal),
         identity,
+        retain: false,
         group: Group::One(envelope),
     };
     #[expect(clippy::disallowed_methods, reason = "it is the gateway's own word, made here and of no peer's data")]

@@ -89,6 +89,7 @@ mod tests {
             principal: Arc::new(Principal::anonymous("a")),
             peer: None,
             trace,
+            retain: false,
             received_at: SystemTime::UNIX_EPOCH,
         }
     }

@@ -61,6 +61,7 @@ fn mapped(envelope: Envelope) -> Mapped {
         lane: Lane(1),
         principal: Arc::new(Principal::anonymous("plant-a")),
         identity: Identity::Native(Bytes::from_static(b"key-1")),
+        retain: true,
         group: Group::One(envelope),
     }
 }
@@ -85,6 +86,7 @@ fn expected() -> Header {
         mapping_version: "v3".into(),
         epoch: 42,
         identity: Identity::Native(Bytes::from_static(b"key-1")),
+        retained: true,
     }
 }
 
@@ -113,10 +115,30 @@ fn reading_copies_no_data() {
 }
 
 #[test]
-fn the_stored_record_of_format_1_is_still_read_and_still_written() {
+fn the_stored_record_of_format_1_is_still_read() {
     let stored = include_bytes!("../../fixtures/record-1.bin");
+    assert_eq!(decode(&Bytes::from_static(stored)), Ok((Header { retained: false, ..expected() }, full())));
+    assert_eq!(envelope_id(stored), Ok(full().id));
+    assert_eq!(admitted_at(stored), Ok(expected().admitted_at));
+}
+
+#[test]
+fn the_stored_record_of_format_2_is_still_read_and_still_written() {
+    let stored = include_bytes!("../../fixtures/record-2.bin");
     assert_eq!(decode(&Bytes::from_static(stored)), Ok((expected(), full())));
     assert_eq!(encoded(full()), stored);
+}
+
+#[test]
+fn a_flag_that_is_not_known_is_refused() {
+    let known = encoded(full());
+    let mapped = Mapped { retain: false, ..mapped(full()) };
+    let mut other = encode("plant-a", expected().admitted_at, 42, &mapped, &full());
+    link(&mut other, &[9; 32]);
+    let at = known.iter().zip(&other).position(|(a, b)| a != b).unwrap();
+    other[at] = 0x40;
+    assert_eq!(decode(&other.clone().into()), Err(DecodeError::Invalid("flags")));
+    assert_eq!(envelope_id(&other), Err(DecodeError::Invalid("flags")));
 }
 
 #[test]
@@ -124,7 +146,7 @@ fn a_newer_format_is_refused_by_name() {
     let mut record = encoded(full());
     record[0] = FORMAT + 1;
     let error = decode(&record.into()).unwrap_err();
-    assert_eq!(error.to_string(), "its format is 2, this gateway reads up to 1");
+    assert_eq!(error.to_string(), "its format is 3, this gateway reads up to 2");
 }
 
 #[test]

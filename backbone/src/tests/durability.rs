@@ -206,10 +206,10 @@ async fn the_folder_has_one_owner_and_a_closed_store_refuses() {
 fn a_folder_of_a_newer_gateway_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = crate::store::Store::open(folder.path()).unwrap();
-    store.meta.insert("format", crate::store::number(2)).unwrap();
+    store.meta.insert("format", crate::store::number(3)).unwrap();
     drop(store);
     let error = Embedded::open(config(folder.path())).unwrap_err();
-    assert!(error.to_string().ends_with("its format is 2, this gateway reads up to 1"), "{error}");
+    assert!(error.to_string().ends_with("its format is 3, this gateway reads up to 2"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,11 @@
 mod durability;
 mod failure;
 mod fan_out;
+mod keys;
+mod last;
 mod model;
 mod subscription;
+mod times;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -71,6 +74,7 @@ fn admitted(group: Group, ack: AckPoint) -> Admitted {
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),
         identity: Identity::fresh(),
+        retain: false,
         group,
     };
     Admitted::seal(mapped, 1)

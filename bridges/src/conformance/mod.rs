@@ -3,6 +3,7 @@
 //! A bridge brings a [`Peer`] that speaks its protocol. Not here: what only a real broker can show (restarts,
 //! partitions); that is in the end-to-end tests.
 
+mod keys;
 mod outlet;
 mod rig;
 
@@ -11,6 +12,7 @@ use std::{net::SocketAddr, time::Duration};
 use envelope::{RejectKind, Rejection};
 use futures_util::future::BoxFuture;
 
+pub use keys::FakeKeys;
 pub use outlet::{FakeOutlet, State, delivery};
 pub use rig::{Counts, Rig};
 

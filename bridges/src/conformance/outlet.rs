@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Identity, IdentityParts, Lane, Outlet, Position, Principal,
-    RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outlet, Position,
+    Principal, RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic,
 };
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::timeout};
@@ -71,7 +71,7 @@ pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
         conversation: None,
         origin: None,
     };
-    Delivery { position: Position(native), redelivered: false, envelope, lane: Lane(0) }
+    Delivery { position: Position(native), redelivered: false, retained: false, envelope, lane: Lane(0) }
 }
 
 // === impl FakeOutlet ===
@@ -125,6 +125,33 @@ impl Outlet for FakeOutlet {
             Ok(Box::new(subscribed) as Box<dyn Deliveries>)
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    /// Of what was given, the last of each topic; one without data deletes.
+    fn last(
+        &self,
+        _: Arc<Principal>,
+        filter: Filter,
+        after: Option<Topic>,
+        most: usize,
+    ) -> BoxFuture<'static, Result<LastValues, Rejection>> {
+        let forbidden = *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if Some(filter.as_str()) == forbidden {
+            let denied = Rejection::new(RejectKind::Denied, "access", "the filter is not for you");
+            return Box::pin(std::future::ready(Err(denied)));
+        }
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut topics: BTreeMap<Topic, Delivery> = BTreeMap::new();
+        for delivery in log.iter().filter(|delivery| filter.matches(&delivery.envelope.subject)) {
+            let topic = delivery.envelope.subject.clone();
+            topics.insert(topic, Delivery { retained: true, ..delivery.clone() });
+        }
+        topics.retain(|topic, value| {
+            !value.envelope.data.as_slice().is_empty() && after.as_ref().is_none_or(|after| topic > after)
+        });
+        let next = topics.keys().nth(most.saturating_sub(1)).filter(|_| topics.len() > most).cloned();
+        let values = topics.into_values().take(most).collect();
+        Box::pin(std::future::ready(Ok(LastValues { values, next })))
     }
 }
 

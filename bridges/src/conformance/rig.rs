@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::service_fn;
 
-use super::{FakeOutlet, HARD_TIMEOUT};
+use super::{FakeKeys, FakeOutlet, HARD_TIMEOUT};
 use crate::{BridgeConfig, SourceContext};
 
 /// What the bridge has counted, and what the stack has seen of it.
@@ -45,6 +45,8 @@ pub struct Rig {
     fakes: Arc<Fakes>,
     /// What subscribers get.
     pub outlet: Arc<FakeOutlet>,
+    /// What the bridge keeps.
+    pub keys: Arc<FakeKeys>,
     bytes: Arc<Semaphore>,
     drain: CancellationToken,
     tasks: TaskTracker,
@@ -73,12 +75,14 @@ impl Rig {
     pub async fn start(config: &dyn BridgeConfig) -> Self {
         let fakes = Arc::new(Fakes::new());
         let outlet = Arc::new(FakeOutlet::default());
+        let keys = Arc::new(FakeKeys::default());
         let (bytes, drain, tasks) =
             (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
         let cx = SourceContext {
             bridge: "web".into(),
             ingress: fakes.clone().ingress(),
             outlet: outlet.clone(),
+            keys: keys.clone(),
             authenticator: fakes.clone(),
             ledger: fakes.clone(),
             audit: fakes.clone(),
@@ -92,7 +96,7 @@ impl Rig {
             other => panic!("the bridge does not listen: {other:?}"),
         };
         tasks.spawn(source.run(cx));
-        Self { address, fakes, outlet, bytes, drain, tasks }
+        Self { address, fakes, outlet, keys, bytes, drain, tasks }
     }
 
     /// Where the bridge listens.

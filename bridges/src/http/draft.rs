@@ -39,7 +39,19 @@ impl Draft {
     ) -> Inbound {
         let Self { address, headers, payload, identity, trace } = self;
         let received_at = SystemTime::now();
-        Inbound { bridge, address, headers, payload, lane, identity, principal, peer, trace, received_at }
+        Inbound {
+            bridge,
+            address,
+            headers,
+            payload,
+            lane,
+            identity,
+            principal,
+            peer,
+            trace,
+            retain: false,
+            received_at,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 mod filter;
 mod trie;
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 pub use filter::Filter;
 pub use trie::FilterTrie;
@@ -67,6 +67,12 @@ impl Topic {
     /// Begins with `$`: reached only by an action or filter that names the first segment.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with('$')
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -8,10 +8,7 @@ use std::{
 };
 
 use super::example::{Example, quoted};
-use crate::{
-    app::Addresses,
-    config::{BackboneConfig, Loaded},
-};
+use crate::{app::Addresses, config::Loaded};
 
 /// What there is to say but for the addresses, which are known only after the start.
 #[derive(Debug)]
@@ -32,7 +29,7 @@ const USUAL_PORT: u16 = 8080;
 
 impl Banner {
     pub(super) fn of(loaded: &Loaded, config: &Path) -> Self {
-        let BackboneConfig::Embedded { path, .. } = &loaded.config.backbone;
+        let path = loaded.config.backbone.path();
         let routes = loaded.mappings.routes().map(|route| {
             let becomes = route.topic.unwrap_or("(dropped)");
             [route.route.name().to_owned(), format!("{} {}", route.bridge, route.address), becomes.to_owned()]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admin::ack_word,
-    config::{self, BackboneConfig, Loaded},
+    config::{self, Loaded},
 };
 
 /// Which configuration to check.
@@ -45,7 +45,7 @@ impl Check {
 
 fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()> {
     let config = &loaded.config;
-    let BackboneConfig::Embedded { path: store, .. } = &config.backbone;
+    let store = config.backbone.path();
     let mut line = |what: String| writeln!(out, "{what}");
     line(format!("{}: ok, domain {}, store in {}", path.display(), config.domain, store.display()))?;
     for (name, bridge) in &config.bridges {

@@ -79,7 +79,8 @@ impl Explain {
         self.stored.read(look).await?;
         let envelope = found.ok_or_else(|| format!("no envelope {id} that may be read is stored"))?;
         let to = Arc::new(Principal::new(self.receiver.as_str(), loaded.config.domain.clone()));
-        let delivery = Delivery { position: Position(Bytes::new()), redelivered: false, envelope, lane: Lane(0) };
+        let delivery =
+            Delivery { position: Position(Bytes::new()), redelivered: false, retained: false, envelope, lane: Lane(0) };
         let bridge = match &self.bridge {
             Some(bridge) => known(loaded, bridge)?,
             None => only(loaded)?,
@@ -138,6 +139,7 @@ fn inbound(root: Node<'_>, bridge: &Arc<str>, domain: &str) -> Result<Inbound, S
         principal: Arc::new(principal(root.get("principal"), domain)?),
         peer: peer.transpose()?,
         trace: None,
+        retain: false,
         received_at: SystemTime::now(),
     })
 }

@@ -87,6 +87,7 @@ fn mapped(envelope: Envelope) -> Mapped {
         lane: Lane(0),
         principal: Arc::new(principal),
         identity: Identity::fresh(),
+        retain: false,
         group: Group::One(envelope),
     }
 }

@@ -156,6 +156,7 @@ impl Try {
             principal: Arc::new(Principal::anonymous(&loaded.config.domain)),
             peer: None,
             trace: None,
+            retain: false,
             received_at: SystemTime::now(),
         })
     }

@@ -204,11 +204,15 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
     errors.collect()
 }
 
+/// What mapping files may ask of this gateway.
+const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: false, pass_through: false };
+
 fn mappings(named: &Named, schemas: &Schemas, tables: &Tables, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
     let bridges: Vec<_> = named.bridges.iter().map(KnownBridge::seen).collect();
-    let context = mapping::Context::new(&named.domain, &bridges, schemas, tables);
+    let plain = mapping::Context::new(&named.domain, &bridges, schemas, tables);
+    let context = mapping::Context { gateway: ABILITIES, ..plain };
     keep(mapping::load(&sources, &context), found)
 }
 

@@ -4,6 +4,7 @@
 //! its smaller parts, `load` everything that it names: mappings, schemas and policy. `contents` tells two of them apart,
 //! `scan` whether the files are still the same.
 
+mod backbone;
 mod contents;
 mod files;
 mod guards;
@@ -19,13 +20,14 @@ use std::{
 use bridges::{BridgeConfig, Resource, http::ServerConfig, registry};
 use yaml::{Fields, Key, Node, Problems, Resolve, Span};
 
+pub use backbone::BackboneConfig;
 pub(crate) use contents::Contents;
 pub use contents::{Changes, Differences};
 pub use guards::Guards;
 pub(crate) use load::{Attempt, attempt};
 pub use load::{Loaded, load};
 pub(crate) use scan::{Places, Scan};
-pub use sections::{BackboneConfig, Limits};
+pub use sections::Limits;
 
 pub use crate::notice::NoticeConfig;
 use crate::telemetry::LogConfig;

@@ -1,26 +1,11 @@
-//! The smaller sections of `gateway.yaml`: `backbone`, `limits` and `log`.
+//! The smaller sections of `gateway.yaml`: `limits` and `log`.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use backbone::{DedupWindow, EmbeddedConfig, MinFree};
-use yaml::{Fields, Node, Problems, Resolve};
+use yaml::{Fields, Node, Problems};
 
 use super::NamedBridge;
 use crate::telemetry::{LogConfig, LogFormat, directives};
-
-/// Where envelopes live.
-#[derive(Debug, Clone)]
-pub enum BackboneConfig {
-    /// In a folder of this gateway.
-    Embedded {
-        /// The folder; made if it does not exist. A relative one begins at the working directory.
-        path: PathBuf,
-        /// The free space below which publishes are refused.
-        min_free: MinFree,
-        /// How long a sender's retry is recognised.
-        dedup_window: DedupWindow,
-    },
-}
 
 /// Bounds over all bridges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,77 +22,6 @@ const IN_FLIGHT_BYTES: RangeInclusive<u64> = 65_536..=u32::MAX as u64;
 const IN_FLIGHT: RangeInclusive<i64> = 1..=65_536;
 const MAX_IN_FLIGHT: NonZeroU32 = NonZeroU32::new(2_048).unwrap();
 const DRAIN: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
-const DEDUP_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
-const DEDUP_ENTRIES: RangeInclusive<i64> = 1..=1_000_000_000;
-
-// === impl BackboneConfig ===
-
-impl BackboneConfig {
-    /// Reads `{ embedded: { path: ... } }`.
-    pub(super) fn read(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, problems)?;
-        let embedded = fields.required("embedded").and_then(|node| Self::embedded(node, resolve, problems));
-        fields.finish();
-        embedded
-    }
-
-    fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, problems)?;
-        let path = fields.required("path").and_then(|node| {
-            node.non_empty(problems)?;
-            node.substituted(resolve, problems)
-        });
-        let min_free = match fields.optional("min_free") {
-            Some(node) => min_free(node, problems),
-            None => Some(MinFree::default()),
-        };
-        let dedup_window = match fields.optional("dedup_window") {
-            Some(node) => dedup_window(node, problems),
-            None => Some(DedupWindow::default()),
-        };
-        fields.finish();
-        Some(Self::Embedded { path: path?.into(), min_free: min_free?, dedup_window: dedup_window? })
-    }
-
-    /// What the embedded backbone of a gateway of this domain is opened with.
-    pub(crate) fn open_with(&self, domain: &Arc<str>) -> EmbeddedConfig {
-        let Self::Embedded { path, min_free, dedup_window } = self;
-        let mut config = EmbeddedConfig::new(path, domain.clone());
-        config.min_free = *min_free;
-        config.dedup_window = *dedup_window;
-        config
-    }
-}
-
-fn min_free(node: &Node, problems: &Problems) -> Option<MinFree> {
-    let default = MinFree::default();
-    let mut fields = Fields::of(node, problems)?;
-    let percent = match fields.optional("percent") {
-        Some(node) => node.integer(0..=100, problems).and_then(|percent| u8::try_from(percent).ok()),
-        None => Some(default.percent),
-    };
-    let at_least = match fields.optional("at_least") {
-        Some(node) => node.bytes(0..=u64::MAX, problems),
-        None => Some(default.at_least),
-    };
-    fields.finish();
-    Some(MinFree { percent: percent?, at_least: at_least? })
-}
-
-fn dedup_window(node: &Node, problems: &Problems) -> Option<DedupWindow> {
-    let default = DedupWindow::default();
-    let mut fields = Fields::of(node, problems)?;
-    let age = match fields.optional("age") {
-        Some(node) => node.duration(DEDUP_AGE, problems),
-        None => Some(default.age),
-    };
-    let entries = match fields.optional("entries") {
-        Some(node) => node.integer(DEDUP_ENTRIES, problems).and_then(|entries| usize::try_from(entries).ok()),
-        None => Some(default.entries),
-    };
-    fields.finish();
-    Some(DedupWindow { age: age?, entries: entries? })
-}
 
 // === impl Limits ===
 

@@ -46,6 +46,7 @@ async fn smuggle(store: &Embedded, data: &'static str) {
         lane: Lane(0),
         principal: Arc::new(Principal::anonymous("plant-a")),
         identity,
+        retain: false,
         group: Group::One(envelope),
     };
     let verdicts = store.publish(Batch::one(Admitted::seal(mapped, 1))).await.unwrap();

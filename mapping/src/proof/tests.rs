@@ -163,6 +163,7 @@ fn data(mappings: &Mappings, payload: &str) -> Result<String, String> {
         principal: Arc::new(Principal::anonymous("d")),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::UNIX_EPOCH,
     };
     match mappings.dry_run(inbound) {

@@ -75,6 +75,7 @@ fn inbound(address: &str, payload: impl Into<Vec<u8>>) -> Inbound {
         principal: Arc::new(Principal { id: "press 7".into(), ..Principal::anonymous("plant-a") }),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::UNIX_EPOCH,
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn inbound(lane: u64, address: &str) -> Inbound {
         principal: Arc::new(Principal::anonymous(DOMAIN)),
         peer: None,
         trace: None,
+        retain: false,
         received_at: SystemTime::UNIX_EPOCH,
     }
 }
@@ -103,7 +104,7 @@ impl Mapper for Told {
                 None => Group::One(one),
             },
         };
-        let Inbound { bridge, lane, principal, identity, .. } = inbound;
+        let Inbound { bridge, lane, principal, identity, retain, .. } = inbound;
         MapResult::Mapped(Mapped {
             route,
             ack: AckPoint::Durable,
@@ -112,6 +113,7 @@ impl Mapper for Told {
             lane,
             principal,
             identity,
+            retain,
             group,
         })
     }

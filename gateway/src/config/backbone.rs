@@ -1,0 +1,108 @@
+//! `backbone` of `gateway.yaml`: where envelopes live, for how long, and how many of what.
+
+use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+
+use backbone::{DedupWindow, EmbeddedConfig, KeyQuota, MinFree};
+use yaml::{Fields, Node, Problems, Resolve};
+
+/// Where envelopes live.
+#[derive(Debug, Clone)]
+pub enum BackboneConfig {
+    /// In a folder of this gateway, made if it does not exist; a relative one begins at the working directory.
+    Embedded(Box<EmbeddedConfig>),
+}
+
+const DEDUP_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+const DEDUP_ENTRIES: RangeInclusive<i64> = 1..=1_000_000_000;
+const KEYS: RangeInclusive<i64> = 0..=100_000_000;
+const LAST_VALUES: RangeInclusive<i64> = 0..=10_000_000;
+
+// === impl BackboneConfig ===
+
+impl BackboneConfig {
+    /// Reads `{ embedded: { path: ... } }`.
+    pub(super) fn read(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let embedded = fields.required("embedded").and_then(|node| embedded(node, resolve, problems));
+        fields.finish();
+        Some(Self::Embedded(Box::new(embedded?)))
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        let Self::Embedded(config) = self;
+        &config.path
+    }
+
+    /// What the embedded backbone of a gateway of this domain is opened with.
+    pub(crate) fn open_with(&self, domain: &Arc<str>) -> EmbeddedConfig {
+        let Self::Embedded(config) = self;
+        EmbeddedConfig { domain: domain.clone(), ..(**config).clone() }
+    }
+}
+
+/// Its domain is not known here.
+fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<EmbeddedConfig> {
+    let mut fields = Fields::of(node, problems)?;
+    let path = fields.required("path").and_then(|node| {
+        node.non_empty(problems)?;
+        node.substituted(resolve, problems)
+    });
+    let default = EmbeddedConfig::new(path.unwrap_or_default(), "");
+    let min_free = optional(&mut fields, "min_free", default.min_free, |node| min_free(node, problems));
+    let dedup_window = optional(&mut fields, "dedup_window", default.dedup_window, |node| dedup_window(node, problems));
+    let last_values = optional(&mut fields, "last_values", default.last_values, |node| {
+        node.integer(LAST_VALUES, problems).and_then(|most| usize::try_from(most).ok())
+    });
+    let keys = optional(&mut fields, "keys", default.keys, |node| keys(node, problems));
+    fields.finish();
+    if default.path.as_os_str().is_empty() {
+        return None;
+    }
+    let (min_free, dedup_window) = (min_free?, dedup_window?);
+    Some(EmbeddedConfig { min_free, dedup_window, last_values: last_values?, keys: keys?, ..default })
+}
+
+/// What a key says, or what holds without it.
+fn optional<T>(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: T,
+    read: impl FnOnce(&Node) -> Option<T>,
+) -> Option<T> {
+    match fields.optional(key) {
+        Some(node) => read(node),
+        None => Some(default),
+    }
+}
+
+fn min_free(node: &Node, problems: &Problems) -> Option<MinFree> {
+    let default = MinFree::default();
+    let mut fields = Fields::of(node, problems)?;
+    let percent = optional(&mut fields, "percent", default.percent, |node| {
+        node.integer(0..=100, problems).and_then(|percent| u8::try_from(percent).ok())
+    });
+    let at_least = optional(&mut fields, "at_least", default.at_least, |node| node.bytes(0..=u64::MAX, problems));
+    fields.finish();
+    Some(MinFree { percent: percent?, at_least: at_least? })
+}
+
+fn dedup_window(node: &Node, problems: &Problems) -> Option<DedupWindow> {
+    let default = DedupWindow::default();
+    let mut fields = Fields::of(node, problems)?;
+    let age = optional(&mut fields, "age", default.age, |node| node.duration(DEDUP_AGE, problems));
+    let entries = optional(&mut fields, "entries", default.entries, |node| {
+        node.integer(DEDUP_ENTRIES, problems).and_then(|entries| usize::try_from(entries).ok())
+    });
+    fields.finish();
+    Some(DedupWindow { age: age?, entries: entries? })
+}
+
+fn keys(node: &Node, problems: &Problems) -> Option<KeyQuota> {
+    let default = KeyQuota::default();
+    let mut fields = Fields::of(node, problems)?;
+    let keys = optional(&mut fields, "most", default.keys, |node| node.integer(KEYS, problems)?.try_into().ok());
+    let bytes = optional(&mut fields, "bytes", default.bytes, |node| node.bytes(0..=1 << 40, problems));
+    fields.finish();
+    Some(KeyQuota { keys: keys?, bytes: bytes? })
+}
