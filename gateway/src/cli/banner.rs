@@ -37,7 +37,7 @@ impl Banner {
         Self {
             domain: loaded.config.domain.to_string(),
             config: config.to_owned(),
-            store: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+            store: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             closed: closed(loaded),
             routes: routes.collect(),
             example: loaded.mappings.routes().find_map(|route| Example::of(&route)),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::support::Site;
-use gateway::config::BackboneConfig;
 
 /// What loading says of the shipped configuration with `text` as its `gateway.yaml`.
 fn errors(text: &str) -> String {
@@ -24,7 +23,7 @@ fn the_shipped_configuration_holds_and_is_what_the_design_says() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9090");
     assert_eq!(config.bridge_names(), ["web"]);
     assert_eq!(config.limits.drain_timeout, Duration::from_secs(30));
-    let BackboneConfig::Embedded { path: store, .. } = &config.backbone;
+    let store = config.backbone.path();
     assert_eq!(store, std::path::Path::new("data"), "relative to the working directory");
     assert_eq!(config.mappings, path.parent().unwrap().join("mappings/"));
     assert!(loaded.policy.anonymous);
@@ -124,7 +123,8 @@ fn a_path_may_come_from_a_file_and_a_missing_one_is_said_with_its_place() {
     let site = Site::shipped();
     site.write("store-path", "/somewhere\n");
     site.write("gateway.yaml", &SOUND.replace("path: data", "path: \"${file:store-path}/data\""));
-    let BackboneConfig::Embedded { path, .. } = site.load().unwrap().config.backbone;
+    let loaded = site.load().unwrap();
+    let path = loaded.config.backbone.path();
     assert_eq!(path, std::path::Path::new("/somewhere/data"));
     let text = errors(&SOUND.replace("path: data", "path: \"${env:OPENMESH_TEST_NOT_SET}\""));
     assert!(text.contains("environment variable \"OPENMESH_TEST_NOT_SET\" is not set"), "{text}");
