@@ -107,7 +107,8 @@ impl App {
         let opened = Arc::new(OnceLock::new());
         let (ready, reloads) = (readiness.clone(), reload.clone());
         let gate: Arc<dyn Authenticator> = Arc::new(Gate::new(reload.current())?);
-        let guard = admin::Guard::new(gate.clone(), reload.current(), !loaded.config.admin.is_exposed());
+        let on_loopback = !loaded.config.admin.is_exposed();
+        let guard = admin::Guard::new(gate.clone(), reload.current(), on_loopback, Arc::new(audit.clone()));
         let (trail, backbones) = (audit.clone(), opened.clone());
         let state = Admin { readiness: ready, metrics, reload: reloads, audit: trail, backbone: backbones };
         serve_admin(listener, state, guard, &admin);

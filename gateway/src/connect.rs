@@ -36,13 +36,14 @@ pub(crate) enum ConnectError {
     Tls(String),
 }
 
-/// Connects to the host of an http or https URL. An https server is held to its name and to `authorities`, a file of PEM.
+/// Connects to the host of an http or https URL, or a ws or wss one. A server that is spoken to by TLS is held to its name
+/// and to `authorities`, a file of PEM.
 pub(crate) async fn connect(url: &Uri, authorities: &Path) -> Result<Box<dyn Stream>, ConnectError> {
-    let https = url.scheme_str() == Some("https");
+    let secure = matches!(url.scheme_str(), Some("https" | "wss"));
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let stream = TcpStream::connect((host.as_str(), port)).await?;
-    if !https {
+    if !secure {
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(host).map_err(tls)?;

@@ -3,10 +3,10 @@
 //! Nobody waits for it: what is fetched is put where tokens look. An endpoint that is slow, down, or answers with something
 //! else changes nothing; the keys before stay, and it is asked again after a while, at random within it.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -43,6 +43,23 @@ enum FetchError {
     Timeout,
 }
 
+/// When keys are fetched again.
+struct Due {
+    /// As the configuration says it.
+    from: KeysFrom,
+    /// `None`: that is under way.
+    at: Option<Instant>,
+}
+
+// === impl Due ===
+
+impl Due {
+    /// By the clock, or because the configuration says something else of it.
+    fn is(&self, now: Instant, from: &KeysFrom) -> bool {
+        self.at.is_some_and(|at| at <= now) || self.from != *from
+    }
+}
+
 /// Fetches what the issuers of the epoch in force need, until `stop`.
 pub(crate) async fn fetch(current: Current, fetched: Fetched, stop: CancellationToken) {
     stop.run_until_cancelled(forever(&current, &fetched)).await;
@@ -50,27 +67,36 @@ pub(crate) async fn fetch(current: Current, fetched: Fetched, stop: Cancellation
 
 async fn forever(current: &Current, fetched: &Fetched) {
     let mut changes = current.changes();
-    let mut due: HashMap<Uri, Instant> = HashMap::new();
+    let mut due: HashMap<Uri, Due> = HashMap::new();
+    // one a URL: an endpoint that is slow keeps no other waiting
+    let mut under_way = FuturesUnordered::new();
     loop {
-        let wanted: Vec<_> = {
+        {
             let epoch = current.load();
-            epoch.issuers.fetched().map(|(keys, config)| (keys.clone(), config.keys.clone())).collect()
-        };
-        due.retain(|url, _| wanted.iter().any(|(keys, _)| keys.url() == url));
-        let now = Instant::now();
-        let fetches = wanted.iter().filter_map(|(keys, from)| {
-            let early = keys.is_wanted();
-            let is_due = due.get(keys.url()).is_none_or(|at| *at <= now);
-            (early || is_due).then_some(async { (keys.url().clone(), one(keys, from).await) })
-        });
-        for (url, next) in join_all(fetches).await {
-            due.insert(url, Instant::now() + next.mul_f64(0.9 + fastrand::f64() / 10.0));
+            let wanted: Vec<_> = epoch.issuers.fetched().collect();
+            due.retain(|url, _| wanted.iter().any(|(keys, _)| keys.url() == url));
+            let now = Instant::now();
+            for (keys, config) in wanted {
+                let early = keys.is_wanted();
+                let at = due.get(keys.url());
+                let is_due = at.is_none_or(|due| due.is(now, &config.keys) || (early && due.at.is_some()));
+                if is_due {
+                    due.insert(keys.url().clone(), Due { from: config.keys.clone(), at: None });
+                    under_way.push(one(keys.clone(), config.keys.clone()));
+                }
+            }
         }
-        drop(wanted);
         fetched.tidy();
-        let next = due.values().min().copied().unwrap_or_else(|| Instant::now() + LOOK_EVERY);
+        let next = due.values().filter_map(|due| due.at).min();
         tokio::select! {
-            () = sleep_until(next) => {}
+            Some((url, from, next)) = under_way.next() => {
+                let at = Instant::now() + next.mul_f64(0.9 + fastrand::f64() / 10.0);
+                // unless the configuration has changed meanwhile, and it is fetched from elsewhere
+                if let Some(due) = due.get_mut(&url).filter(|due| due.from == from) {
+                    due.at = Some(at);
+                }
+            }
+            () = sleep_until(next.unwrap_or_else(|| Instant::now() + LOOK_EVERY)) => {}
             () = fetched.wanted() => {}
             // the epochs end when the gateway does
             _ = changes.changed() => {}
@@ -78,8 +104,13 @@ async fn forever(current: &Current, fetched: &Fetched) {
     }
 }
 
-/// Fetches once; when to fetch again.
-async fn one(keys: &FetchedKeys, from: &KeysFrom) -> Duration {
+/// Fetches once; from where, and when to fetch again.
+async fn one(keys: Arc<FetchedKeys>, from: KeysFrom) -> (Uri, KeysFrom, Duration) {
+    let next = get_into(&keys, &from).await;
+    (keys.url().clone(), from, next)
+}
+
+async fn get_into(keys: &FetchedKeys, from: &KeysFrom) -> Duration {
     let KeysFrom::Url { url, refresh, authorities } = from else { return LOOK_EVERY };
     let got = timeout(WITHIN, get(url, authorities)).await.unwrap_or(Err(FetchError::Timeout));
     match got {
@@ -88,6 +119,7 @@ async fn one(keys: &FetchedKeys, from: &KeysFrom) -> Duration {
             *refresh
         }
         Err(error) => {
+            keys.fail();
             tracing::warn!(%url, %error, "the keys of a token issuer can't be fetched, those before stay");
             RETRY
         }

@@ -12,9 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bridges::http::{Peer, Problem, credentials};
-use envelope::{Authenticator, Credentials, Principal, Rejection};
+use envelope::{Audit as _, Authenticator, Credentials, Principal, Rejection};
 use http::Method;
-use policy::{Action, Current};
+use policy::{Action, AuditSink, Current, Trail};
 
 /// What decides. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +23,12 @@ pub(crate) struct Guard {
     current: Current,
     /// The listener can't be reached from outside of this host.
     on_loopback: bool,
+    /// Where refusals are put on record, so many a second.
+    audit: Arc<Trail>,
 }
+
+/// What the audit trail calls it; no bridge has that name.
+const ADMIN: &str = "$admin";
 
 /// Who asks; `None` for who looks from loopback without credentials.
 #[derive(Debug, Clone)]
@@ -32,19 +37,28 @@ pub(crate) struct Asks(pub(crate) Option<Arc<Principal>>);
 // === impl Guard ===
 
 impl Guard {
-    pub(crate) fn new(authenticator: Arc<dyn Authenticator>, current: Current, on_loopback: bool) -> Self {
-        Self { authenticator, current, on_loopback }
+    pub(crate) fn new(
+        authenticator: Arc<dyn Authenticator>,
+        current: Current,
+        on_loopback: bool,
+        audit: Arc<dyn AuditSink>,
+    ) -> Self {
+        let audit = Arc::new(Trail::ingress(ADMIN.into(), Some(audit)));
+        Self { authenticator, current, on_loopback, audit }
     }
 
     async fn admit(&self, looks: bool, credentials: Credentials, peer: &Peer) -> Result<Asks, Rejection> {
+        let address = Some(peer.address.ip());
         if looks && self.on_loopback && credentials == Credentials::None {
             return Ok(Asks(None));
         }
-        let principal = self.authenticator.verify(credentials, Some(peer.address.ip())).await?;
+        let verified = self.authenticator.verify(credentials, address).await;
+        let principal = verified.inspect_err(|rejection| self.audit.refused(rejection, None, address))?;
         let action = if looks { Action::View } else { Action::Administer };
         let epoch = self.current.load();
         let decision = epoch.policies.may_administer(&principal, action, &epoch.domain);
-        decision.into_result(&principal, || format!("{} the gateway", action.word()))?;
+        let allowed = decision.into_result(&principal, || format!("{} the gateway", action.word()));
+        allowed.inspect_err(|rejection| self.audit.refused(rejection, Some(&principal), address))?;
         Ok(Asks(Some(principal)))
     }
 }
@@ -66,10 +80,6 @@ pub(crate) async fn guard(
             request.extensions_mut().insert(asks);
             next.run(request).await
         }
-        Err(rejection) => {
-            tracing::info!(target: "openmesh::audit", kind = %rejection.kind, decided_by = rejection.decider(),
-                peer = %peer.address.ip(), "admin request refused");
-            Problem::from(&rejection).into_response()
-        }
+        Err(rejection) => Problem::from(&rejection).into_response(),
     }
 }

@@ -57,6 +57,18 @@ struct Listed<'a> {
     file: &'a str,
 }
 
+/// What `/readyz` says while messages are taken.
+#[derive(Debug, Serialize)]
+struct Ready {
+    ready: bool,
+    /// The files do not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<String>,
+    /// Issuers whose keys can't be had.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<String>,
+}
+
 /// The Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -81,15 +93,17 @@ async fn healthz() -> &'static str {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     match admin.not_ready() {
-        None => match admin.reload.refused() {
-            None => Json(json!({ "ready": true })).into_response(),
-            // by what is in force it takes messages as before
-            Some(errors) => {
+        // by what is in force it takes messages as before
+        None => {
+            let mut said = Ready { ready: true, configuration: None, tokens: Vec::new() };
+            said.configuration = admin.reload.refused().map(|errors| {
                 let plural = if errors == 1 { "" } else { "s" };
-                let said = format!("refused with {errors} error{plural}, the one before is in force");
-                Json(json!({ "ready": true, "configuration": said })).into_response()
-            }
-        },
+                format!("refused with {errors} error{plural}, the one before is in force")
+            });
+            let epoch = admin.reload.current().load_full();
+            said.tokens = epoch.issuers.troubles().map(|(name, why)| format!("issuer {name:?}: {why}")).collect();
+            Json(said).into_response()
+        }
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "why": why }))).into_response(),
     }
 }

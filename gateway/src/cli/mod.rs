@@ -4,6 +4,7 @@
 
 mod banner;
 mod check;
+mod client;
 mod example;
 mod explain;
 mod format;

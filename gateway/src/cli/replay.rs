@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use envelope::{AckPoint, Envelope, Group, Identity, Lane, Mapped, Principal, Route, Timestamp};
-use policy::Epoch;
+use policy::{Epoch, UsersFile};
 
 use super::{Failure, Invalid, stored::Stored};
 use crate::{config, reload};
@@ -45,6 +45,12 @@ fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "no time of RFC 3339, as 2026-11-23T05:00:00Z".to_owned())
 }
 
+/// A configuration, as it decides.
+struct Side {
+    epoch: Epoch,
+    users: UsersFile,
+}
+
 /// How often which decision became which other.
 #[derive(Debug, Default)]
 struct Changes {
@@ -56,7 +62,7 @@ struct Changes {
 
 impl Replay {
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
-        let (now, then) = (load(&self.config)?, load(&self.candidate.join("gateway.yaml"))?);
+        let (now, then) = (Side::load(&self.config)?, Side::load(&self.candidate.join("gateway.yaml"))?);
         let mut changes = Changes::default();
         let mut written = Ok(());
         let from = self.from.unwrap_or(Timestamp::from_micros(0));
@@ -72,13 +78,23 @@ impl Replay {
     }
 }
 
-fn load(path: &Path) -> Result<Epoch, Failure> {
-    Ok(reload::epoch_of(&config::load(path).map_err(Invalid)?))
+// === impl Side ===
+
+impl Side {
+    fn load(path: &Path) -> Result<Self, Failure> {
+        let loaded = config::load(path).map_err(Invalid)?;
+        Ok(Self { epoch: reload::epoch_of(&loaded), users: loaded.guards.users })
+    }
+
+    fn says(&self, envelope: Envelope) -> String {
+        said(&policy::judge(&self.epoch, mapped(envelope, &self.users)))
+    }
 }
 
-/// As MAPPING made it, as far as the store knows: of a sender, its name.
-fn mapped(envelope: Envelope) -> Mapped {
-    let (bridge, principal) = policy::sender(&envelope).unwrap_or_else(|| ("".into(), Principal::anonymous("")));
+/// As MAPPING made it, as far as the store knows: of a sender, its name. Who that is, `users` say.
+fn mapped(envelope: Envelope, users: &UsersFile) -> Mapped {
+    let (bridge, named) = policy::sender(&envelope).unwrap_or_else(|| ("".into(), Principal::anonymous("")));
+    let principal = users.principal(&named.id, &named.domain).unwrap_or(named);
     Mapped {
         route: Route::new("", ""),
         ack: AckPoint::Durable,
@@ -95,11 +111,10 @@ fn mapped(envelope: Envelope) -> Mapped {
 // === impl Changes ===
 
 impl Changes {
-    fn compare(&mut self, now: &Epoch, then: &Epoch, envelope: Envelope, out: &mut impl Write) -> Result<(), Failure> {
+    fn compare(&mut self, now: &Side, then: &Side, envelope: Envelope, out: &mut impl Write) -> Result<(), Failure> {
         self.read += 1;
         let (id, topic) = (envelope.id, envelope.subject.clone());
-        let message = mapped(envelope);
-        let [before, after] = [now, then].map(|epoch| said(&policy::judge(epoch, message.clone())));
+        let (before, after) = (now.says(envelope.clone()), then.says(envelope));
         if before == after {
             return Ok(());
         }

@@ -8,16 +8,15 @@ use envelope::{Envelope, Filter, Json, cloudevents, json::Node};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use tokio_tungstenite::tungstenite::Message;
 
-use super::Failure;
+use super::{Failure, client::Client};
 
 /// Where the envelopes are.
 #[derive(Debug, Args)]
 pub(super) struct Stored {
-    /// The gateway's WebSocket
-    #[arg(long, default_value = "ws://127.0.0.1:8080/mesh/v1/ws")]
-    url: String,
+    #[command(flatten)]
+    client: Client,
     /// Only envelopes of this topic filter
     #[arg(long, default_value = "#", value_parser = filter)]
     filter: Filter,
@@ -37,8 +36,7 @@ fn filter(text: &str) -> Result<Filter, String> {
 impl Stored {
     /// Shows each envelope that is stored, oldest first, to `each`, until that has seen enough.
     pub(super) async fn read(&self, mut each: impl FnMut(Envelope) -> ControlFlow<()>) -> Result<(), Failure> {
-        let (mut socket, _) =
-            connect_async(&self.url).await.map_err(|error| format!("no gateway answers at {}: {error}", self.url))?;
+        let mut socket = self.client.open().await?;
         let filters = [self.filter.as_str()];
         let ask = json!({ "op": "subscribe", "ref": "s", "filters": filters, "start": "earliest", "credit": CREDIT });
         socket.send(Message::text(ask.to_string())).await?;

@@ -6,19 +6,16 @@
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal, Write},
-    path::PathBuf,
 };
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use envelope::{Filter, Json, json::Node};
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderValue, header};
 use serde_json::json;
-use tokio_tungstenite::{
-    connect_async,
-    tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Request},
-};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::client::{Client, ClientError};
 
 /// The most messages that are on their way to us, unacked.
 const CREDIT: u32 = 256;
@@ -31,12 +28,8 @@ pub(super) struct Tail {
     /// A topic filter: `+` for one segment, a last `#` for any number
     #[arg(value_parser = filter)]
     filter: Filter,
-    /// The gateway's WebSocket
-    #[arg(long, default_value = "ws://127.0.0.1:8080/mesh/v1/ws")]
-    url: String,
-    /// A file with an API key or a token in its first line; without it, who asks is anonymous
-    #[arg(long)]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    client: Client,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::New)]
     from: From,
@@ -60,12 +53,8 @@ enum From {
 /// Why it ended without having been asked to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TailError {
-    #[error("no gateway answers at {url}: {cause}")]
-    Away { url: String, cause: tungstenite::Error },
-    #[error("{url} is not for us: {cause}")]
-    Refused { url: String, cause: tungstenite::Error },
-    #[error("no key in {path:?}: {cause}")]
-    Key { path: PathBuf, cause: String },
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error("the gateway is gone: {0}")]
     Gone(String),
     #[error("the gateway refused: {0}")]
@@ -92,23 +81,9 @@ fn filter(text: &str) -> Result<Filter, String> {
 // === impl Tail ===
 
 impl Tail {
-    fn request(&self) -> Result<Request, TailError> {
-        let mut request = self.url.as_str().into_client_request().map_err(|cause| self.unreachable(cause))?;
-        if let Some(path) = &self.key_file {
-            let no_key = |cause: String| TailError::Key { path: path.clone(), cause };
-            let text = std::fs::read_to_string(path).map_err(|error| no_key(error.to_string()))?;
-            let key = text.lines().next().unwrap_or_default();
-            let value = HeaderValue::try_from(format!("Bearer {key}"));
-            let value = value.map_err(|_| no_key("its first line is no key".to_owned()))?;
-            request.headers_mut().insert(header::AUTHORIZATION, value);
-        }
-        Ok(request)
-    }
-
     /// Prints until `count` envelopes are printed, or until the gateway is gone.
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), TailError> {
-        let (socket, _) = connect_async(self.request()?).await.map_err(|cause| self.unreachable(cause))?;
-        let (mut send, receive) = socket.split();
+        let (mut send, receive) = self.client.open().await?.split();
         send.send(Message::text(self.subscribe())).await.map_err(gone)?;
         self.say_what_to_expect();
         let mut receive = receive.ready_chunks(ACK_TOGETHER);
@@ -146,14 +121,6 @@ impl Tail {
             // Only a courtesy: what counts is on stdout.
             let _ =
                 writeln!(&stderr, "what passes on {filter} from now on; --from earliest begins with what is stored");
-        }
-    }
-
-    fn unreachable(&self, cause: tungstenite::Error) -> TailError {
-        let url = self.url.clone();
-        match cause {
-            cause @ tungstenite::Error::Io(_) => TailError::Away { url, cause },
-            cause => TailError::Refused { url, cause },
         }
     }
 
@@ -248,7 +215,7 @@ mod tests {
 
     fn tail(json: bool) -> Tail {
         let filter = Filter::new("a/#").unwrap();
-        Tail { filter, url: String::new(), key_file: None, from: From::New, count: None, json }
+        Tail { filter, client: Client::nowhere(), from: From::New, count: None, json }
     }
 
     fn frame(json: bool, text: &str) -> Result<Frame, TailError> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::support::{Site, post, web};
 
 /// What the command prints; whether it did what it was asked to.
-async fn openmesh(args: &[&str]) -> (bool, String) {
+pub(crate) async fn openmesh(args: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_openmesh"));
     command.args(args);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

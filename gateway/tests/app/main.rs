@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod audit;
+mod authority;
 mod cli;
 mod config;
 mod egress;
@@ -15,4 +16,5 @@ mod reload;
 mod residency;
 mod revocation;
 mod support;
+mod tls;
 mod tokens;

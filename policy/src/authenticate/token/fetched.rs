@@ -44,6 +44,8 @@ pub struct FetchedKeys {
     asked: Mutex<Option<Instant>>,
     /// They are asked for before their time.
     early: AtomicBool,
+    /// The last fetch failed.
+    failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,14 @@ impl Fetched {
 
 impl FetchedKeys {
     fn new(url: http::Uri, wanted: Arc<Notify>) -> Self {
-        Self { url, keys: ArcSwapOption::empty(), wanted, asked: Mutex::new(None), early: AtomicBool::new(false) }
+        Self {
+            url,
+            keys: ArcSwapOption::empty(),
+            wanted,
+            asked: Mutex::new(None),
+            early: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// Where they are.
@@ -87,7 +96,23 @@ impl FetchedKeys {
 
     /// Takes what was fetched in place of what was there.
     pub fn put(&self, keys: KeySet) {
+        self.failed.store(false, Ordering::Relaxed);
         self.keys.store(Some(Arc::new(Timed { keys: Arc::new(keys), at: Instant::now() })));
+    }
+
+    /// They could not be fetched: those that are there stay.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// What is wrong with them, if something is.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        match (self.now().is_some(), self.failed.load(Ordering::Relaxed)) {
+            (true, false) => None,
+            (true, true) => Some("its keys can't be fetched, those before stay"),
+            (false, true) => Some("its keys can't be fetched, and none of its tokens is accepted"),
+            (false, false) => Some("its keys are not there yet"),
+        }
     }
 
     /// Whether they are wanted before their time; said once.

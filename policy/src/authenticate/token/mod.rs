@@ -82,6 +82,11 @@ impl Issuers {
         })
     }
 
+    /// The issuers whose keys can't be had, and what that means.
+    pub fn troubles(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.fetched().filter_map(|(keys, config)| Some((&*config.name, keys.trouble()?)))
+    }
+
     /// Who brings this token. Refuses as `Unauthenticated`, but where the issuer's keys are not there yet.
     pub(super) fn verify(&self, domain: &Arc<str>, token: &str, now: Timestamp) -> Result<Principal, Rejection> {
         let parts = Parts::of(token).ok_or_else(|| refuse("no token that can be read"))?;

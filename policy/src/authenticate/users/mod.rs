@@ -86,17 +86,22 @@ impl UsersFile {
         self.users.iter().map(|(id, user)| (id.as_str(), user))
     }
 
+    /// Who a user is, however it proves it; `None` if there is no such user.
+    pub fn principal(&self, id: &str, domain: &Arc<str>) -> Option<Principal> {
+        self.users.get(id).map(|user| Principal {
+            roles: user.roles.clone(),
+            jurisdiction: user.jurisdiction.clone(),
+            trust: user.trust,
+            attributes: user.attributes.clone(),
+            ..Principal::new(id, domain.clone())
+        })
+    }
+
     /// The principals of this file's users in a domain.
     pub fn principals(&self, domain: &Arc<str>) -> Users {
         let mut principals = Users::default();
         for (id, user) in self.users.iter().filter(|(_, user)| !user.disabled) {
-            let plain = Principal {
-                roles: user.roles.clone(),
-                jurisdiction: user.jurisdiction.clone(),
-                trust: user.trust,
-                attributes: user.attributes.clone(),
-                ..Principal::new(id.as_str(), domain.clone())
-            };
+            let Some(plain) = self.principal(id, domain) else { continue };
             if let Some(password) = &user.password {
                 let proof = Proof::Password { version: password.version() };
                 let principal = Arc::new(Principal { proof, ..plain.clone() });
