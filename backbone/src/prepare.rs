@@ -102,6 +102,7 @@ impl Message {
             position: position.map(crate::position::of),
             duplicate,
             settled: Settled::Now,
+            reply: None,
         }))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use crate::Reply;
+
 /// The closed list of reasons. A metric label, a ledger key, and what each bridge turns into its protocol's own word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -54,6 +56,8 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
     /// The rate that the sender is over, where that is why.
     pub quota: Option<Box<Quota>>,
+    /// What the sender is told in the mapping's words; the bridge's own if there are none.
+    pub reply: Option<Box<Reply>>,
     /// For the log only, never for the peer.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -142,6 +146,7 @@ impl Rejection {
             pointer: None,
             retry_after: None,
             quota: None,
+            reply: None,
             cause: None,
         }
     }

@@ -155,6 +155,11 @@ pub trait Mapper: Send + Sync {
     fn terms(&self, _route: &Route) -> Option<&Arc<Terms>> {
         None
     }
+
+    /// Whether any of its mappings has a [`reply`](Terms::reply).
+    fn replies(&self) -> bool {
+        false
+    }
 }
 
 /// What MAPPING says of one inbound.

@@ -1,6 +1,6 @@
 //! What is said of each message of a batch.
 
-use crate::{EnvelopeId, Position, Rejection, Route};
+use crate::{EnvelopeId, Position, Rejection, Reply, Route};
 
 /// One message's answer. `T` is [`Admission`] at ingress, [`Taken`] from a sink, the delivery itself at the outlet.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Receipt {
     pub duplicate: bool,
     /// Whether the ack point is reached.
     pub settled: Settled,
+    /// What the sender is told in the mapping's words once the ack point is reached; the bridge's own if there are none.
+    pub reply: Option<Box<Reply>>,
 }
 
 /// Whether the route's ack point is reached.

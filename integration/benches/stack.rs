@@ -88,7 +88,13 @@ fn stack(backbone: &Embedded) -> Ingress {
 async fn answer(batch: Batch<Admitted>) -> Result<Verdicts<Admission>, Rejection> {
     let stored = |admitted: Admitted| {
         let id = admitted.mapped().group.as_slice()[0].id;
-        Verdict::yes(Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now }))
+        Verdict::yes(Admission::Stored(Receipt {
+            id,
+            position: None,
+            duplicate: false,
+            settled: Settled::Now,
+            reply: None,
+        }))
     };
     Ok(batch.into_vec().into_iter().map(stored).collect())
 }

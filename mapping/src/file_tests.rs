@@ -119,7 +119,7 @@ impl FileTest {
 }
 
 fn receipt(id: EnvelopeId) -> Receipt {
-    Receipt { id, position: None, duplicate: false, settled: Settled::Now }
+    Receipt { id, position: None, duplicate: false, settled: Settled::Now, reply: None }
 }
 
 /// A live message meets the envelope's schema in policy; here it does at once.

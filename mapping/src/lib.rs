@@ -104,6 +104,8 @@ pub struct Mappings {
     bridges: BTreeMap<Box<str>, address::Index>,
     /// Numbers in `all`, by name.
     by_name: BTreeMap<Box<str>, usize>,
+    /// One of them has a reply.
+    replies: bool,
     /// Those that send.
     egress: Vec<egress::Egress>,
     egress_by_name: BTreeMap<Box<str>, usize>,

@@ -56,7 +56,8 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             let by_name = all.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
             let egress_by_name =
                 egress.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
-            Ok(Mappings { domain: context.domain.into(), all, bridges, by_name, egress, egress_by_name })
+            let replies = all.iter().any(|mapping| mapping.terms.reply.is_some());
+            Ok(Mappings { domain: context.domain.into(), all, bridges, by_name, replies, egress, egress_by_name })
         }
     }
 }

@@ -42,6 +42,10 @@ impl Mapper for Mappings {
         Some(&mapping.terms)
     }
 
+    fn replies(&self) -> bool {
+        self.replies
+    }
+
     fn map(&self, inbound: Inbound) -> MapResult {
         let steps = Cell::new(0);
         let (mapping, decoded) = match self.taker(&inbound, &steps) {

@@ -75,7 +75,7 @@ impl ReplyPlan {
             problems.report(node.span, "out-of-range", message);
             return None;
         }
-        let answers: Vec<_> = nodes.iter().map(|node| Answer::read(node, names, problems)).collect();
+        let answers: Vec<_> = nodes.iter().map(|node| Answer::read(node, names, reader)).collect();
         let answers = answers.into_iter().collect::<Option<Vec<_>>>()?;
         unable.is_none().then_some(Self { answers })
     }
@@ -141,9 +141,15 @@ impl Replies for ReplyPlan {
 // === impl Answer ===
 
 impl Answer {
-    fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
+    fn read(node: &Node, names: Names<'_>, reader: Reader<'_>) -> Option<Self> {
+        let problems = reader.problems;
         let mut fields = Fields::of(node, problems)?;
         let to = match (fields.entry("within"), fields.entry("on")) {
+            (Some((key, _)), None) if !reader.context.gateway.later_acks => {
+                let message = "nobody waits for an answer in this version";
+                problems.report_with_help(key.span, "not-available", message, "available: \"on\"");
+                None
+            }
             (Some((_, node)), None) => node.duration(WITHIN, problems).map(Occasion::Answered),
             (None, Some((_, node))) => {
                 node.one_of(&[("accepted", Occasion::Accepted), ("refused", Occasion::Refused)], problems)

@@ -234,7 +234,13 @@ fn stack_by(flow: Flow, kind: &str, policy: &str, policies: Arc<Policies>) -> In
 fn nowhere() -> Store {
     let answer = |admitted: &Admitted| {
         let id = admitted.mapped().group.as_slice()[0].id;
-        Verdict::yes(Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now }))
+        Verdict::yes(Admission::Stored(Receipt {
+            id,
+            position: None,
+            duplicate: false,
+            settled: Settled::Now,
+            reply: None,
+        }))
     };
     BoxCloneSyncService::new(tower::service_fn(move |batch: Batch<Admitted>| {
         std::future::ready(Ok::<_, Rejection>(batch.as_slice().iter().map(answer).collect()))

@@ -23,6 +23,7 @@ mod loop_guard;
 mod map;
 mod payload_limit;
 mod priority;
+mod reply;
 mod residency;
 mod shed;
 mod stack;

@@ -23,6 +23,7 @@ use crate::{
     loop_guard::LoopGuard,
     map::MapLayer,
     payload_limit::PayloadLimit,
+    reply::ReplyLayer,
     residency::Residency,
     shed::ShedLayer,
     trace::TraceLayer,
@@ -71,6 +72,8 @@ where
         .layer(RuleLayer(Authenticated))
         // A principal over its rate, or its domain, is refused before its messages are parsed.
         .layer(RuleLayer(PrincipalLimit(config.meters.clone())))
+        // Around MAPPING, which knows the routes: what the sender is told in the words of its mapping.
+        .layer(ReplyLayer)
         // Below here a message has envelopes, a topic and a route; what it can't map is refused.
         .layer(MapLayer)
         // A message that came back is dropped before it counts against anyone's limits.

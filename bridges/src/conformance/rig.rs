@@ -291,7 +291,7 @@ impl Authenticator for Fakes {
 fn stored(inbound: &Inbound) -> Admission {
     let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
     let id: EnvelopeId = inbound.identity.envelope_id(parts);
-    Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now })
+    Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now, reply: None })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

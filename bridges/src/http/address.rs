@@ -16,7 +16,10 @@ pub(super) const RESERVED: &str = "/mesh/v1";
 const MAX_PATH_BYTES: usize = 8_192;
 
 /// Methods that name no message: they ask about a resource, or about the connection.
-const NOT_PUBLISHED: [&str; 4] = ["CONNECT", "HEAD", "OPTIONS", "TRACE"];
+const NOT_PUBLISHED: [&str; 5] = ["CONNECT", "HEAD", "OPTIONS", "TRACE", WEBSOCKET];
+
+/// In place of a method in the address of what comes as a frame. No request has it.
+pub(super) const WEBSOCKET: &str = "WEBSOCKET";
 
 /// The methods that publish.
 const METHODS: &str = "DELETE, GET, PATCH, POST, PUT";
@@ -72,6 +75,15 @@ pub(super) fn address(method: &str, path: &str) -> Result<Arc<str>, AddressError
     if NOT_PUBLISHED.contains(&method) {
         return Err(AddressError::Method(method.to_owned()));
     }
+    address_of(method, path)
+}
+
+/// The address of the frames of a WebSocket at this percent-encoded path.
+pub(super) fn address_of_frames(path: &str) -> Result<Arc<str>, AddressError> {
+    address_of(WEBSOCKET, path)
+}
+
+fn address_of(method: &str, path: &str) -> Result<Arc<str>, AddressError> {
     if !path.starts_with('/') {
         return Err(AddressError::NotAbsolute);
     }
@@ -120,6 +132,17 @@ fn check(path: &str) -> Result<(), AddressError> {
         }
     }
     if is_reserved(path) { Err(AddressError::Reserved) } else { Ok(()) }
+}
+
+/// Whether a decoded path can be one of messages.
+pub(super) fn check_path(path: &str) -> Result<(), AddressError> {
+    if !path.starts_with('/') {
+        return Err(AddressError::NotAbsolute);
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return Err(AddressError::TooLong(path.len()));
+    }
+    check(path)
 }
 
 #[cfg(test)]

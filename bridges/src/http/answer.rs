@@ -1,33 +1,57 @@
-//! What a sender hears of a message that was taken, in JSON.
+//! What a sender hears of a message that was taken: in JSON, or in the words of its mapping.
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use envelope::{Admission, Position, Receipt, Settled};
-use http::{HeaderValue, StatusCode, header};
+use envelope::{Admission, Position, Receipt, Reply, Settled};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::Problem;
+use super::{Problem, draft::is_carried};
 
-/// 202 with the receipt; a message that its mapping drops is 202 as well, with `{"filtered":true}`: it was taken, and
+/// 202 with the receipt, or what the mapping says in its place; a message that its mapping drops is 202 as well, with `{"filtered":true}`: it was taken, and
 /// a sender need not know more.
 pub(super) fn admitted(admission: &Admission) -> Response {
-    let mut body = Vec::with_capacity(128);
-    match admission {
-        Admission::Filtered => body.extend_from_slice(b"{\"filtered\":true}"),
-        Admission::Stored(receipt) => match not_settled(receipt) {
-            Some(problem) => return problem.into_response(),
-            None => {
-                body.push(b'{');
-                write_receipt(&mut body, receipt);
-                body.push(b'}');
-            }
-        },
+    if let Admission::Stored(receipt) = admission {
+        if let Some(problem) = not_settled(receipt) {
+            return problem.into_response();
+        }
+        if let Some(reply) = &receipt.reply {
+            let status = reply.status.and_then(|status| StatusCode::from_u16(status).ok());
+            return in_words(reply, status.unwrap_or(StatusCode::ACCEPTED));
+        }
     }
+    let mut body = Vec::with_capacity(128);
+    write_admission(&mut body, admission);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A mapping's own answer. What belongs to the connection is the listener's to say.
+pub(super) fn in_words(reply: &Reply, status: StatusCode) -> Response {
+    let mut response = Response::new(Body::from(reply.payload.clone()));
+    *response.status_mut() = status;
+    for (name, value) in reply.headers.iter().filter(|(name, _)| is_carried(name)) {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value.clone())) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+/// Appends an admission as a JSON object.
+pub(super) fn write_admission(out: &mut Vec<u8>, admission: &Admission) {
+    match admission {
+        Admission::Filtered => out.extend_from_slice(b"{\"filtered\":true}"),
+        Admission::Stored(receipt) => {
+            out.push(b'{');
+            write_receipt(out, receipt);
+            out.push(b'}');
+        }
+    }
 }
 
 /// Stored, but its ack point is beyond the store: nobody hears yes before it is reached.

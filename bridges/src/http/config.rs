@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 use envelope::Flow;
 use yaml::{Fields, Node, Problems};
 
-use super::{source::HttpSource, websocket::BATCH_BYTES};
+use super::{address::check_path, source::HttpSource, websocket::BATCH_BYTES};
 use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, tls::TlsConfig};
 
 /// The HTTP bridge: a listener for publishing by request and by WebSocket.
@@ -61,6 +61,9 @@ pub struct WebSocketConfig {
     pub ping_interval: Duration,
     /// How long a message that can't be taken now is offered again before it is given back.
     pub retry_for: Duration,
+    /// Paths at which every frame is a message: exact, or with `/*` at the end for all below. Its address is
+    /// `WEBSOCKET /path`.
+    pub paths: Vec<String>,
 }
 
 /// The default of `max_payload_bytes`.
@@ -73,6 +76,8 @@ const FRAME_BYTES: RangeInclusive<u64> = 1_024..=134_217_728;
 const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
 const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
 const CREDIT: RangeInclusive<i64> = 1..=65_536;
+/// The most WebSocket paths of a listener.
+const MAX_PATHS: usize = 64;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 // === impl HttpConfig ===
@@ -132,6 +137,10 @@ impl BridgeConfig for HttpConfig {
 
     fn flow(&self) -> Flow {
         Flow::Push
+    }
+
+    fn replies(&self) -> bool {
+        true
     }
 
     fn max_payload_bytes(&self) -> usize {
@@ -229,6 +238,7 @@ impl WebSocketConfig {
             max_credit: 1_024,
             ping_interval: Duration::from_secs(30),
             retry_for: Duration::from_secs(300),
+            paths: Vec::new(),
         }
     }
 
@@ -240,6 +250,7 @@ impl WebSocketConfig {
         let max_credit = count(&mut fields, "max_credit", 1_024, CREDIT, problems);
         let ping_interval = timeout(&mut fields, "ping_interval", 30, problems);
         let retry_for = timeout(&mut fields, "retry_for", 300, problems);
+        let paths = fields.optional("paths").map_or(Some(Vec::new()), |node| paths(node, problems));
         fields.finish();
         Some(Self {
             max_frame_bytes: max_frame_bytes?,
@@ -247,6 +258,7 @@ impl WebSocketConfig {
             max_credit: max_credit?,
             ping_interval: ping_interval?,
             retry_for: retry_for?,
+            paths: paths?,
         })
     }
 }
@@ -301,6 +313,30 @@ fn words(node: &Node, expected: &str, valid: fn(&str) -> bool, problems: &Proble
         .map(|item| match item.string(problems)? {
             word if valid(word) => Some(word.to_ascii_lowercase()),
             _ => item.mismatch(expected, problems),
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+/// Paths that can be addresses, as they are once decoded.
+fn paths(node: &Node, problems: &Problems) -> Option<Vec<String>> {
+    let items = node.list(problems)?;
+    if items.len() > MAX_PATHS {
+        problems.report(node.span, "out-of-range", format!("{} paths, limit is {MAX_PATHS}", items.len()));
+        return None;
+    }
+    let read: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let path = item.string(problems)?;
+            let fixed = path.strip_suffix("/*").unwrap_or(path);
+            match check_path(if fixed.is_empty() { "/" } else { fixed }) {
+                Ok(()) => Some(path.to_owned()),
+                Err(error) => {
+                    problems.report(item.span, "path", format!("{path:?} is no path of messages: {error}"));
+                    None
+                }
+            }
         })
         .collect();
     read.into_iter().collect()

@@ -83,7 +83,7 @@ pub(super) fn is_carried(name: &str) -> bool {
             | "trailer"
             | "transfer-encoding"
             | "upgrade"
-    )
+    ) && !name.starts_with("sec-websocket-")
 }
 
 /// A request's headers and its raw query, as mappings see them.

@@ -6,8 +6,10 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use envelope::{Quota, QuotaUnit, RejectKind, Rejection, json::write_string};
+use envelope::{Quota, QuotaUnit, RejectKind, Rejection, Reply, json::write_string};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::answer::in_words;
 
 /// What a peer is told of a refusal: the deciding rule and the place, never internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Problem {
     /// Behind one more reference, so that a problem stays small.
     allow: Option<&'static &'static str>,
     quota: Option<Box<Quota>>,
+    /// Said in place of all of it, where the mapping has words of its own.
+    reply: Option<Box<Reply>>,
 }
 
 /// Said where the rejection does not say when to come again.
@@ -79,6 +83,7 @@ impl Problem {
             retry_after: None,
             allow: None,
             quota: None,
+            reply: None,
         }
     }
 
@@ -109,6 +114,30 @@ impl Problem {
     /// For people.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// What the mapping says in its place, if it does.
+    pub(super) fn reply(&self) -> Option<&Reply> {
+        self.reply.as_deref()
+    }
+
+    /// The mapping's status, unless it would tell a client to give up what it is to offer again.
+    fn status_of(&self, reply: &Reply) -> StatusCode {
+        let wanted = reply.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(self.status);
+        let passing = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if passing(self.status) && !passing(wanted) { self.status } else { wanted }
+    }
+
+    fn in_own_words(&self) -> Response {
+        let mut body = Vec::with_capacity(256);
+        body.push(b'{');
+        self.write_members(&mut body);
+        body.push(b'}');
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
     }
 
     /// Appends the members of the JSON object, without its braces.
@@ -147,20 +176,18 @@ impl From<&Rejection> for Problem {
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
             quota: rejection.quota.clone(),
+            reply: rejection.reply.clone(),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = Vec::with_capacity(256);
-        body.push(b'{');
-        self.write_members(&mut body);
-        body.push(b'}');
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
+        let mut response = match &self.reply {
+            Some(reply) => in_words(reply, self.status_of(reply)),
+            None => self.in_own_words(),
+        };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {
             // whole seconds, rounded up: never earlier than said
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -77,5 +77,8 @@ async fn answer(
         request.extensions_mut().insert(peer);
         return endpoints.oneshot(request).await;
     }
+    if websocket::is_for_messages(&offer, &request) {
+        return Ok(websocket::upgrade_for_messages(offer, peer, request).await);
+    }
     Ok(publish(&offer, &peer, request).await)
 }

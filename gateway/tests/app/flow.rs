@@ -1,6 +1,10 @@
 //! The main job, in process: a message comes in over HTTP, is stored, and comes out on a WebSocket.
 
+use std::{fs, path::Path};
+
+use futures_util::{SinkExt, StreamExt};
 use gateway::{App, drain::Drained};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -212,4 +216,47 @@ async fn a_port_that_is_taken_is_named_with_its_bridge() {
     );
     let error = App::start(site.load().unwrap()).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("bridge \"web\": can't listen on {address}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn clients_of_the_first_fan_out_hear_what_they_know() {
+    let site = Site::shipped();
+    for file in ["messages-http.yaml", "messages-websocket.yaml"] {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/library").join(file);
+        site.write(&format!("mappings/{file}"), &fs::read_to_string(shipped).unwrap());
+    }
+    let paths = "http: { websocket: { paths: [/MESSAGES] }, listen";
+    site.write("gateway.yaml", &site.config_text("").replace("http: { listen", paths));
+    let running = site.start().await;
+    let address = web(&running);
+    let mut mesh = Socket::subscribe(address, "messages/#", "earliest", None).await;
+    let answer = post(address, "/MESSAGES", r#"{"message": "{\"topic\": \"alerts\", \"bar\": 12.10}"}"#).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"status":"Message received"}"#), "{answer:?}");
+    assert!(answer.head.to_lowercase().contains("content-type: application/json"), "{answer:?}");
+    let envelope = mesh.envelope().await;
+    assert_eq!(
+        (&envelope["subject"], &envelope["data"]["bar"]),
+        (&"messages/alerts".into(), &json!(12.10)),
+        "{envelope}"
+    );
+    for (body, status) in [
+        (r#"{"message": "{\"topic\": "}"#, 400),
+        (r#"{"message": "#, 400),
+        (r#"{"message": "{\"bar\": 1}"}"#, 422),
+        (r#"{"topic": "alerts"}"#, 422),
+    ] {
+        let answer = post(address, "/MESSAGES", body).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert!(answer.json()["error"].as_str().is_some_and(|error| !error.is_empty()), "{body}: {answer:?}");
+    }
+    let (mut feed, _) = connect_async(format!("ws://{address}/MESSAGES")).await.unwrap();
+    for (frame, said) in [(r#"{"topic":"doors","open":true}"#, "status"), ("{", "error"), (r#"{"open":true}"#, "error")]
+    {
+        feed.send(tungstenite::Message::text(frame)).await.unwrap();
+        let answer = timeout(PATIENCE, feed.next()).await.unwrap().unwrap().unwrap();
+        let answer: Value = serde_json::from_str(answer.to_text().unwrap()).unwrap();
+        assert!(answer[said].is_string(), "{frame}: {answer}");
+    }
+    assert_eq!(mesh.envelope().await["data"]["open"], true);
+    assert_eq!(running.drain().await, Drained::Clean);
 }

@@ -136,6 +136,17 @@ fn what_the_gateway_can_not_do_is_never_silently_ignored() {
     assert!(sends[0].contains("not-available bridge \"web\" can't send"), "{sends:?}");
 }
 
+#[test]
+fn an_answer_that_nobody_waits_for_is_an_error_of_the_file() {
+    let (schemas, tables) = (schemas(), tables());
+    let bridges = [Bridge { replies: true, ..Bridge::named("web") }];
+    let load =
+        |text: &str| load(&[Source { path: "m.yaml", text }], &Context::new("plant-a", &bridges, &schemas, &tables));
+    let found = load(&file("reply: { within: 5s }")).map(|_| ()).unwrap_err().to_string();
+    assert!(found.contains("not-available") && found.contains("nobody waits for an answer"), "{found}");
+    assert!(load(&file("reply: { on: accepted, status: 201 }")).is_ok());
+}
+
 const REPLIES: &str = "reply:
   - within: 5s
     when: envelope.performative == \"inform\"
@@ -166,8 +177,10 @@ fn a_sender_is_told_what_the_file_says() {
     let (mapped, now) = (mapped(&mappings, "{}"), Timestamp::from_micros(0));
     let reply = mapped.terms.reply.as_ref().unwrap();
     let id = mapped.group.as_slice()[0].id;
-    let accepted =
-        reply.accepted(&Receipt { id, position: None, duplicate: true, settled: Settled::Now }, now).unwrap().unwrap();
+    let accepted = reply
+        .accepted(&Receipt { id, position: None, duplicate: true, settled: Settled::Now, reply: None }, now)
+        .unwrap()
+        .unwrap();
     assert_eq!((accepted.status, text(&accepted)), (Some(201), format!("{{\"id\":\"{id}\",\"again\":true}}").as_str()));
     assert_eq!(accepted.headers[0].1, format!("/messages/{id}"));
     let malformed = Rejection::new(RejectKind::Malformed, "mapping", "a < b").at("/x");

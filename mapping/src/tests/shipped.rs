@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use super::*;
+use crate::Abilities;
 
 #[test]
 fn shipped_mappings_load_and_pass_their_tests() {
@@ -25,10 +26,11 @@ fn shipped_mappings_load_and_pass_their_tests() {
         tables.iter().map(|(path, text)| TableSource { path, name: path.rsplit_once('.').unwrap().0, text }).collect();
     let (tables, errors) = Tables::load(&tables);
     assert_eq!(errors, []);
-    let shipped = [Bridge::named("web")];
+    let shipped = [Bridge { replies: true, ..Bridge::named("web") }];
     let able = [Bridge { replies: true, ..Bridge::named("web") }, Bridge { sends: true, ..Bridge::named("chat") }];
     for (files, bridges) in [(mappings, &shipped[..]), (library, &able), (manual(), &able)] {
-        let context = Context::new("plant-a", bridges, &schemas, &tables);
+        let gateway = Abilities { later_acks: true, ..Abilities::default() };
+        let context = Context { gateway, ..Context::new("plant-a", bridges, &schemas, &tables) };
         let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
         let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
         let results = mappings.run_tests();

@@ -8,7 +8,7 @@ use std::{
 
 use envelope::{
     Admission, Admitted, Batch, Conversation, Disposition, Envelope, EnvelopeId, Group, Inbound, MapResult, Mapped,
-    Mapper, RejectKind, Rejection, Verdicts,
+    Mapper, RejectKind, Rejection, Verdict, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::{Service, util::BoxCloneSyncService};
@@ -37,6 +37,36 @@ fn final_refusals_and_filtered_messages_are_counted_by_route() {
     ];
     let expected: BTreeMap<_, _> = expected.map(|((route, word), n)| ((route.to_owned(), word), n)).into();
     assert_eq!(world.counts.get(), expected);
+}
+
+#[test]
+fn a_verdict_with_a_route_has_the_words_of_its_mapping_and_stays_what_it_is() {
+    let world = World::new();
+    let offered = [(1, "words"), (2, "refuse"), (3, "drop"), (4, "pass"), (5, "unmapped"), (6, "store-retry")];
+    let verdicts = world.offer(batch(offered.into_iter().chain([(7, "too-large")])));
+    let said = |verdict: &Verdict<Admission>| {
+        let reply = match &verdict.answer {
+            Ok(Admission::Stored(receipt)) => receipt.reply.as_ref(),
+            Ok(Admission::Filtered) => None,
+            Err(rejection) => rejection.reply.as_ref(),
+        };
+        reply.map(|reply| String::from_utf8(reply.payload.to_vec()).unwrap())
+    };
+    let replies: Vec<_> = verdicts.iter().map(said).collect();
+    let none = None::<String>;
+    assert_eq!(
+        replies,
+        [
+            Some("yes".to_owned()),
+            Some("malformed".to_owned()),
+            none.clone(),
+            none.clone(),
+            none.clone(),
+            none.clone(),
+            none
+        ]
+    );
+    assert_eq!(words(verdicts), ["stored", "malformed", "filtered", "stored", "unmapped", "unavailable", "too-large"]);
 }
 
 #[test]

@@ -3,15 +3,15 @@
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex},
-    time::SystemTime,
+    sync::{Arc, LazyLock, Mutex},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use envelope::{
     AckPoint, Admission, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, IdentityParts, Inbound, Ingress,
-    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind, Rejection, Route, Settled, Store,
-    Timestamp, Topic, Verdict, Verdicts,
+    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind, Rejection, Replies, Reply, Route,
+    Settled, Store, Terms, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use schema::{Schema, Schemas};
@@ -81,6 +81,17 @@ pub(crate) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {
 pub(crate) struct Told;
 
 impl Mapper for Told {
+    /// These routes answer in their own words.
+    fn terms(&self, route: &Route) -> Option<&Arc<Terms>> {
+        static TERMS: LazyLock<Arc<Terms>> =
+            LazyLock::new(|| Arc::new(Terms { reply: Some(Box::new(Words)), ..Terms::default() }));
+        ["words", "refuse", "drop", "store-retry"].contains(&route.name()).then(|| &*TERMS)
+    }
+
+    fn replies(&self) -> bool {
+        true
+    }
+
     fn map(&self, inbound: Inbound) -> MapResult {
         let route = Route::new(inbound.address.split(' ').next().unwrap(), "1");
         let parts = IdentityParts { domain: DOMAIN, bridge: "web", principal: "anonymous", route: route.name() };
@@ -116,6 +127,31 @@ impl Mapper for Told {
             retain,
             group,
         })
+    }
+}
+
+/// Says `yes` or the kind of a refusal; of what is away for now it can say nothing.
+#[derive(Debug)]
+struct Words;
+
+impl Replies for Words {
+    fn within(&self) -> Option<Duration> {
+        None
+    }
+
+    fn answered(&self, _: &Envelope, _: Timestamp) -> Result<Option<Reply>, Rejection> {
+        Ok(None)
+    }
+
+    fn accepted(&self, _: &Receipt, _: Timestamp) -> Result<Option<Reply>, Rejection> {
+        Ok(Some(Reply { status: Some(200), headers: Arc::default(), payload: "yes".into() }))
+    }
+
+    fn refused(&self, rejection: &Rejection, _: Timestamp) -> Result<Option<Reply>, Rejection> {
+        if rejection.kind == RejectKind::Unavailable {
+            return Err(Rejection::new(RejectKind::Malformed, "mapping", "can't say"));
+        }
+        Ok(Some(Reply { status: None, headers: Arc::default(), payload: rejection.kind.as_str().into() }))
     }
 }
 
@@ -201,7 +237,13 @@ impl Kept {
             }
             let id = mapped.group.as_slice()[0].id;
             self.0.lock().unwrap().push((mapped.group, epoch));
-            Verdict::yes(Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now }))
+            Verdict::yes(Admission::Stored(Receipt {
+                id,
+                position: None,
+                duplicate: false,
+                settled: Settled::Now,
+                reply: None,
+            }))
         };
         batch.into_vec().into_iter().map(keep).collect()
     }

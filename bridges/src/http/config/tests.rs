@@ -43,8 +43,28 @@ fn every_key_is_read() {
         max_credit: 9,
         ping_interval: seconds(10),
         retry_for: seconds(60),
+        paths: Vec::new(),
     };
     assert_eq!(config, HttpConfig { server, max_payload_bytes: 2 << 20, body_timeout: seconds(6), websocket });
+}
+
+#[test]
+fn paths_where_frames_are_messages_are_paths_of_messages() {
+    let with = |paths: &str| read(&format!("{{ listen: 127.0.0.1:0, websocket: {{ paths: {paths} }} }}"));
+    assert_eq!(with("[/MESSAGES, /feeds/*, /*]").unwrap().websocket.paths, ["/MESSAGES", "/feeds/*", "/*"]);
+    for (paths, says) in [
+        ("[MESSAGES]", "\"MESSAGES\" is no path of messages: the path does not begin with '/'"),
+        ("[/mesh/v1/ws]", "paths under /mesh/v1 are never mapped"),
+        ("[/a//b]", "an empty segment"),
+        ("[/a/../b]", "the segment \"..\""),
+    ] {
+        let found = with(paths).unwrap_err();
+        assert!(
+            found.iter().any(|problem| problem.code == "path" && problem.message.contains(says)),
+            "{paths}: {found:?}"
+        );
+    }
+    assert!(with(&format!("[{}]", vec!["/a"; 65].join(", "))).is_err());
 }
 
 #[test]

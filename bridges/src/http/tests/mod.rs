@@ -6,3 +6,4 @@ mod lane;
 mod limits;
 mod requests;
 mod subscriptions;
+mod words;

@@ -1,15 +1,16 @@
 //! The frames that the gateway sends, as text.
 
-use axum::extract::ws::Message;
-use envelope::{Admission, Delivery, Rejection, cloudevents, json::write_string};
+use axum::extract::ws::{Message, Utf8Bytes};
+use envelope::{Admission, Delivery, Rejection, Reply, cloudevents, json::write_string};
 
 use crate::http::{
     Problem,
-    answer::{not_settled, write_position, write_receipt},
+    answer::{not_settled, write_admission, write_position, write_receipt},
 };
 
-/// `receipt` or `filtered`.
-pub(super) fn admitted(reference: &str, admission: &Admission) -> Message {
+/// `receipt` or `filtered`; without a reference, what a request would hear.
+pub(super) fn admitted(reference: Option<&str>, admission: &Admission) -> Message {
+    let Some(reference) = reference else { return plain(admission) };
     match admission {
         Admission::Filtered => frame(r#"{"op":"filtered","ref":"#, reference, |_| {}),
         Admission::Stored(receipt) => match not_settled(receipt) {
@@ -19,6 +20,38 @@ pub(super) fn admitted(reference: &str, admission: &Admission) -> Message {
                 write_receipt(out, receipt);
             }),
         },
+    }
+}
+
+fn plain(admission: &Admission) -> Message {
+    if let Admission::Stored(receipt) = admission {
+        if let Some(problem) = not_settled(receipt) {
+            return refused(&problem);
+        }
+        if let Some(reply) = &receipt.reply {
+            return in_words(reply);
+        }
+    }
+    let mut out = Vec::with_capacity(128);
+    write_admission(&mut out, admission);
+    text(out)
+}
+
+/// A refusal where frames are messages: what the mapping says of it, else the problem.
+pub(super) fn refused(problem: &Problem) -> Message {
+    if let Some(reply) = problem.reply() {
+        return in_words(reply);
+    }
+    let mut out = vec![b'{'];
+    problem.write_members(&mut out);
+    finish(out)
+}
+
+/// A WebSocket has neither status nor headers.
+fn in_words(reply: &Reply) -> Message {
+    match Utf8Bytes::try_from(reply.payload.clone()) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(reply.payload.clone()),
     }
 }
 
@@ -82,6 +115,10 @@ fn frame(head: &str, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Message {
 
 fn finish(mut out: Vec<u8>) -> Message {
     out.push(b'}');
+    text(out)
+}
+
+fn text(out: Vec<u8>) -> Message {
     // everything written is UTF-8; a slip in a writer must not end a connection
     Message::text(String::from_utf8(out).unwrap_or_else(|slip| String::from_utf8_lossy(slip.as_bytes()).into_owned()))
 }

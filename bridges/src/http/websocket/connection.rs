@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
-use envelope::{Lane, Principal, RejectKind, Rejection, Subscribe};
+use envelope::{Identity, Lane, Principal, RejectKind, Rejection, Subscribe};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::SplitStream};
 use http::StatusCode;
 use tokio::{
@@ -25,7 +25,7 @@ use super::{
     subscription::{Command, Subscription},
     writer::Out,
 };
-use crate::http::{Peer, Problem, offer::Offer};
+use crate::http::{Peer, Problem, draft::Draft, offer::Offer};
 
 /// One client.
 pub(super) struct Connection {
@@ -39,6 +39,16 @@ pub(super) struct Connection {
     /// One a subscription, until the client is told of its end.
     slots: Arc<Semaphore>,
     bad_frames: u32,
+    tongue: Tongue,
+}
+
+/// What a connection's frames are.
+#[derive(Debug, Clone)]
+pub(super) enum Tongue {
+    /// Frames with an `op`.
+    Ops,
+    /// Each is the payload of a message that is like this one otherwise.
+    Payloads(Draft),
 }
 
 /// A subscription as the reader sees it.
@@ -66,10 +76,12 @@ impl Connection {
         peer: Peer,
         out: Out,
         gone: CancellationToken,
+        tongue: Tongue,
     ) -> Self {
         let lane = offer.lane();
         let slots = Arc::new(Semaphore::new(offer.config.websocket.max_subscriptions));
-        Self { offer, principal, from: peer, lane, out, gone, subscriptions: HashMap::new(), slots, bad_frames: 0 }
+        let subscriptions = HashMap::new();
+        Self { offer, principal, from: peer, lane, out, gone, subscriptions, slots, bad_frames: 0, tongue }
     }
 
     /// Serves until the client leaves, breaks the protocol, or the gateway drains.
@@ -88,7 +100,7 @@ impl Connection {
                     Err(_) => return broke(close_code::POLICY, "the client is silent"),
                 },
             };
-            let (frames, pinged, end) = gather(first, stream);
+            let (frames, pinged, end) = gather(first, stream, matches!(self.tongue, Tongue::Payloads(_)));
             if pinged && self.out.flush().await.is_err() {
                 return End::Gone;
             }
@@ -127,14 +139,15 @@ impl Connection {
 
     /// Obeys the frames of one read in order; publishes that follow each other are one batch.
     async fn obey(&mut self, frames: Vec<Bytes>) -> Result<(), End> {
+        if let Tongue::Payloads(like) = &self.tongue {
+            let message = |payload| Draft { payload, identity: Identity::fresh(), ..like.clone() };
+            let mut waiting = frames.into_iter().map(|payload| self.waiting(None, message(payload))).collect();
+            return self.publish(&mut waiting).await;
+        }
         let mut waiting = Vec::new();
         for text in frames {
             match frames::parse(&text) {
-                Ok(ClientFrame::Publish { reference, draft }) => {
-                    let (bridge, principal) = (self.offer.cx.bridge.clone(), self.principal.clone());
-                    let inbound = draft.into_inbound(bridge, self.lane, principal, Some(self.from.address.ip()));
-                    waiting.push(Waiting { reference, inbound });
-                }
+                Ok(ClientFrame::Publish { reference, draft }) => waiting.push(self.waiting(Some(reference), draft)),
                 Ok(other) => {
                     self.publish(&mut waiting).await?;
                     self.control(other).await;
@@ -150,6 +163,11 @@ impl Connection {
             }
         }
         self.publish(&mut waiting).await
+    }
+
+    fn waiting(&self, reference: Option<String>, draft: Draft) -> Waiting {
+        let (bridge, principal) = (self.offer.cx.bridge.clone(), self.principal.clone());
+        Waiting { reference, inbound: draft.into_inbound(bridge, self.lane, principal, Some(self.from.address.ip())) }
     }
 
     async fn publish(&self, waiting: &mut Vec<Waiting>) -> Result<(), End> {
@@ -232,9 +250,9 @@ impl Connection {
     }
 }
 
-/// The text frames that are there already, within the bounds of a batch; whether there were pings; and the end if it is
+/// The frames that are there already, within the bounds of a batch; whether there were pings; and the end if it is
 /// among them.
-fn gather(first: Next, stream: &mut SplitStream<WebSocket>) -> (Vec<Bytes>, bool, Option<End>) {
+fn gather(first: Next, stream: &mut SplitStream<WebSocket>, binary: bool) -> (Vec<Bytes>, bool, Option<End>) {
     let mut frames = Vec::new();
     let (mut read, mut bytes, mut pinged) = (0, 0, false);
     let mut next = Some(first);
@@ -247,6 +265,10 @@ fn gather(first: Next, stream: &mut SplitStream<WebSocket>) -> (Vec<Bytes>, bool
             }
             Some(Ok(Message::Ping(_))) => pinged = true,
             Some(Ok(Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(bytes_of))) if binary => {
+                bytes += bytes_of.len();
+                frames.push(bytes_of);
+            }
             Some(Ok(Message::Binary(_))) => {
                 return (frames, pinged, Some(broke(close_code::UNSUPPORTED, "frames are JSON text")));
             }

@@ -15,7 +15,8 @@ use crate::http::{Problem, offer::Offer};
 /// A message that the client waits to hear of.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) reference: String,
+    /// The client's word for it; a connection whose frames are messages has none.
+    pub(super) reference: Option<String>,
     pub(super) inbound: Inbound,
 }
 
@@ -58,10 +59,15 @@ impl LaneContext<'_> {
             let mut again = Vec::new();
             for (message, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict.answer {
-                    Ok(admission) => self.send(answers::admitted(&message.reference, &admission)).await,
+                    Ok(admission) => self.send(answers::admitted(message.reference.as_deref(), &admission)).await,
                     Err(rejection) => match rejection.disposition() {
                         Disposition::Final => {
-                            self.send(answers::error(Some(&message.reference), &Problem::from(&rejection))).await;
+                            let problem = Problem::from(&rejection);
+                            self.send(match &message.reference {
+                                Some(reference) => answers::error(Some(reference), &problem),
+                                None => answers::refused(&problem),
+                            })
+                            .await;
                         }
                         Disposition::Retry => {
                             again.push(message);

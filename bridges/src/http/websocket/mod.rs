@@ -1,4 +1,4 @@
-//! `/mesh/v1/ws`: publishing and subscribing in JSON frames.
+//! `/mesh/v1/ws`: publishing and subscribing in JSON frames; and paths of the config where each frame is a message.
 //!
 //! One connection is three kinds of tasks. The reader reads frames and publishes, one call at a time; a [`Subscription`]
 //! each sends deliveries; the writer alone writes. Between them are bounded queues, so a client that does not read
@@ -15,19 +15,27 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
-        Extension, State,
+        Extension, FromRequestParts, State,
         ws::{CloseFrame, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
     },
-    response::Response,
+    response::{IntoResponse, Response},
 };
-use envelope::{Principal, RejectKind};
+use bytes::Bytes;
+use envelope::{Identity, Principal, RejectKind};
 use futures_util::StreamExt;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::Connection;
-use super::{Peer, Problem, offer::Offer, publish::credentials};
+use self::connection::{Connection, Tongue};
+use super::{
+    Peer, Problem,
+    address::{WEBSOCKET, address_of_frames},
+    draft::{self, Draft},
+    offer::Offer,
+    publish::credentials,
+};
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +66,58 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(|rejection| {
-        let detail = rejection.body_text();
-        Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", detail)
-    })?;
-    let (credentials, address) = (credentials(&headers, &peer), peer.address.ip());
+    let upgrade = upgrade.map_err(not_a_websocket)?;
+    accept(offer, peer, &headers, upgrade, Tongue::Ops).await
+}
+
+/// Whether a request wants a WebSocket at a path where frames are messages.
+pub(super) fn is_for_messages<B>(offer: &Offer, request: &Request<B>) -> bool {
+    let paths = &offer.config.websocket.paths;
+    let wants = || {
+        let upgrade = request.headers().get(header::UPGRADE);
+        upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    };
+    // a path that is none is refused as any other request's
+    !paths.is_empty()
+        && wants()
+        && address_of_frames(request.uri().path()).is_ok_and(|address| {
+            let path = &address[WEBSOCKET.len() + 1..];
+            paths.iter().any(|of| match of.strip_suffix('*') {
+                Some(folder) => path.len() > folder.len() && path.starts_with(folder),
+                None => path == of,
+            })
+        })
+}
+
+/// Upgrades a connection whose frames are messages, each like the request but for its payload.
+pub(super) async fn upgrade_for_messages(offer: Arc<Offer>, peer: Peer, request: Request<Incoming>) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let accepted = async {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(not_a_websocket)?;
+        let like = Draft {
+            address: address_of_frames(parts.uri.path())?,
+            headers: draft::headers(&parts.headers, parts.uri.query()),
+            payload: Bytes::new(),
+            identity: Identity::fresh(),
+            trace: draft::trace(&parts.headers),
+        };
+        accept(offer, peer, &parts.headers, upgrade, Tongue::Payloads(like)).await
+    };
+    accepted.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn not_a_websocket(rejection: WebSocketUpgradeRejection) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", rejection.body_text())
+}
+
+async fn accept(
+    offer: Arc<Offer>,
+    peer: Peer,
+    headers: &HeaderMap,
+    upgrade: WebSocketUpgrade,
+    tongue: Tongue,
+) -> Result<Response, Problem> {
+    let (credentials, address) = (credentials(headers, &peer), peer.address.ip());
     let verified = offer.cx.authenticator.verify(credentials, Some(address)).await;
     let principal = verified.map_err(|rejection| {
         offer.cx.audit.refused(&rejection, None, Some(address));
@@ -72,12 +127,12 @@ pub(super) async fn upgrade(
     let tracked = offer.cx.tasks.token();
     let upgrade = upgrade.max_frame_size(max).max_message_size(max).read_buffer_size(READ_BUFFER_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        run(offer, principal, peer, socket).await;
+        run(offer, principal, peer, socket, tongue).await;
         drop(tracked);
     }))
 }
 
-async fn run(offer: Arc<Offer>, principal: Arc<Principal>, from: Peer, socket: WebSocket) {
+async fn run(offer: Arc<Offer>, principal: Arc<Principal>, from: Peer, socket: WebSocket, tongue: Tongue) {
     let peer = from.address.ip();
     let open = metrics::gauge!("openmesh_bridge_websockets", "bridge" => offer.cx.bridge.to_string());
     open.increment(1.0);
@@ -85,7 +140,7 @@ async fn run(offer: Arc<Offer>, principal: Arc<Principal>, from: Peer, socket: W
     let gone = CancellationToken::new();
     let ping_interval = offer.config.websocket.ping_interval;
     let (writer, out) = writer::spawn(&offer.cx.tasks, sink, ping_interval, gone.clone(), offer.cx.drain.clone());
-    let mut connection = Connection::new(offer, principal, from, out.clone(), gone);
+    let mut connection = Connection::new(offer, principal, from, out.clone(), gone, tongue);
     let end = connection.serve(&mut stream).await;
     tracing::debug!(?end, %peer, "websocket ends");
     let deadline = Instant::now() + CLOSE_WITHIN;
