@@ -24,7 +24,7 @@ type Parsed<'m, 'p> = Option<(&'m Codec, Decoded<'p>)>;
 /// Who takes a message, and the payload if it was decoded to find that out.
 type Taker<'m, 'p> = (&'m Mapping, Option<Decoded<'p>>);
 /// Why nobody does, or who it is that says so.
-type Refused = (Option<Route>, Rejection);
+type Refused = Box<(Option<Route>, Rejection)>;
 
 /// What a mapping makes of a message.
 struct Made {
@@ -50,7 +50,10 @@ impl Mapper for Mappings {
         let steps = Cell::new(0);
         let (mapping, decoded) = match self.taker(&inbound, &steps) {
             Ok(found) => found,
-            Err((route, rejection)) => return MapResult::Refused(route, rejection),
+            Err(refused) => {
+                let (route, rejection) = *refused;
+                return MapResult::Refused(route, rejection);
+            }
         };
         let route = mapping.route.clone();
         let made = match mapping.make(&inbound, decoded, &self.domain, &steps) {
@@ -81,7 +84,7 @@ impl Mappings {
     fn taker<'m, 'p>(&'m self, inbound: &'p Inbound, steps: &Cell<usize>) -> Result<Taker<'m, 'p>, Refused> {
         let index = self.bridges.get(&*inbound.bridge);
         let Some((index, first)) = index.and_then(|index| Some((index, index.find(&inbound.address)?))) else {
-            return Err((None, unmapped(inbound, &[])));
+            return Err(Box::new((None, unmapped(inbound, &[]))));
         };
         if self.all[first].keys.when.is_none() {
             return Ok((&self.all[first], None));
@@ -94,10 +97,10 @@ impl Mappings {
                     return Ok((mapping, decoded.map(|(_, decoded)| decoded)));
                 }
                 Ok(false) => passed.push(mapping.route.name()),
-                Err(rejection) => return Err((Some(mapping.route.clone()), rejection)),
+                Err(rejection) => return Err(Box::new((Some(mapping.route.clone()), rejection))),
             }
         }
-        Err((None, unmapped(inbound, &passed)))
+        Err(Box::new((None, unmapped(inbound, &passed))))
     }
 }
 
