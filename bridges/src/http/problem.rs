@@ -24,6 +24,12 @@ pub struct Problem {
     retry_after: Option<Duration>,
     /// Behind one more reference, so that a problem stays small.
     allow: Option<&'static &'static str>,
+    more: Option<Box<More>>,
+}
+
+/// What few problems have; apart, so that a problem stays small.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct More {
     quota: Option<Box<Quota>>,
     /// Said in place of all of it, where the mapping has words of its own.
     reply: Option<Box<Reply>>,
@@ -82,8 +88,7 @@ impl Problem {
             pointer: None,
             retry_after: None,
             allow: None,
-            quota: None,
-            reply: None,
+            more: None,
         }
     }
 
@@ -118,7 +123,7 @@ impl Problem {
 
     /// What the mapping says in its place, if it does.
     pub(super) fn reply(&self) -> Option<&Reply> {
-        self.reply.as_deref()
+        self.more.as_ref()?.reply.as_deref()
     }
 
     /// The mapping's status, unless it would tell a client to give up what it is to offer again.
@@ -175,15 +180,15 @@ impl From<&Rejection> for Problem {
             pointer: rejection.pointer.as_deref().map(Box::from),
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
-            quota: rejection.quota.clone(),
-            reply: rejection.reply.clone(),
+            more: (rejection.quota.is_some() || rejection.reply.is_some())
+                .then(|| Box::new(More { quota: rejection.quota.clone(), reply: rejection.reply.clone() })),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = match &self.reply {
+        let mut response = match self.reply() {
             Some(reply) => in_words(reply, self.status_of(reply)),
             None => self.in_own_words(),
         };
@@ -193,7 +198,7 @@ impl IntoResponse for Problem {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(quota) = self.quota {
+        if let Some(quota) = self.more.and_then(|more| more.quota) {
             let wait = self.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64().ceil() as u64;
             limits(headers, self.decided_by, *quota, wait);
         }
