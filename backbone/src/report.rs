@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Counts by the word of a [`envelope::RejectKind`]; kinds that never occurred are absent.
 pub type ByKind = BTreeMap<&'static str, u64>;
 
 /// All counters at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LedgerReport {
     /// By the bridge's name.
     pub bridges: BTreeMap<String, BridgeCounts>,
@@ -20,7 +21,7 @@ pub struct LedgerReport {
 
 /// Messages of one bridge.
 /// `received = accepted + duplicate + filtered + rejected + returned + interrupted + in_flight`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BridgeCounts {
     /// Decoded by the bridge.
     pub received: u64,
@@ -43,7 +44,7 @@ pub struct BridgeCounts {
 }
 
 /// Messages and envelopes of one mapping. `stored = claimed + unclaimed`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RouteCounts {
     /// Messages stored.
     pub accepted: u64,
@@ -62,7 +63,7 @@ pub struct RouteCounts {
 }
 
 /// Envelopes of one durable subscription. `matched = delivered + dead_lettered + refused + expired + lapsed + pending`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubscriptionCounts {
     /// Selected by its filters, counted at append or, in a backlog, as the cursor passes.
     pub matched: u64,
@@ -81,7 +82,7 @@ pub struct SubscriptionCounts {
 }
 
 /// The log as a whole. `stored` is also the number of its records, those that went by retention included.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoreCounts {
     /// Envelopes stored.
     pub stored: u64,

@@ -6,9 +6,10 @@ use backbone::{Backbone, BridgeCounts, LedgerReport, RouteCounts, SubscriptionCo
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 /// What `/ledger` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page {
     /// Every equation holds.
     balanced: bool,

@@ -5,6 +5,7 @@
 
 mod guard;
 mod ledger;
+mod openapi;
 
 use std::{
     fmt,
@@ -17,13 +18,14 @@ use axum::{
     http::{StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use backbone::{Backbone, Status};
+use bridges::http::Problem;
 use envelope::AckPoint;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use guard::Guard;
 pub(crate) use ledger::{describe, watch};
@@ -31,7 +33,7 @@ pub(crate) use ledger::{describe, watch};
 use crate::{
     audit::AuditLog,
     readiness::Readiness,
-    reload::{Because, Reload, Reloaded},
+    reload::{self, Because, Reload, Reloaded},
 };
 
 /// What the API tells of. Cheap to clone.
@@ -45,23 +47,14 @@ pub(crate) struct Admin {
     pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
 }
 
-/// A mapping as `/routes` lists it.
-#[derive(Debug, Serialize)]
-struct Listed<'a> {
-    mapping: &'a str,
-    version: &'a str,
-    bridge: &'a str,
-    address: &'a str,
-    topic: Option<&'a str>,
-    ack: &'static str,
-    file: &'a str,
-}
-
-/// What `/readyz` says while messages are taken.
-#[derive(Debug, Serialize)]
+/// Whether messages are taken.
+#[derive(Debug, Serialize, ToSchema)]
 struct Ready {
     ready: bool,
-    /// The files do not hold.
+    /// Why not, if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    /// What is wrong with the configuration on disk, if it was refused: the one before it is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     configuration: Option<String>,
     /// Issuers whose keys can't be had.
@@ -69,45 +62,99 @@ struct Ready {
     tokens: Vec<String>,
 }
 
+/// The mappings in force.
+#[derive(Debug, Serialize, ToSchema)]
+struct Routes {
+    epoch: reload::Status,
+    routes: Vec<Listed>,
+}
+
+/// A mapping.
+#[derive(Debug, Serialize, ToSchema)]
+struct Listed {
+    mapping: String,
+    /// Changes with the file's content.
+    version: String,
+    bridge: String,
+    /// What its messages are addressed to, in the protocol's terms.
+    address: String,
+    /// The mesh topic, if the file has it as plain text.
+    topic: Option<String>,
+    /// When the sender hears yes: `received`, `durable`, `delivered` or `consumer`.
+    ack: &'static str,
+    file: String,
+}
+
+/// How a reload ended.
+#[derive(Debug, Serialize, ToSchema)]
+struct Ended {
+    /// `changed`, `unchanged` or `refused`.
+    reload: &'static str,
+    /// The epoch in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    /// How many errors there are, where it was refused: the log and `/routes` have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<usize>,
+}
+
 /// The Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The API's pages, for those whom `guard` lets in.
+/// The API's pages, for those whom `guard` lets in. Each is registered once, for requests and for `/openapi.json`.
 pub(crate) fn router(admin: Admin, guard: Guard) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/ledger", get(serve_ledger))
-        .route("/routes", get(routes))
-        .route("/reload", post(reload))
-        .fallback(absent)
+    let (router, api) = OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .routes(routes!(serve_ledger))
+        .routes(routes!(routes_in_force))
+        .routes(routes!(reload))
+        .routes(routes!(openapi::serve))
+        .split_for_parts();
+    let document = openapi::Document::of(&api);
+    let paths = document.paths();
+    router
+        .fallback(move || absent(paths))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(document))
         .layer(from_fn_with_state(guard, guard::guard))
         .with_state(admin)
 }
 
-/// The process answers; nothing more.
+/// The process answers; nothing more
+#[utoipa::path(get, path = "/healthz", responses(
+    (status = 200, description = "it does", body = String, content_type = "text/plain"),
+))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// Whether messages are taken
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, description = "they are", body = Ready),
+    (status = 503, description = "they are not, and why", body = Ready),
+))]
 async fn readyz(State(admin): State<Admin>) -> Response {
-    match admin.not_ready() {
+    let Some(why) = admin.not_ready() else {
         // by what is in force it takes messages as before
-        None => {
-            let mut said = Ready { ready: true, configuration: None, tokens: Vec::new() };
-            said.configuration = admin.reload.refused().map(|errors| {
-                let plural = if errors == 1 { "" } else { "s" };
-                format!("refused with {errors} error{plural}, the one before is in force")
-            });
-            let epoch = admin.reload.current().load_full();
-            said.tokens = epoch.issuers.troubles().map(|(name, why)| format!("issuer {name:?}: {why}")).collect();
-            Json(said).into_response()
-        }
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "why": why }))).into_response(),
-    }
+        let configuration = admin.reload.refused().map(|errors| {
+            let plural = if errors == 1 { "" } else { "s" };
+            format!("refused with {errors} error{plural}, the one before is in force")
+        });
+        let epoch = admin.reload.current().load_full();
+        let tokens = epoch.issuers.troubles().map(|(name, why)| format!("issuer {name:?}: {why}")).collect();
+        return Json(Ready { ready: true, why: None, configuration, tokens }).into_response();
+    };
+    let ready = Ready { ready: false, why: Some(why), configuration: None, tokens: Vec::new() };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(ready)).into_response()
 }
 
+/// All counters, in the Prometheus text format
+#[utoipa::path(get, path = "/metrics", responses(
+    (status = 200, description = "openmesh_...", body = String, content_type = "text/plain"),
+    openapi::Guarded,
+))]
 async fn metrics(State(admin): State<Admin>) -> Response {
     if let Some(backbone) = admin.backbone.get() {
         ledger::expose(&backbone.report());
@@ -115,47 +162,69 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     ([(header::CONTENT_TYPE, PROMETHEUS)], admin.metrics.render()).into_response()
 }
 
+/// The conservation ledger: what became of every message, and whether the sums hold
+#[utoipa::path(get, path = "/ledger", responses(
+    (status = 200, description = "all counts", body = ledger::Page),
+    (status = 503, description = "the store is being opened", body = openapi::Refusal, content_type = "application/problem+json"),
+    openapi::Guarded,
+))]
 async fn serve_ledger(State(admin): State<Admin>) -> Response {
     match admin.backbone.get() {
         Some(backbone) => Json(ledger::Page::of(backbone.report())).into_response(),
-        None => {
-            let why = json!({ "detail": "the store is being opened" });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(why)).into_response()
-        }
+        None => opening(),
     }
 }
 
-async fn routes(State(admin): State<Admin>) -> Response {
+/// The mappings in force, the epoch, and what waits for a restart
+#[utoipa::path(get, path = "/routes", responses(
+    (status = 200, description = "the mappings", body = Routes),
+    openapi::Guarded,
+))]
+async fn routes_in_force(State(admin): State<Admin>) -> Response {
     let (epoch, mappings) = admin.reload.status();
-    let listed: Vec<_> = mappings
-        .routes()
-        .map(|route| Listed {
-            mapping: route.route.name(),
-            version: route.route.version(),
-            bridge: route.bridge,
-            address: route.address,
-            topic: route.topic,
-            ack: ack_word(route.ack),
-            file: route.file,
-        })
-        .collect();
-    Json(json!({ "epoch": epoch, "routes": listed })).into_response()
+    let listed = mappings.routes().map(|route| Listed {
+        mapping: route.route.name().to_owned(),
+        version: route.route.version().to_owned(),
+        bridge: route.bridge.to_owned(),
+        address: route.address.to_owned(),
+        topic: route.topic.map(str::to_owned),
+        ack: ack_word(route.ack),
+        file: route.file.to_owned(),
+    });
+    Json(Routes { epoch, routes: listed.collect() }).into_response()
 }
 
-/// Reads the configuration's files again; says how it ended.
+/// Reads the configuration's files again
+#[utoipa::path(post, path = "/reload", security(("key" = []), ("password" = [])), responses(
+    (status = 200, description = "they hold", body = Ended),
+    (status = 409, description = "they do not, and what was in force stays", body = Ended),
+    openapi::Guarded,
+))]
 async fn reload(State(admin): State<Admin>, Extension(guard::Asks(who)): Extension<guard::Asks>) -> Response {
     let who = who.map_or_else(String::new, |principal| principal.id.to_string());
     admin.audit.admin(&who, "reload", "asked for");
-    let (status, said) = match admin.reload.now(Because::Requested).await {
-        Reloaded::Changed(epoch) => (StatusCode::OK, json!({ "reload": "changed", "epoch": epoch })),
-        Reloaded::Unchanged(epoch) => (StatusCode::OK, json!({ "reload": "unchanged", "epoch": epoch })),
-        Reloaded::Refused(errors) => (StatusCode::CONFLICT, json!({ "reload": "refused", "errors": errors })),
+    let ended = |reload, epoch, errors| Ended { reload, epoch, errors };
+    let (status, ended) = match admin.reload.now(Because::Requested).await {
+        Reloaded::Changed(epoch) => (StatusCode::OK, ended("changed", Some(epoch), None)),
+        Reloaded::Unchanged(epoch) => (StatusCode::OK, ended("unchanged", Some(epoch), None)),
+        Reloaded::Refused(errors) => (StatusCode::CONFLICT, ended("refused", None, Some(errors))),
     };
-    (status, Json(said)).into_response()
+    (status, Json(ended)).into_response()
 }
 
-async fn absent() -> Response {
-    (StatusCode::NOT_FOUND, "there are: /healthz /readyz /metrics /ledger /routes, and POST /reload\n").into_response()
+/// Until the store is open.
+fn opening() -> Response {
+    let detail = "the store is being opened";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "admin", detail).into_response()
+}
+
+async fn absent(paths: String) -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "unmapped", "admin", format!("there are: {paths}")).into_response()
+}
+
+async fn wrong_method() -> Response {
+    let detail = "this path has another method: /openapi.json says which";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "unmapped", "admin", detail).into_response()
 }
 
 /// As mapping files write it.

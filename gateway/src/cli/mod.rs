@@ -1,10 +1,12 @@
-//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | tail | user | key`.
+//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | send | tail | status | user | key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
+mod ask;
 mod banner;
 mod check;
 mod client;
+mod credentials;
 mod example;
 mod explain;
 mod format;
@@ -12,6 +14,9 @@ mod init;
 mod outgoing;
 mod replay;
 mod run;
+mod send;
+mod shell;
+mod status;
 mod stdout;
 mod stored;
 mod tail;
@@ -27,7 +32,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use yaml::Diagnostics;
 
 use format::{Format, Said};
@@ -64,8 +69,16 @@ enum Command {
     /// Tries a policy out
     #[command(subcommand)]
     Policy(replay::Policy),
+    /// Sends a message to a gateway that runs
+    Send(send::Send),
     /// Shows the envelopes of a topic filter as they pass
     Tail(tail::Tail),
+    /// Shows how a gateway that runs is doing
+    Status(status::Status),
+    /// Prints the completions of a shell
+    Completions(shell::Completions),
+    /// Writes the manual pages into a folder
+    Man(shell::Man),
 }
 
 #[derive(Debug, Args)]
@@ -91,7 +104,11 @@ impl Command {
             | Self::Key(_)
             | Self::Explain(_)
             | Self::Policy(_)
-            | Self::Tail(_) => Format::Text,
+            | Self::Send(_)
+            | Self::Tail(_)
+            | Self::Status(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Format::Text,
         }
     }
 }
@@ -123,6 +140,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Key(keys) => keys.run(&mut out),
         Command::Explain(explain) => block_on(explain.run(&mut out)),
         Command::Policy(replay::Policy::Replay(replay)) => block_on(replay.run(&mut out)),
+        Command::Send(message) => block_on(message.run(&mut out)),
+        Command::Status(status) => block_on(status.run(&mut out)),
+        Command::Completions(shell) => shell.run(Cli::command(), &mut out),
+        Command::Man(pages) => pages.run(Cli::command()),
         Command::Tail(tail) => block_on(async {
             tokio::select! {
                 ended = tail.run(&mut out) => Ok(ended?),
@@ -175,8 +196,6 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

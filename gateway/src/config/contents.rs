@@ -9,6 +9,7 @@ use std::{
 use mapping::Mappings;
 use policy::PolicyConfig;
 use serde::Serialize;
+use utoipa::ToSchema;
 use yaml::{Kind, Node};
 
 /// Everything that a configuration says, by name and version.
@@ -24,7 +25,7 @@ pub(crate) struct Contents {
 }
 
 /// What is different between two configurations, and in force as soon as the second one is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct Changes {
     /// Mappings, as `name@version`.
     pub mappings: Differences,
@@ -37,7 +38,7 @@ pub struct Changes {
 }
 
 /// What is different between two sets of named files.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct Differences {
     /// Only in the second.
     pub added: Vec<String>,

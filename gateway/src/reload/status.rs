@@ -6,6 +6,7 @@ use mapping::Mappings;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::Serialize;
 use tokio::task::JoinError;
+use utoipa::ToSchema;
 use yaml::{Diagnostic, Diagnostics};
 
 use super::Reloaded;
@@ -23,7 +24,7 @@ pub(crate) enum Because {
 }
 
 /// What is in force, and what is not and why.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Status {
     /// The number of the epoch in force.
     number: u64,
@@ -46,7 +47,7 @@ pub(super) struct InForce {
 }
 
 /// Files that do not hold.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Refused {
     at: String,
     /// How many errors there are.

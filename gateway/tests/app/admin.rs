@@ -123,3 +123,25 @@ async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
         assert!(secrets.iter().all(|secret| !text.contains(&secret[20..])) && !text.contains("sha256:"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_openapi_document_tells_of_every_page_and_needs_no_secret() {
+    let running = Site::shipped().start().await;
+    let admin = running.addresses().admin;
+    let answer = get(admin, "/openapi.json").await;
+    let document = answer.json();
+    assert_eq!((answer.status, document["openapi"].as_str()), (200, Some("3.1.0")), "{document:#}");
+    let paths = document["paths"].as_object().unwrap();
+    for path in ["/healthz", "/readyz", "/metrics", "/ledger", "/routes", "/reload", "/openapi.json"] {
+        assert!(paths.contains_key(path), "{path} is not told of");
+    }
+    // What the not-found page lists is what is told of.
+    let absent = get(admin, "/nowhere").await.text;
+    assert!(paths.keys().all(|path| absent.contains(path.as_str())), "{absent}");
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(operation["summary"].is_string() || operation["description"].is_string(), "{method} {path}");
+        }
+    }
+    assert_eq!(get(admin, "/reload").await.status, 405);
+}

@@ -281,3 +281,55 @@ fn map_init_writes_what_holds_and_overwrites_nothing() {
     assert_eq!(openmesh(&clash).status.code(), Some(1));
     assert!(!folder.join("mappings/clash.yaml").exists() && !folder.join("schemas/clash.json").exists());
 }
+
+#[test]
+fn a_message_that_is_sent_is_a_receipt_and_is_seen_in_the_status() {
+    let site = Site::shipped();
+    let gateway = Gateway::run(&site);
+    let banner = gateway.banner();
+    let address = |name: &str| {
+        let line = banner.iter().find_map(|line| line.trim().strip_prefix(name)).unwrap();
+        line.trim().split(' ').next().unwrap().to_owned()
+    };
+    let (web, admin) = (address("web"), address("admin"));
+    let sent = openmesh(&["send", "POST /telemetry/7/temperature", "--url", &web, "-d", r#"{"f":50,"unit":"F"}"#]);
+    assert!(sent.status.success() && text(&sent.stdout).contains("\"duplicate\":false"), "{}", text(&sent.stderr));
+    let key = ["--idempotency-key", "k-1"];
+    for duplicate in ["false", "true"] {
+        let mut args = vec!["send", "/telemetry/7/temperature", "--url", &web, "-d", r#"{"f":51,"unit":"F"}"#];
+        args.extend(key);
+        assert!(text(&openmesh(&args).stdout).contains(&format!("\"duplicate\":{duplicate}")));
+    }
+    let refused = openmesh(&["send", "/telemetry/7/temperature", "--url", &web, "-d", r#"{"f":"hot","unit":"F"}"#]);
+    assert_eq!((refused.status.code(), text(&refused.stdout).as_str()), (Some(1), ""));
+    assert!(text(&refused.stderr).contains("decided by mapping.from.schema"), "{}", text(&refused.stderr));
+    let status = openmesh(&["status", "--url", &admin]);
+    let page = text(&status.stdout);
+    assert!(status.status.success(), "{page}{}", text(&status.stderr));
+    for line in ["ready          takes messages", "ledger         balanced", "1 rejected (1 malformed), 0 in flight"] {
+        assert!(page.contains(line), "{line:?} is not in\n{page}");
+    }
+    let json = openmesh(&["status", "--json", "--url", &admin]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["ledger"]["bridges"]["web"]["duplicate"], 1, "{json:#}");
+}
+
+#[test]
+fn a_gateway_that_is_away_is_named() {
+    for command in [&["status", "--url", "http://127.0.0.1:1"][..], &["send", "/a", "--url", "http://127.0.0.1:1"]] {
+        let output = openmesh(command);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).starts_with("no gateway answers at http://127.0.0.1:1"), "{output:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_made_of_the_command_line() {
+    let script = text(&openmesh(&["completions", "bash"]).stdout);
+    assert!(script.contains("_openmesh()") && script.contains("--idempotency-key"), "{script}");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man");
+    assert!(openmesh(&["man", pages.to_str().unwrap()]).status.success());
+    let page = std::fs::read_to_string(pages.join("openmesh-send.1")).unwrap();
+    assert!(page.contains("idempotency"), "{page}");
+}

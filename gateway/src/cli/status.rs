@@ -1,0 +1,251 @@
+//! `openmesh status`: how a gateway that runs is doing, on a page that a person reads in a glance.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::Value;
+
+use super::{Failure, credentials::Credentials, format::Said};
+
+/// Which gateway.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The gateway's admin API
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    url: Uri,
+    /// Prints what the admin API said, as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    credentials: Credentials,
+}
+
+/// What the admin API said.
+#[derive(Debug)]
+struct Told {
+    ready: Value,
+    routes: Value,
+    /// `None` while the store is being opened.
+    ledger: Option<Value>,
+}
+
+/// What is not worth a column while it is 0.
+const RARE: [&str; 3] = ["filtered", "duplicate", "interrupted"];
+
+// === impl Status ===
+
+impl Status {
+    /// Fails if the gateway takes no messages or its ledger does not balance, when it has said why.
+    pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+        let ready = self.page("/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
+        let routes = self.page("/routes", StatusCode::OK).await?;
+        let ledger = self.page("/ledger", StatusCode::SERVICE_UNAVAILABLE).await?;
+        let ledger = Some(ledger).filter(|ledger| ledger.get("balanced").is_some());
+        let told = Told { ready, routes, ledger };
+        if self.json {
+            let all = serde_json::json!({ "ready": told.ready, "routes": told.routes, "ledger": told.ledger });
+            writeln!(out, "{all}")?;
+        } else {
+            told.write(out)?;
+        }
+        out.flush()?;
+        if told.is_well() { Ok(()) } else { Err(Said.into()) }
+    }
+
+    /// A page of the admin API; `or` is the other status that it may have.
+    async fn page(&self, path: &str, or: StatusCode) -> Result<Value, Failure> {
+        let mut url = self.url.clone().into_parts();
+        url.path_and_query = Some(path.parse()?);
+        let url = Uri::from_parts(url)?;
+        let answer = self.credentials.ask(Method::GET, &url, HeaderMap::new(), bytes::Bytes::new()).await?;
+        if answer.status != StatusCode::OK && answer.status != or {
+            return Err(format!("{url}: {}", answer.refusal()).into());
+        }
+        Ok(serde_json::from_slice(&answer.body).map_err(|error| format!("{url} is no gateway's: {error}"))?)
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn is_well(&self) -> bool {
+        let ready = self.ready["ready"].as_bool().unwrap_or(false);
+        ready && self.ledger.as_ref().is_some_and(|ledger| ledger["balanced"].as_bool().unwrap_or(false))
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        self.write_readiness(out)?;
+        let Some(ledger) = &self.ledger else { return writeln!(out, "store          is being opened") };
+        let balanced = ledger["balanced"].as_bool().unwrap_or(false);
+        writeln!(out, "ledger         {}", if balanced { "balanced" } else { "DOES NOT BALANCE" })?;
+        for violation in ledger["violations"].as_array().into_iter().flatten() {
+            writeln!(out, "               {}", text(violation))?;
+        }
+        let store = &ledger["store"];
+        let (stored, groups) = (number(&store["stored"]), number(&store["groups"]));
+        writeln!(out, "store          {stored} envelopes in {groups} commits")?;
+        let lost = number(&store["lost"]);
+        if lost > 0 {
+            writeln!(out, "               {lost} messages acked as received could not be stored")?;
+        }
+        self.write_bridges(ledger, out)?;
+        write_subscriptions(ledger, out)
+    }
+
+    fn write_readiness(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.ready["ready"].as_bool() {
+            Some(true) => writeln!(out, "ready          takes messages")?,
+            _ => writeln!(out, "NOT READY      {}", text(&self.ready["why"]))?,
+        }
+        let epoch = &self.routes["epoch"];
+        writeln!(out, "configuration  epoch {}, since {}", number(&epoch["number"]), text(&epoch["since"]))?;
+        for error in epoch["refused"]["first"].as_array().into_iter().flatten() {
+            writeln!(out, "  REFUSED      {}", text(error))?;
+        }
+        let waiting: Vec<_> = epoch["needs_restart"].as_array().into_iter().flatten().map(text).collect();
+        if !waiting.is_empty() {
+            writeln!(out, "               waits for a restart: {}", waiting.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn write_bridges(&self, ledger: &Value, out: &mut impl Write) -> io::Result<()> {
+        for (name, bridge) in ledger["bridges"].as_object().into_iter().flatten() {
+            writeln!(out, "bridge {}", clean(name))?;
+            let mut line = format!("  messages     {} received", number(&bridge["received"]));
+            push(&mut line, &bridge["accepted"], "stored");
+            for stage in RARE {
+                push_if_any(&mut line, &bridge[stage], stage);
+            }
+            for stage in ["rejected", "returned"] {
+                push_kinds(&mut line, &bridge[stage], stage);
+            }
+            push(&mut line, &bridge["in_flight"], "in flight");
+            writeln!(out, "{line}")?;
+            for route in self.routes["routes"].as_array().into_iter().flatten().filter(|r| r["bridge"] == name.as_str())
+            {
+                let counts = &bridge["routes"][text(&route["mapping"])];
+                let address = clean(&text(&route["address"]));
+                let stored = number(&counts["stored"]);
+                let mut line = format!("  {:<28} {address}: {stored} stored", text(&route["mapping"]));
+                push_kinds(&mut line, &counts["rejected"], "rejected");
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_subscriptions(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
+    for (name, counts) in ledger["subscriptions"].as_object().into_iter().flatten() {
+        let mut line = format!("subscription {}\n  envelopes    {} matched", clean(name), number(&counts["matched"]));
+        push(&mut line, &counts["delivered"], "delivered");
+        push_if_any(&mut line, &counts["expired"], "expired");
+        for stage in ["refused", "dead_lettered"] {
+            push_kinds(&mut line, &counts[stage], &stage.replace('_', "-"));
+        }
+        push(&mut line, &counts["pending"], "pending");
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn push(line: &mut String, value: &Value, what: &str) {
+    line.push_str(&format!(", {} {what}", number(value)));
+}
+
+fn push_if_any(line: &mut String, value: &Value, what: &str) {
+    if number(value) != 0 {
+        push(line, value, what);
+    }
+}
+
+/// `, 3 rejected (2 malformed, 1 unmapped)`.
+fn push_kinds(line: &mut String, kinds: &Value, what: &str) {
+    let kinds: Vec<_> = kinds.as_object().into_iter().flatten().map(|(kind, count)| (kind, number(count))).collect();
+    let sum: i64 = kinds.iter().map(|(_, count)| count).sum();
+    if sum != 0 {
+        let each: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {}", clean(kind))).collect();
+        line.push_str(&format!(", {sum} {what} ({})", each.join(", ")));
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map(clean).unwrap_or_default()
+}
+
+/// Without what a terminal would obey: a subscription's name is a client's.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told() -> Told {
+        Told {
+            ready: json!({ "ready": true }),
+            routes: json!({
+                "epoch": { "number": 3, "since": "2026-01-01T00:00:00Z", "needs_restart": ["bridges.web"], "refused": null },
+                "routes": [{ "mapping": "orders", "bridge": "web", "address": "POST /orders" }],
+            }),
+            ledger: Some(json!({
+                "balanced": true, "violations": [],
+                "store": { "stored": 4, "groups": 2, "lost": 0 },
+                "bridges": { "web": {
+                    "received": 7, "accepted": 4, "duplicate": 0, "filtered": 1, "interrupted": 0, "in_flight": 0,
+                    "rejected": { "malformed": 2 }, "returned": {},
+                    "routes": { "orders": { "stored": 4, "rejected": { "malformed": 2 } } },
+                } },
+                "subscriptions": { "a\u{1b}[2J": { "matched": 4, "delivered": 1, "expired": 0, "pending": 3 } },
+            })),
+        }
+    }
+
+    fn page(told: &Told) -> String {
+        let mut out = Vec::new();
+        told.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_healthy_gateway_is_a_page_of_counts() {
+        let page = page(&told());
+        for line in [
+            "ready          takes messages\n",
+            "configuration  epoch 3, since 2026-01-01T00:00:00Z\n               waits for a restart: bridges.web\n",
+            "store          4 envelopes in 2 commits\n",
+            "  messages     7 received, 4 stored, 1 filtered, 2 rejected (2 malformed), 0 in flight\n",
+            "POST /orders: 4 stored, 2 rejected (2 malformed)\n",
+            "  envelopes    4 matched, 1 delivered, 3 pending\n",
+        ] {
+            assert!(page.contains(line), "{line:?} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_printed() {
+        assert!(!page(&told()).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_gateway_that_takes_nothing_or_lost_count_is_not_well() {
+        let mut told = told();
+        assert!(told.is_well());
+        told.ready = json!({ "ready": false, "why": "draining" });
+        assert!(!told.is_well() && page(&told).starts_with("NOT READY      draining\n"));
+        told.ready = json!({ "ready": true });
+        told.ledger = Some(json!({ "balanced": false, "violations": ["store: 3 records, but the routes stored 4"] }));
+        assert!(!told.is_well() && page(&told).contains("DOES NOT BALANCE\n               store: 3 records"));
+        told.ledger = None;
+        assert!(!told.is_well());
+    }
+}
