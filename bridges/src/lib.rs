@@ -9,7 +9,10 @@ mod bridge;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod http;
+pub mod mqtt;
+mod net;
 pub mod registry;
+mod section;
 pub mod tls;
 
 pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Source, SourceContext};

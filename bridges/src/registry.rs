@@ -4,14 +4,16 @@ use std::path::Path;
 
 use yaml::{Fields, Node, Problems};
 
-use crate::{BridgeConfig, http::HttpConfig};
+use crate::{BridgeConfig, http::HttpConfig, mqtt::MqttConfig};
 
 /// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
 type Read = fn(&Node, &Path, &Problems) -> Option<Box<dyn BridgeConfig>>;
 
 /// The kinds and their readers, in alphabetical order.
-const KINDS: &[(&str, Read)] =
-    &[("http", |node, folder, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?)))];
+const KINDS: &[(&str, Read)] = &[
+    ("http", |node, folder, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?))),
+    ("mqtt", |node, folder, problems| Some(Box::new(MqttConfig::read(node, folder, problems)?))),
+];
 
 /// Reads a bridge: a map with one key, the kind, such as `{ http: { listen: 127.0.0.1:8080 } }`. Paths in it are relative
 /// to `folder`.
@@ -58,6 +60,6 @@ mod tests {
 
     #[test]
     fn no_kind_is_answered_with_the_kinds() {
-        assert!(problems("{}").contains("kinds: http"));
+        assert!(problems("{}").contains("kinds: http, mqtt"));
     }
 }

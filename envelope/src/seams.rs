@@ -128,6 +128,14 @@ pub enum Credentials {
     /// The client certificate of a TLS connection, in DER, whose chain the listener has verified. Where a request brings
     /// an `Authorization` header as well, the header is what counts.
     Certificate(Bytes),
+    /// A name and what proves it, as MQTT's CONNECT has them: a password, or in its place an API key, or a token without a
+    /// name.
+    Password {
+        /// Empty where there is none.
+        name: Arc<str>,
+        /// Any bytes.
+        password: Bytes,
+    },
 }
 
 /// Credentials to principal; used by every listener.
@@ -188,6 +196,7 @@ impl fmt::Debug for Credentials {
             Self::None => f.write_str("None"),
             Self::Authorization(_) => f.write_str("Authorization(***)"),
             Self::Certificate(_) => f.write_str("Certificate(***)"),
+            Self::Password { .. } => f.write_str("Password(***)"),
         }
     }
 }

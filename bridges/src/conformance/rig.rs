@@ -251,7 +251,8 @@ impl Audit for Fakes {
 }
 
 impl Authenticator for Fakes {
-    /// Everybody is anonymous, but for `certificate`, who has one, for `Bearer <name>`, who is that name, and `Bearer wrong`, who is nobody.
+    /// Everybody is anonymous, but for `certificate`, who has one, for who brings a name and a password, and for `Bearer <name>`,
+    /// who is that name. Who says `wrong` for a secret is nobody.
     fn verify(
         &self,
         credentials: Credentials,
@@ -263,6 +264,10 @@ impl Authenticator for Fakes {
             Credentials::Certificate(_) => {
                 principal.id = "certificate".into();
                 true
+            }
+            Credentials::Password { name, password } => {
+                principal.id = name.clone();
+                **password != *b"wrong"
             }
             Credentials::Authorization(value) => match value.strip_prefix(b"Bearer ") {
                 None | Some(b"wrong") => false,

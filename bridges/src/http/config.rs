@@ -6,7 +6,11 @@ use envelope::Flow;
 use yaml::{Fields, Node, Problems};
 
 use super::{address::check_path, source::HttpSource, websocket::BATCH_BYTES};
-use crate::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, tls::TlsConfig};
+use crate::{
+    Bridge, BridgeConfig, BridgeError, Guarantees, Resource,
+    section::{check_plain_text, count, is_exposed, listen, size, timeout, words},
+    tls::TlsConfig,
+};
 
 /// The HTTP bridge: a listener for publishing by request and by WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +82,6 @@ const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
 const CREDIT: RangeInclusive<i64> = 1..=65_536;
 /// The most WebSocket paths of a listener.
 const MAX_PATHS: usize = 64;
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 // === impl HttpConfig ===
 
@@ -261,61 +264,6 @@ impl WebSocketConfig {
             paths: paths?,
         })
     }
-}
-
-fn is_exposed(listen: SocketAddr) -> bool {
-    !listen.ip().to_canonical().is_loopback()
-}
-
-fn check_plain_text(listen: SocketAddr, sound: bool) -> Result<(), BridgeError> {
-    if sound || !is_exposed(listen) { Ok(()) } else { Err(BridgeError::PlainText(listen)) }
-}
-
-fn listen(node: &Node, problems: &Problems) -> Option<SocketAddr> {
-    let Ok(address) = node.string(problems)?.parse() else {
-        return node.mismatch("an IP address and port such as 127.0.0.1:8080", problems);
-    };
-    Some(address)
-}
-
-fn size(
-    fields: &mut Fields<'_, '_>,
-    key: &'static str,
-    default: usize,
-    range: RangeInclusive<u64>,
-    problems: &Problems,
-) -> Option<usize> {
-    let Some(node) = fields.optional(key) else { return Some(default) };
-    node.bytes(range, problems).and_then(|bytes| usize::try_from(bytes).ok())
-}
-
-fn count(
-    fields: &mut Fields<'_, '_>,
-    key: &'static str,
-    default: u32,
-    range: RangeInclusive<i64>,
-    problems: &Problems,
-) -> Option<u32> {
-    let Some(node) = fields.optional(key) else { return Some(default) };
-    node.integer(range, problems).and_then(|count| u32::try_from(count).ok())
-}
-
-fn timeout(fields: &mut Fields<'_, '_>, key: &'static str, seconds: u64, problems: &Problems) -> Option<Duration> {
-    let Some(node) = fields.optional(key) else { return Some(Duration::from_secs(seconds)) };
-    node.duration(TIMEOUT, problems)
-}
-
-/// A list of words that pass `valid`, in lower case.
-fn words(node: &Node, expected: &str, valid: fn(&str) -> bool, problems: &Problems) -> Option<Vec<String>> {
-    let read: Vec<_> = node
-        .list(problems)?
-        .iter()
-        .map(|item| match item.string(problems)? {
-            word if valid(word) => Some(word.to_ascii_lowercase()),
-            _ => item.mismatch(expected, problems),
-        })
-        .collect();
-    read.into_iter().collect()
 }
 
 /// Paths that can be addresses, as they are once decoded.

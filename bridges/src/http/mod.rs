@@ -13,9 +13,7 @@ mod offer;
 mod problem;
 mod publish;
 mod server;
-mod socket;
 mod source;
-mod stream;
 mod websocket;
 
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig};

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of messages; what a request means is the service's business.
 
-use std::{convert::Infallible, future::Ready, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Ready, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -14,16 +14,14 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{Counter, Gauge};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::{ServerConfig, guard::Guard, socket::Socket, stream::Stream};
+use super::{ServerConfig, guard::Guard};
 use crate::{
     BridgeError,
+    net::{self, Stream},
     tls::{ClientCertificate, Tls},
 };
 
@@ -54,8 +52,6 @@ struct Guarded<S> {
 
 /// The least that hyper reads into; a larger one takes larger chunks of bodies.
 const READ_BUFFER_BYTES: usize = 65_536;
-/// After a failed accept, most often for want of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 // === impl Listener ===
 
@@ -111,7 +107,7 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                accepted = self.accept(&slots) => accepted,
+                accepted = net::accept(&self.listener, &slots, self.config.write_timeout) => accepted,
             };
             let Some((socket, address)) = accepted else { return };
             let (tls, within) = (self.tls.clone(), self.config.header_timeout);
@@ -142,26 +138,6 @@ impl Listener {
             .max_buf_size(READ_BUFFER_BYTES.max(self.config.max_header_bytes));
         http1
     }
-
-    /// The next connection once there is a slot for it: at the limit, peers wait in the kernel's queue.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> Option<(Socket, SocketAddr)> {
-        let slot = slots.clone().acquire_owned().await.ok()?;
-        loop {
-            let accepted = self.listener.accept().await.and_then(|(stream, peer)| Ok((no_delay(stream)?, peer)));
-            match accepted {
-                Ok((stream, peer)) => return Some((Socket::new(stream, self.config.write_timeout, slot), peer)),
-                Err(error) => {
-                    tracing::warn!(%error, listen = %self.address, "connection not accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                }
-            }
-        }
-    }
-}
-
-fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Runs a connection to its end; at the drain, or when its peer is let in no more, only to the end of its request.

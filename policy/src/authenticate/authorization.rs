@@ -46,6 +46,17 @@ impl<'h> Presented<'h> {
     }
 }
 
+/// The header that presents what a protocol without headers has as a name and a password: an API key in the password's
+/// place is one, whatever the name; without a name it is a token; else it is a password.
+pub(super) fn header(name: &str, password: &[u8]) -> Vec<u8> {
+    if name.is_empty() || password.starts_with(key::PREFIX.as_bytes()) {
+        return [b"Bearer ", password].concat();
+    }
+    // a name has no ':': one that does would be another name with another password
+    let pair = [name.replace(':', "\0").as_bytes(), b":", password].concat();
+    format!("Basic {}", STANDARD.encode(pair)).into_bytes()
+}
+
 fn key_of<'h>(value: &str) -> Result<Presented<'h>, HeaderError> {
     let (id, secret) = key::parse(value).ok_or(HeaderError::Key)?;
     Ok(Presented::Key { id: id.to_owned(), secret })
@@ -69,6 +80,23 @@ mod tests {
         assert_eq!(basic("ada:a:b é"), Ok(("ada".to_owned(), "a:b é".into())));
         assert_eq!(basic("ada:"), Ok(("ada".to_owned(), Vec::new())));
         assert_eq!(basic("ada"), Err(HeaderError::Basic));
+    }
+
+    #[test]
+    fn a_name_and_a_password_present_what_a_header_would() {
+        let password = |name, password: &[u8]| match Presented::of(&header(name, password)) {
+            Ok(Presented::Password { name, password }) => (name, password),
+            Ok(Presented::Key { .. } | Presented::Token(_)) | Err(_) => panic!("it is a password"),
+        };
+        assert_eq!(password("ada", b"a:b \xff"), ("ada".to_owned(), b"a:b \xff".to_vec()));
+        assert_ne!(password("ada:a", b"b").0, "ada", "never another user's name");
+        let key = format!("om_abc_{}", "0f".repeat(32));
+        for name in ["", "abc", "anything"] {
+            let header = header(name, key.as_bytes());
+            assert!(matches!(Presented::of(&header), Ok(Presented::Key { id, .. }) if id == "abc"));
+        }
+        assert!(matches!(Presented::of(&header("", b"a.b.c")), Ok(Presented::Token("a.b.c"))));
+        assert!(Presented::of(&header("", b"")).is_err());
     }
 
     #[test]

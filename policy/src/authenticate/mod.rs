@@ -154,6 +154,9 @@ impl Authenticator for Gate {
             Credentials::None => return now(self.current.load().anonymous().ok_or_else(required)),
             Credentials::Certificate(der) => Either::Left(ready(self.certificate(&der))),
             Credentials::Authorization(header) => Either::Right(self.authorization(&header, peer)),
+            Credentials::Password { name, password } => {
+                Either::Right(self.authorization(&authorization::header(&name, &password), peer))
+            }
         };
         let current = self.current.clone();
         async move {

@@ -15,9 +15,9 @@ use tokio_rustls::server::TlsStream;
 use super::socket::Socket;
 use crate::tls::{ClientCertificate, Tls};
 
-/// What HTTP is spoken over.
+/// What a protocol is spoken over.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
 }
@@ -26,7 +26,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Shakes hands where there is TLS; with the client's certificate, whose chain is verified then.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         socket: Socket,
         tls: Option<Tls>,
         within: Duration,

@@ -16,7 +16,7 @@ use tokio::{
 
 /// A TCP connection of a listener. A WebSocket takes it along, and with it the slot.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     write_timeout: Duration,
     /// Runs while the peer takes nothing of what is to be written.
@@ -27,7 +27,7 @@ pub(super) struct Socket {
 // === impl Socket ===
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, write_timeout: Duration, slot: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, slot: OwnedSemaphorePermit) -> Self {
         Self { stream, write_timeout, stalled: None, _slot: slot }
     }
 

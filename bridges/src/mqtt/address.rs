@@ -1,0 +1,83 @@
+//! The border between MQTT's topics and the mesh's: an empty level is `%`, a `%` is `%25`.
+//!
+//! MQTT has empty levels (`/a`, `a//b`), the mesh has none. Addresses that mappings see, and topics and filters of the
+//! mesh, are in the mesh's spelling; what a client sees is in MQTT's.
+
+use std::borrow::Cow;
+
+/// A topic or filter of MQTT in the mesh's spelling.
+pub(super) fn to_mesh(native: &str) -> Cow<'_, str> {
+    let plain = !native.contains('%') && native.split('/').all(|level| !level.is_empty());
+    if plain {
+        return Cow::Borrowed(native);
+    }
+    let mut mesh = String::with_capacity(native.len() + 8);
+    for (at, level) in native.split('/').enumerate() {
+        if at > 0 {
+            mesh.push('/');
+        }
+        match level {
+            "" => mesh.push('%'),
+            level => level.split('%').enumerate().for_each(|(at, part)| {
+                if at > 0 {
+                    mesh.push_str("%25");
+                }
+                mesh.push_str(part);
+            }),
+        }
+    }
+    Cow::Owned(mesh)
+}
+
+/// A topic of the mesh in MQTT's spelling. A `%` that no MQTT client has put there stays as it is.
+pub(super) fn to_native(mesh: &str) -> Cow<'_, str> {
+    if !mesh.contains('%') {
+        return Cow::Borrowed(mesh);
+    }
+    let mut native = String::with_capacity(mesh.len());
+    for (at, segment) in mesh.split('/').enumerate() {
+        if at > 0 {
+            native.push('/');
+        }
+        if segment != "%" {
+            native.push_str(&segment.replace("%25", "%"));
+        }
+    }
+    Cow::Owned(native)
+}
+
+#[cfg(test)]
+mod tests {
+    use envelope::Topic;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_level_is_a_percent_sign_and_a_percent_sign_is_escaped() {
+        for (native, mesh) in [
+            ("a/b", "a/b"),
+            ("/a", "%/a"),
+            ("a//b/", "a/%/b/%"),
+            ("/", "%/%"),
+            ("100%/x", "100%25/x"),
+            ("%", "%25"),
+            ("%25", "%2525"),
+        ] {
+            assert_eq!(to_mesh(native), mesh, "{native}");
+            assert_eq!(to_native(mesh), native, "{mesh}");
+        }
+    }
+
+    #[test]
+    fn the_border_is_a_bijection() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..10_000 {
+            let native: String = (0..random.usize(1..12))
+                .map(|_| *random.choice(['a', '%', '2', '5', '/', 'é'].iter()).unwrap())
+                .collect();
+            let mesh = to_mesh(&native);
+            assert!(Topic::new(&*mesh).is_ok(), "{mesh}");
+            assert_eq!(to_native(&mesh), native);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What the user writes of an MQTT listener, and its bounds.
+
+use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
+
+use envelope::Flow;
+use yaml::{Fields, Node, Problems};
+
+use super::source::MqttSource;
+use crate::{
+    Bridge, BridgeConfig, Guarantees, Resource,
+    section::{check_plain_text, count, is_exposed, listen, size, timeout},
+    tls::TlsConfig,
+};
+
+/// The MQTT bridge: a listener for MQTT 3.1.1 and 5.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Where to listen; port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// TLS, where the listener speaks it.
+    pub tls: Option<TlsConfig>,
+    /// The config says that plain text off loopback is meant.
+    pub plain_text: bool,
+    /// The config says that clients without credentials are meant to reach it from off loopback.
+    pub allow_anonymous: bool,
+    /// At this number of connections no further one is accepted until one closes.
+    pub max_connections: usize,
+    /// The largest payload of one message, inclusive.
+    pub max_payload_bytes: usize,
+    /// How long a client may take from its first byte to the end of its CONNECT.
+    pub connect_timeout: Duration,
+    /// How long a client may leave what was sent to it unread.
+    pub write_timeout: Duration,
+    /// The longest keep alive; who asks for a longer one, or for none, is told to keep to this.
+    pub max_keep_alive: Duration,
+    /// The most messages of QoS 1 and 2 of one client that have no answer yet.
+    pub receive_maximum: u16,
+    /// How long a message that can't be taken now is offered again before the connection is closed on it.
+    pub retry_for: Duration,
+    /// How long a message over its sender's rate waits before MQTT 5.0 clients hear of it.
+    pub max_delay: Duration,
+    /// What is kept of clients.
+    pub session: SessionConfig,
+}
+
+/// Sessions of an MQTT listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The longest that a session outlives its connection; in MQTT 3.1.1 every session that is not clean does.
+    pub max_expiry: Duration,
+    /// The most sessions, connected or not.
+    pub max_sessions: usize,
+    /// The most subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// The most messages of QoS 0 that wait for a slow client; the oldest are dropped.
+    pub max_queued: usize,
+}
+
+/// The default of `max_payload_bytes`.
+const PAYLOAD: usize = 1_048_576;
+/// What a packet has room for beside the largest payload: a topic, and properties.
+const PACKET_HEAD: usize = 65_536;
+const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=67_108_864;
+const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
+const RECEIVE_MAXIMUM: RangeInclusive<i64> = 1..=65_535;
+const SESSIONS: RangeInclusive<i64> = 1..=1_000_000;
+const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
+const QUEUED: RangeInclusive<i64> = 1..=65_536;
+const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
+const EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 86_400);
+
+// === impl MqttConfig ===
+
+impl MqttConfig {
+    /// The defaults at an address.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            tls: None,
+            plain_text: false,
+            allow_anonymous: false,
+            max_connections: 10_000,
+            max_payload_bytes: PAYLOAD,
+            connect_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            max_keep_alive: Duration::from_secs(3_600),
+            receive_maximum: 128,
+            retry_for: Duration::from_secs(300),
+            max_delay: Duration::from_secs(10),
+            session: SessionConfig::default(),
+        }
+    }
+
+    /// The largest packet, fixed header and all: what clients are told.
+    pub fn max_packet_bytes(&self) -> usize {
+        self.max_payload_bytes + PACKET_HEAD
+    }
+
+    /// Reads `{ listen: 127.0.0.1:1883, ... }`, with paths relative to `folder`; adds every problem to `problems`.
+    pub fn read(node: &Node, folder: &Path, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let listen = fields.required("listen").and_then(|node| listen(node, problems));
+        let tls = match fields.optional("tls") {
+            Some(node) => TlsConfig::read(node, folder, problems).map(Some),
+            None => Some(None),
+        };
+        let mut word = |key| fields.optional(key).map_or(Some(false), |node| node.bool(problems));
+        let (plain_text, allow_anonymous) = (word("plain_text"), word("allow_anonymous"));
+        let max_connections = count(&mut fields, "max_connections", 10_000, CONNECTIONS, problems);
+        let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
+        let connect_timeout = timeout(&mut fields, "connect_timeout", 10, problems);
+        let write_timeout = timeout(&mut fields, "write_timeout", 30, problems);
+        let max_keep_alive = duration(&mut fields, "max_keep_alive", 3_600, KEEP_ALIVE, problems);
+        let receive_maximum = count(&mut fields, "receive_maximum", 128, RECEIVE_MAXIMUM, problems);
+        let retry_for = timeout(&mut fields, "retry_for", 300, problems);
+        let max_delay = timeout(&mut fields, "max_delay", 10, problems);
+        let session = match fields.optional("session") {
+            Some(node) => SessionConfig::read(node, problems),
+            None => Some(SessionConfig::default()),
+        };
+        if let (Some(listen), Some(tls), Some(plain_text)) = (listen, &tls, plain_text)
+            && let Err(error) = check_plain_text(listen, tls.is_some() || plain_text)
+        {
+            let span = fields.optional("listen").map_or(fields.span(), |node| node.span);
+            problems.report(span, "plain-text", error.to_string());
+        }
+        fields.finish();
+        Some(Self {
+            listen: listen?,
+            tls: tls?,
+            plain_text: plain_text?,
+            allow_anonymous: allow_anonymous?,
+            max_connections: max_connections? as usize,
+            max_payload_bytes: max_payload_bytes?,
+            connect_timeout: connect_timeout?,
+            write_timeout: write_timeout?,
+            max_keep_alive: max_keep_alive?,
+            receive_maximum: u16::try_from(receive_maximum?).unwrap_or(u16::MAX),
+            retry_for: retry_for?,
+            max_delay: max_delay?,
+            session: session?,
+        })
+    }
+}
+
+impl BridgeConfig for MqttConfig {
+    fn build(&self, _: &str) -> Bridge {
+        Bridge { source: Some(Box::new(MqttSource::new(self.clone()))), sink: None }
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        vec![Resource::Tcp(self.listen)]
+    }
+
+    fn exposed_to_anonymous(&self) -> bool {
+        is_exposed(self.listen) && !self.allow_anonymous
+    }
+
+    fn delivery(&self) -> Guarantees {
+        Guarantees {
+            ordered_within: "a client",
+            ack: "PUBACK, or PUBREC; MQTT 3.1.1 has no other word for a refusal that is final",
+            identity: "the packet identifier within its session; at QoS 0 none: there are no retries",
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        Flow::Pull
+    }
+
+    fn max_payload_bytes(&self) -> usize {
+        self.max_payload_bytes
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        self.max_packet_bytes().max(super::lane::BATCH_BYTES + self.max_packet_bytes())
+    }
+}
+
+// === impl SessionConfig ===
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            max_expiry: Duration::from_secs(7 * 86_400),
+            max_sessions: 20_000,
+            max_subscriptions: 64,
+            max_queued: 1_000,
+        }
+    }
+}
+
+impl SessionConfig {
+    fn read(node: &Node, problems: &Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, problems)?;
+        let max_expiry = duration(&mut fields, "max_expiry", 7 * 86_400, EXPIRY, problems);
+        let max_sessions = count(&mut fields, "max_sessions", 20_000, SESSIONS, problems);
+        let max_subscriptions = count(&mut fields, "max_subscriptions", 64, SUBSCRIPTIONS, problems);
+        let max_queued = count(&mut fields, "max_queued", 1_000, QUEUED, problems);
+        fields.finish();
+        Some(Self {
+            max_expiry: max_expiry?,
+            max_sessions: max_sessions? as usize,
+            max_subscriptions: max_subscriptions? as usize,
+            max_queued: max_queued? as usize,
+        })
+    }
+}
+
+fn duration(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    seconds: u64,
+    range: RangeInclusive<Duration>,
+    problems: &Problems,
+) -> Option<Duration> {
+    let Some(node) = fields.optional(key) else { return Some(Duration::from_secs(seconds)) };
+    node.duration(range, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use yaml::File;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<MqttConfig, String> {
+        let file = File::parse("gateway.yaml", text).unwrap();
+        file.read(|node, problems| MqttConfig::read(node, Path::new(""), problems)).map_err(|all| all.to_string())
+    }
+
+    #[test]
+    fn an_address_is_enough() {
+        let listen = "127.0.0.1:1883".parse().unwrap();
+        assert_eq!(read("{ listen: 127.0.0.1:1883 }"), Ok(MqttConfig::new(listen)));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
+                    max_payload_bytes: 3, connect_timeout: 4s, write_timeout: 5s, max_keep_alive: 6s, \
+                    receive_maximum: 7, retry_for: 8s, max_delay: 9s, \
+                    session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
+        let config = read(text).unwrap();
+        let session = SessionConfig {
+            max_expiry: Duration::from_secs(10),
+            max_sessions: 11,
+            max_subscriptions: 12,
+            max_queued: 13,
+        };
+        assert_eq!(config.session, session);
+        assert_eq!((config.max_connections, config.max_payload_bytes, config.receive_maximum), (2, 3, 7));
+        let times = [config.connect_timeout, config.write_timeout, config.max_keep_alive];
+        assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
+        assert_eq!([config.retry_for, config.max_delay].map(|time| time.as_secs()), [8, 9]);
+        assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_place() {
+        let problems = read("{ listen: 0.0.0.0:1883, receive_maximum: 0, session: { max_expiry: 2y, quota: 1 } }");
+        let problems = problems.unwrap_err();
+        for part in ["plain text", "65535", "max_expiry", "unknown key \"quota\"", "gateway.yaml:1:"] {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+    }
+}

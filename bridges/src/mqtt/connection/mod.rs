@@ -1,0 +1,492 @@
+//! One client: a task that owns its socket, from CONNECT to the end of its last message.
+//!
+//! In one loop: what the client sends, answers of the mesh to what it published, deliveries of its subscriptions, and the
+//! end. The loop reads only while the lane takes more and what was written is being read, so a client that is too fast, or
+//! does not read, waits by itself.
+
+mod deliver;
+mod handshake;
+mod link;
+mod publish;
+mod subscribe;
+mod will;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytestring::ByteString;
+use envelope::{EnvelopeId, Lane as LaneId, Principal, RejectKind, Rejection};
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    handshake::Accepted,
+    link::{Link, Turn},
+};
+use super::{
+    lane::{Done, Lane},
+    outbox::Outbox,
+    packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version, Will},
+    reject,
+    sessions::Held,
+    source::Shared,
+    subscription::Settling,
+};
+use crate::{net::Stream, tls::ClientCertificate};
+
+/// A client that is connected.
+struct Connection {
+    shared: Arc<Shared>,
+    link: Link,
+    decoder: Decoder,
+    version: Version,
+    principal: Arc<Principal>,
+    peer: IpAddr,
+    /// Of the TLS connection.
+    certificate: Option<ClientCertificate>,
+    held: Held,
+    /// As the client's DISCONNECT may change it.
+    expiry: Duration,
+    will: Option<Will>,
+    /// The client wants to hear why.
+    problem_information: bool,
+    /// Of the client.
+    receive_maximum: u16,
+    maximum_packet: Option<u32>,
+    lane: Lane,
+    lane_id: LaneId,
+    stop: CancellationToken,
+    /// What the aliases of the client stand for, in the mesh's spelling.
+    aliases: HashMap<u16, Arc<str>>,
+    /// The last topic without an alias: most clients stay with one.
+    last_topic: Option<(ByteString, Arc<str>)>,
+    outbox: Arc<Outbox>,
+    open: HashMap<u32, Open>,
+    /// Aliases that the client was told of, by topic.
+    own_aliases: HashMap<Arc<str>, u16>,
+    alias_maximum: u16,
+    /// What the client itself has published lately, for No Local.
+    own: Own,
+    /// A subscription is with No Local.
+    wants_own: bool,
+    /// Messages that were taken into the lane and not counted yet.
+    arrived: u64,
+    /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
+    unheard: bool,
+    /// A large packet that is being read: how large it will be.
+    expected: usize,
+    /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
+    unreserved: bool,
+    silence: Option<Silence>,
+}
+
+/// An open subscription, as the connection sees it.
+struct Open {
+    settling: Arc<Settling>,
+    task: tokio::task::JoinHandle<()>,
+    durable: bool,
+}
+
+/// When a client that says nothing is given up (MQTT-3.1.2-22).
+struct Silence {
+    after: Duration,
+    heard: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Ids of envelopes, the newest so many.
+#[derive(Debug, Default)]
+struct Own {
+    order: VecDeque<EnvelopeId>,
+    ids: HashSet<EnvelopeId>,
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+enum End {
+    /// The client said so; whether it wants its will published, and how long its session is to stay from now on.
+    Left { with_will: bool },
+    /// The client can't be reached, or closed without a word.
+    Gone,
+    /// The drain.
+    Draining,
+    /// Another connection has the session.
+    TakenOver,
+    /// The client broke the protocol, or has to go for another reason that MQTT has a word for.
+    Broke(Broken),
+    /// Messages were given back, which only closing can say.
+    GaveBack,
+}
+
+/// A client that does not read gets no deliveries, and is not read from, while this much waits for it.
+const MAX_OUT: usize = 131_072;
+/// How long an ended connection may take to send what is written.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+const MAX_OWN: usize = 4_096;
+
+/// Runs a connection to its end.
+pub(super) async fn run(shared: Arc<Shared>, stream: Stream, peer: IpAddr, certificate: Option<ClientCertificate>) {
+    let mut link = Link::new(stream);
+    let accepted = {
+        let shaking = handshake::accept(&shared, &mut link, peer, certificate.as_ref());
+        let drain = &shared.cx.drain;
+        match drain.run_until_cancelled(Box::pin(shaking)).await {
+            Some(Some(accepted)) => accepted,
+            Some(None) | None => {
+                // what is written to a client that is refused, it may read or not
+                _ = tokio::time::timeout(CLOSE_WITHIN, link.close()).await;
+                return;
+            }
+        }
+    };
+    shared.open.increment(1.0);
+    let mut connection = Connection::new(&shared, link, peer, accepted);
+    connection.certificate = certificate;
+    let end = Box::pin(connection.serve()).await;
+    tracing::debug!(?end, %peer, "an MQTT connection ends");
+    Box::pin(connection.finish(end)).await;
+    shared.open.decrement(1.0);
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn new(shared: &Arc<Shared>, link: Link, peer: IpAddr, accepted: Accepted) -> Self {
+        let Accepted { decoder, connect, principal, held, expiry, keep_alive } = accepted;
+        let stop = shared.cx.drain.child_token();
+        let properties = connect.properties;
+        Self {
+            link,
+            decoder,
+            version: connect.version,
+            principal,
+            peer,
+            certificate: None,
+            held,
+            expiry,
+            will: connect.will,
+            problem_information: !properties.no_problem_information,
+            receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),
+            maximum_packet: properties.maximum_packet,
+            lane: Lane::new(stop.clone()),
+            lane_id: shared.lane(),
+            stop,
+            aliases: HashMap::new(),
+            last_topic: None,
+            outbox: Arc::new(Outbox::new(shared.config.session.max_queued)),
+            open: HashMap::new(),
+            own_aliases: HashMap::new(),
+            alias_maximum: properties.alias_maximum.min(handshake::ALIAS_MAXIMUM),
+            own: Own::default(),
+            wants_own: false,
+            arrived: 0,
+            unheard: false,
+            expected: 0,
+            unreserved: false,
+            silence: keep_alive.map(Silence::new),
+            shared: shared.clone(),
+        }
+    }
+
+    /// Serves until the client leaves, breaks the protocol, or has to go.
+    async fn serve(&mut self) -> End {
+        if let Err(end) = self.resume().await {
+            return end;
+        }
+        let mut not_let_in = self.not_let_in();
+        loop {
+            // what came with the packet before
+            if let Err(end) = self.obey().await {
+                return end;
+            }
+            if let Err(end) = self.deliver().await {
+                return end;
+            }
+            self.lane.go(&self.shared);
+            match self.step(&mut not_let_in).await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// Ends when the principal is let in no more, or the certificate of its connection.
+    fn not_let_in(&self) -> BoxFuture<'static, Rejection> {
+        let principal = self.shared.cx.authenticator.ended(self.principal.clone());
+        match self.certificate.clone() {
+            None => principal,
+            Some(certificate) => Box::pin(async move {
+                tokio::select! {
+                    why = principal => why,
+                    why = certificate.ended() => why,
+                }
+            }),
+        }
+    }
+
+    async fn step(&mut self, not_let_in: &mut BoxFuture<'static, Rejection>) -> Result<(), End> {
+        let backlog = self.link.out.len() >= MAX_OUT;
+        let reads = !backlog && !self.unreserved && self.lane.has_room();
+        if !reads && let Some(silence) = &mut self.silence {
+            // it is we who do not listen
+            silence.heard = Instant::now();
+        }
+        let silence = self.silence.as_mut().filter(|_| reads);
+        tokio::select! {
+            biased;
+            () = self.shared.cx.drain.cancelled() => Err(End::Draining),
+            () = self.held.taken_over.cancelled() => Err(End::TakenOver),
+            why = &mut *not_let_in => {
+                Err(End::Broke(Broken::new(Reason::NOT_AUTHORIZED, why.detail)))
+            }
+            done = self.lane.done() => self.heard(done),
+            turn = self.link.turn(reads, self.expected) => match turn {
+                Ok(Turn::Read) => {
+                    if let Some(silence) = &mut self.silence {
+                        silence.heard = Instant::now();
+                    }
+                    Ok(())
+                }
+                Ok(Turn::Written) => Ok(()),
+                Ok(Turn::Closed) => Err(End::Gone),
+                Err(error) => {
+                    tracing::debug!(%error, peer = %self.peer, "the connection broke");
+                    Err(End::Gone)
+                }
+            },
+            () = self.outbox.filled(), if !backlog => Ok(()),
+            () = Silence::over(silence) => {
+                Err(End::Broke(Broken::new(Reason::KEEP_ALIVE_TIMEOUT, "the client is silent for longer than its keep alive")))
+            }
+        }
+    }
+
+    /// Obeys the packets that were read, in order.
+    async fn obey(&mut self) -> Result<(), End> {
+        let mut releases = Vec::new();
+        let obeyed = loop {
+            if !self.lane.has_room() {
+                break Ok(());
+            }
+            let packet = match self.decoder.next(&mut self.link.input) {
+                Ok(Next::Packet(packet)) => packet,
+                Ok(Next::Incomplete(expected)) => break self.expect(expected).await,
+                Err(broken) => break Err(End::Broke(broken)),
+            };
+            self.expected = 0;
+            let obeyed = match packet {
+                Packet::Publish(publish) => self.publish(publish),
+                Packet::PubRel(ack) => {
+                    releases.push(ack.id);
+                    Ok(())
+                }
+                other => self.control(other).await,
+            };
+            if obeyed.is_err() {
+                break obeyed;
+            }
+        };
+        if self.arrived > 0 {
+            self.shared.received(std::mem::take(&mut self.arrived));
+        }
+        if !releases.is_empty() {
+            self.release(&releases).await?;
+        }
+        obeyed
+    }
+
+    /// Before a large packet is read, there has to be room for it, over all connections.
+    async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
+        let Some(total) = expected.filter(|total| *total > link::READ_BYTES && *total != self.expected) else {
+            return Ok(());
+        };
+        // who waits for bytes holds none
+        self.unreserved = !self.lane.is_empty();
+        if self.unreserved {
+            return Ok(());
+        }
+        let bytes = u32::try_from(total).unwrap_or(u32::MAX);
+        let reserved = self.shared.cx.bytes.clone().acquire_many_owned(bytes);
+        tokio::select! {
+            biased;
+            () = self.shared.cx.drain.cancelled() => Err(End::Draining),
+            () = self.held.taken_over.cancelled() => Err(End::TakenOver),
+            reserved = reserved => match reserved {
+                Ok(permit) => {
+                    self.expected = total;
+                    self.lane.reserve(permit);
+                    Ok(())
+                }
+                Err(_) => Err(End::Draining),
+            },
+        }
+    }
+
+    async fn control(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::PubAck(ack) => self.acked(ack),
+            Packet::PubRec(ack) => self.received(ack).await,
+            Packet::PubComp(ack) => {
+                // of what was not released there is nothing to end
+                _ = self.held.session.completed(ack.id);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
+            Packet::Unsubscribe(unsubscribe) => Box::pin(self.unsubscribe(unsubscribe)).await,
+            Packet::PingReq => {
+                packet::pingresp(&mut self.link.out);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => Err(self.left(disconnect)),
+            Packet::Auth(_) => {
+                Err(End::Broke(Broken::new(Reason::PROTOCOL_ERROR, "AUTH without an authentication method in CONNECT")))
+            }
+            // `obey` keeps these, and the decoder lets no second CONNECT pass
+            Packet::Connect(_) | Packet::Publish(_) | Packet::PubRel(_) => Ok(()),
+        }
+    }
+
+    fn left(&mut self, disconnect: packet::Disconnect) -> End {
+        if let Some(expiry) = disconnect.session_expiry {
+            if self.expiry.is_zero() && expiry > 0 {
+                let detail = "a session that was to end with its connection can't outlive it (MQTT-3.14.2-2)";
+                return End::Broke(Broken::new(Reason::PROTOCOL_ERROR, detail));
+            }
+            self.expiry = handshake::expiry(expiry, &self.shared.config);
+        }
+        End::Left { with_will: disconnect.reason != Reason::SUCCESS }
+    }
+
+    /// What the client is told of a refusal, if it wants to hear.
+    fn detail(&self, rejection: &Rejection) -> Option<String> {
+        (self.problem_information && self.version == Version::V5).then(|| reject::detail(rejection))
+    }
+
+    fn ack(&mut self, acked: Acked, id: u16, reason: Reason, detail: Option<&str>) {
+        packet::ack(&mut self.link.out, self.version, acked, id, reason, detail);
+    }
+
+    /// Lets everything come to its end: what is in flight, the last word to the client, the will, the session.
+    async fn finish(mut self, end: End) {
+        self.settle_lane(&end).await;
+        let deadline = Instant::now() + CLOSE_WITHIN;
+        if let Some((reason, detail)) = end.last_word() {
+            let detail = Some(detail).filter(|_| self.problem_information);
+            packet::disconnect(&mut self.link.out, self.version, reason, detail);
+        }
+        if !matches!(end, End::Gone) {
+            // nobody is left to hear it if this fails
+            _ = tokio::time::timeout_at(deadline, self.link.close()).await;
+        }
+        self.close_subscriptions(deadline).await;
+        let wants_will = !matches!(end, End::Left { with_will: false });
+        let will = self.will.take().filter(|_| wants_will);
+        let ended = self.expiry.is_zero();
+        let Self { shared, principal, peer, held, expiry, lane_id, .. } = self;
+        if let Some(will) = will {
+            will::publish(&shared, principal, peer, lane_id, held.taken_over.clone(), will, expiry);
+        }
+        if shared.sessions.leave(held, expiry).is_some() && ended {
+            tracing::trace!(%peer, "the session ended with its connection");
+        }
+    }
+
+    /// Waits for the verdicts that are to come. A client that is gone, or leaves, has still sent what was read from it:
+    /// that is offered for as long as a client's that stays.
+    async fn settle_lane(&mut self, end: &End) {
+        let stays = matches!(end, End::Left { .. } | End::Gone);
+        self.unheard = stays || matches!(end, End::TakenOver);
+        if !stays {
+            self.stop.cancel();
+        }
+        loop {
+            if stays {
+                self.lane.go(&self.shared);
+            }
+            if self.lane.is_idle() {
+                break;
+            }
+            let done = tokio::select! {
+                biased;
+                done = self.lane.done() => done,
+                () = self.held.taken_over.cancelled(), if !self.stop.is_cancelled() => {
+                    self.stop.cancel();
+                    continue;
+                }
+            };
+            let stopped = matches!(done, Done::Stopped(_));
+            if self.heard(done).is_err() || stopped {
+                self.stop.cancel();
+                break;
+            }
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        let kind = self.lane.refused_for().map_or(RejectKind::Overloaded, |(_, kind)| kind);
+        self.lane.drain().iter().for_each(|_| self.shared.returned(kind));
+    }
+}
+
+// === impl End ===
+
+impl End {
+    /// What a client of MQTT 5.0 is told; nothing if it is not there any more, or left by itself.
+    fn last_word(&self) -> Option<(Reason, &str)> {
+        match self {
+            Self::Left { .. } | Self::Gone => None,
+            Self::Draining => Some((Reason::SERVER_SHUTTING_DOWN, "the gateway stops")),
+            Self::TakenOver => Some((Reason::SESSION_TAKEN_OVER, "another connection has the session")),
+            Self::Broke(broken) => Some((broken.reason, &broken.detail)),
+            Self::GaveBack => Some((Reason::SERVER_BUSY, "a message was not taken for too long")),
+        }
+    }
+}
+
+// === impl Silence ===
+
+impl Silence {
+    /// One and a half times the keep alive.
+    fn new(keep_alive: Duration) -> Self {
+        let (after, heard) = (keep_alive.mul_f32(1.5), Instant::now());
+        Self { after, heard, timer: Box::pin(sleep_until(heard + after)) }
+    }
+
+    /// Pending while the client was heard of lately, or is not listened to.
+    async fn over(silence: Option<&mut Self>) {
+        let Some(silence) = silence else { return std::future::pending().await };
+        loop {
+            silence.timer.as_mut().await;
+            let end = silence.heard + silence.after;
+            if end <= Instant::now() {
+                return;
+            }
+            silence.timer.as_mut().reset(end);
+        }
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    fn add(&mut self, id: EnvelopeId) {
+        if self.ids.insert(id) {
+            self.order.push_back(id);
+        }
+        if self.order.len() > MAX_OWN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+
+    fn has(&self, id: &EnvelopeId) -> bool {
+        self.ids.contains(id)
+    }
+}

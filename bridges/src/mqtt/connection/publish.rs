@@ -1,0 +1,222 @@
+//! What the client publishes: PUBLISH to the lane, verdicts to PUBACK and PUBREC, PUBREL to PUBCOMP.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, TraceContext, Verdict};
+
+use super::{Connection, End};
+use crate::mqtt::{
+    address::to_mesh,
+    lane::{Done, Waiting},
+    packet::{Acked, Broken, Properties, Publish, Reason, Version},
+    reject,
+    session::{Arrival, Arriving},
+};
+
+/// The names of the headers that stand for properties of MQTT 5.0; a user property of such a name is dropped.
+mod header {
+    pub(super) const CONTENT_TYPE: &str = "content-type";
+    pub(super) const RESPONSE_TOPIC: &str = "response-topic";
+    pub(super) const CORRELATION: &str = "correlation-data";
+    pub(super) const EXPIRY: &str = "message-expiry-interval";
+    pub(super) const FORMAT: &str = "payload-format-indicator";
+    pub(super) const ALL: [&str; 5] = [CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, EXPIRY, FORMAT];
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Takes a message into the lane, unless it is a repeat.
+    pub(super) fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let address = self.address(&publish).map_err(End::Broke)?;
+        let receive_maximum = (self.version == Version::V5).then_some(self.shared.config.receive_maximum);
+        let arriving = Arriving { qos: publish.qos, id: publish.id, dup: publish.dup };
+        let arrival = self.held.session.arrives(arriving, receive_maximum).map_err(|broken| {
+            self.refused_here(&broken);
+            End::Broke(broken)
+        })?;
+        let identity = match arrival {
+            Arrival::Offer(identity) => identity,
+            Arrival::Pending => return Ok(()),
+            Arrival::Received => {
+                self.ack(Acked::Received, publish.id, Reason::SUCCESS, None);
+                return Ok(());
+            }
+        };
+        self.arrived += 1;
+        let (headers, trace) = match &publish.properties {
+            Some(properties) => (headers(properties), trace(properties)),
+            None => (Headers::default(), None),
+        };
+        let inbound = Inbound {
+            bridge: self.shared.cx.bridge.clone(),
+            address,
+            headers,
+            payload: publish.payload,
+            lane: self.lane_id,
+            identity,
+            principal: self.principal.clone(),
+            peer: Some(self.peer),
+            trace,
+            retain: publish.retain,
+            received_at: SystemTime::now(),
+        };
+        self.lane.push(Waiting { inbound, qos: publish.qos, id: publish.id });
+        Ok(())
+    }
+
+    fn refused_here(&self, broken: &Broken) {
+        self.shared.cx.audit.refused(&reject::broken(broken), Some(&self.principal), Some(self.peer));
+    }
+
+    /// The topic in the mesh's spelling: as it is written, or what its alias stands for.
+    fn address(&mut self, publish: &Publish) -> Result<Arc<str>, Broken> {
+        let alias = publish.properties.as_ref().and_then(|properties| properties.alias);
+        if let Some(alias) = alias.filter(|alias| *alias > super::handshake::ALIAS_MAXIMUM) {
+            let detail = format!("topic alias {alias} is over {}", super::handshake::ALIAS_MAXIMUM);
+            return Err(Broken::new(Reason::ALIAS_INVALID, detail));
+        }
+        let Some(alias) = alias else { return Ok(self.spelled(&publish.topic)) };
+        if publish.topic.is_empty() {
+            let known = self.aliases.get(&alias).cloned();
+            return known.ok_or_else(|| Broken::new(Reason::PROTOCOL_ERROR, "a topic alias that stands for nothing"));
+        }
+        let address = self.spelled(&publish.topic);
+        self.aliases.insert(alias, address.clone());
+        Ok(address)
+    }
+
+    fn spelled(&mut self, topic: &ByteString) -> Arc<str> {
+        match &self.last_topic {
+            Some((last, address)) if last == topic => address.clone(),
+            _ => {
+                let address: Arc<str> = to_mesh(topic).into();
+                // of its own, or the packet that it came in would stay
+                self.last_topic = Some((ByteString::from(&**topic), address.clone()));
+                address
+            }
+        }
+    }
+
+    /// Answers what has an outcome; the rest is offered again, in order, or given back with the connection.
+    pub(super) fn heard(&mut self, done: Done) -> Result<(), End> {
+        let heard = match done {
+            Done::Heard(heard) => heard,
+            Done::Stopped(waiting) => {
+                waiting.iter().for_each(|_| self.shared.returned(RejectKind::Overloaded));
+                return Ok(());
+            }
+        };
+        let offered = heard.len();
+        let (mut again, mut first) = (Vec::new(), None);
+        for (waiting, Verdict { answer, .. }) in heard {
+            match answer {
+                Ok(Admission::Stored(receipt)) => {
+                    if !self.is_settled(&receipt.settled) {
+                        self.lane.drain().iter().for_each(|_| self.shared.returned(RejectKind::Behind));
+                        return Err(End::GaveBack);
+                    }
+                    if self.wants_own {
+                        self.own.add(receipt.id);
+                    }
+                    self.answer(&waiting, None);
+                }
+                Ok(Admission::Filtered) => self.answer(&waiting, None),
+                Err(no) if no.disposition() == Disposition::Final => self.answer(&waiting, Some(&no)),
+                Err(no) => {
+                    first.get_or_insert((no.kind, no.retry_after, no));
+                    again.push(waiting);
+                }
+            }
+        }
+        if again.len() < offered {
+            self.lane.moved();
+        }
+        let Some((kind, after, rejection)) = first else {
+            self.lane.moved();
+            return Ok(());
+        };
+        self.lane.again(again, Some((kind, after)));
+        self.too_long(&rejection)
+    }
+
+    /// Of what was not taken for too long, the sender hears.
+    fn too_long(&mut self, rejection: &Rejection) -> Result<(), End> {
+        let Some((refused_for, kind)) = self.lane.refused_for() else { return Ok(()) };
+        if refused_for > self.shared.config.retry_for {
+            self.lane.drain().iter().for_each(|_| self.shared.returned(kind));
+            return Err(End::GaveBack);
+        }
+        if kind == RejectKind::RateLimited && self.version == Version::V5 && refused_for > self.shared.config.max_delay
+        {
+            for waiting in self.lane.drain() {
+                self.shared.returned(kind);
+                self.answer(&waiting, Some(rejection));
+            }
+            self.lane.moved();
+        }
+        Ok(())
+    }
+
+    /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
+    fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) {
+        let acked = match waiting.qos {
+            Qos::AtMostOnce => return,
+            Qos::AtLeastOnce => Acked::Publish,
+            Qos::ExactlyOnce => Acked::Received,
+        };
+        if self.unheard {
+            return;
+        }
+        // in MQTT 3.1.1 the handshake of QoS 2 goes on all the same
+        let goes_on = refused.is_none() || self.version == Version::V3;
+        self.held.session.heard(waiting.id, waiting.qos, goes_on);
+        let reason = refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind));
+        let detail = refused.and_then(|rejection| self.detail(rejection));
+        self.ack(acked, waiting.id, reason, detail.as_deref());
+    }
+
+    fn is_settled(&self, settled: &Settled) -> bool {
+        match settled {
+            Settled::Now => true,
+            Settled::Later(_) => false,
+        }
+    }
+
+    /// PUBCOMP, once the identifiers are free for good.
+    pub(super) async fn release(&mut self, ids: &[u16]) -> Result<(), End> {
+        let known: Vec<_> = ids.iter().map(|id| (*id, self.held.session.released(*id))).collect();
+        for (id, known) in known {
+            let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
+            self.ack(Acked::Complete, id, reason, None);
+        }
+        Ok(())
+    }
+}
+
+/// What mappings see of the properties.
+pub(super) fn headers(properties: &Properties) -> Headers {
+    let text = |text: &Option<ByteString>| text.clone().map(ByteString::into_bytes);
+    let own = [
+        (header::CONTENT_TYPE, text(&properties.content_type)),
+        (header::RESPONSE_TOPIC, text(&properties.response_topic)),
+        (header::CORRELATION, properties.correlation.clone()),
+        (header::EXPIRY, properties.message_expiry.map(|seconds| Bytes::from(seconds.to_string()))),
+        (header::FORMAT, properties.payload_is_text.then(|| Bytes::from_static(b"1"))),
+    ];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let user = properties.user.iter().filter_map(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        let forged = header::ALL.contains(&name.as_str());
+        (!forged && !name.is_empty()).then(|| (name, value.clone().into_bytes()))
+    });
+    own.chain(user).collect()
+}
+
+/// The sender's trace context, if it is valid (W3C, Trace Context: MQTT).
+fn trace(properties: &Properties) -> Option<TraceContext> {
+    let user = |name: &str| properties.user.iter().find(|(own, _)| &**own == name).map(|(_, value)| &**value);
+    TraceContext::parse(user("traceparent")?, user("tracestate"))
+}

@@ -1,0 +1,171 @@
+//! SUBSCRIBE and UNSUBSCRIBE: filters of the client to subscriptions of the mesh.
+
+use std::sync::Arc;
+
+use envelope::{Deliveries, Filter, Qos, RejectKind, Rejection, Start, Subscribe};
+use tokio::time::Instant;
+
+use super::{Connection, End, Open};
+use crate::mqtt::{
+    address::to_mesh,
+    packet::{self, Acked, Reason, Wanted},
+    reject,
+    subscription::{self, Settling},
+};
+
+/// The most unsettled deliveries of one subscription.
+const MAX_CREDIT: u32 = 256;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) async fn subscribe(&mut self, subscribe: packet::Subscribe) -> Result<(), End> {
+        let packet::Subscribe { id, subscription_id, filters } = subscribe;
+        let mut answers = Vec::with_capacity(filters.len());
+        for wanted in filters {
+            answers.push(self.subscribe_to(wanted, subscription_id).await);
+        }
+        packet::suback(&mut self.link.out, self.version, id, &answers);
+        Ok(())
+    }
+
+    async fn subscribe_to(&mut self, wanted: Wanted, subscription_id: Option<u32>) -> Reason {
+        let granted = Reason(match wanted.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce => 1,
+            Qos::ExactlyOnce => 2,
+        });
+        let Ok(filter) = filter(&wanted.filter) else { return Reason::FILTER_INVALID };
+        let session = &mut self.held.session;
+        let known = session.subscription(&wanted.filter).map(|known| known.number);
+        if known.is_none() && session.subscriptions().count() >= self.shared.config.session.max_subscriptions {
+            return Reason::QUOTA_EXCEEDED;
+        }
+        let durable = self.is_durable(wanted.qos);
+        if let Some(number) = known
+            && self.open.get(&number).is_some_and(|open| open.durable == durable)
+        {
+            // the same subscription with other options; nothing is missed (MQTT-3.8.4-4)
+            self.held.session.subscribe(wanted, subscription_id);
+            self.look_for_own();
+            return granted;
+        }
+        if let Some(number) = known {
+            self.close(number).await;
+        }
+        let (number, at_most_once) = match known {
+            Some(number) => (number, wanted.qos == Qos::AtMostOnce),
+            None => (self.held.session.subscribe(wanted.clone(), subscription_id).0, wanted.qos == Qos::AtMostOnce),
+        };
+        match self.open(number, filter, durable, at_most_once).await {
+            Ok(()) => {
+                self.held.session.subscribe(wanted, subscription_id);
+                self.look_for_own();
+                granted
+            }
+            Err(rejection) => {
+                tracing::debug!(%rejection, filter = %wanted.filter, "a subscription is refused");
+                self.held.session.unsubscribe(&wanted.filter);
+                reason(&rejection)
+            }
+        }
+    }
+
+    /// Opens the subscriptions of a session that was there before, and ends what was in flight over its last connection.
+    pub(super) async fn resume(&mut self) -> Result<(), End> {
+        for id in self.held.session.to_release() {
+            self.ack(Acked::Release, id, Reason::SUCCESS, None);
+        }
+        let known: Vec<_> = self
+            .held
+            .session
+            .subscriptions()
+            .map(|known| (known.number, known.wanted.filter.clone(), known.wanted.qos))
+            .collect();
+        for (number, native, qos) in known {
+            let Ok(filter) = filter(&native) else { continue };
+            let opened = self.open(number, filter, self.is_durable(qos), qos == Qos::AtMostOnce).await;
+            if let Err(rejection) = opened {
+                tracing::debug!(%rejection, filter = %native, "a subscription of a session can't be resumed");
+                return Err(End::Broke(packet::Broken::new(reason(&rejection), reject::detail(&rejection))));
+            }
+        }
+        self.look_for_own();
+        Ok(())
+    }
+
+    /// Only what has to outlive the connection has a position in the store.
+    fn is_durable(&self, qos: Qos) -> bool {
+        qos != Qos::AtMostOnce && !self.expiry.is_zero()
+    }
+
+    async fn open(&mut self, number: u32, filter: Filter, durable: bool, at_most_once: bool) -> Result<(), Rejection> {
+        let durable_name = durable.then(|| self.durable_name(number));
+        let credit = if at_most_once { MAX_CREDIT } else { MAX_CREDIT.min(self.receive_maximum.into()) };
+        let what = Subscribe { filters: vec![filter], start: Start::New, durable: durable_name, credit };
+        let deliveries: Box<dyn Deliveries> = self.shared.cx.outlet.open(self.principal.clone(), what).await?;
+        let settling = Arc::new(Settling::new(number));
+        let running = subscription::run(deliveries, settling.clone(), self.outbox.clone(), at_most_once);
+        let task = self.shared.cx.tasks.spawn(running);
+        self.open.insert(number, Open { settling, task, durable });
+        Ok(())
+    }
+
+    fn durable_name(&self, number: u32) -> Arc<str> {
+        format!("mqtt:{}:{}:{number}", self.shared.cx.bridge, self.held.session.id().simple()).into()
+    }
+
+    pub(super) async fn unsubscribe(&mut self, unsubscribe: packet::Unsubscribe) -> Result<(), End> {
+        let mut answers = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            match self.held.session.unsubscribe(filter) {
+                Some(known) => {
+                    self.close(known.number).await;
+                    answers.push(Reason::SUCCESS);
+                }
+                None => answers.push(Reason::NO_SUBSCRIPTION_EXISTED),
+            }
+        }
+        self.look_for_own();
+        packet::unsuback(&mut self.link.out, self.version, unsubscribe.id, &answers);
+        Ok(())
+    }
+
+    async fn close(&mut self, number: u32) {
+        if let Some(Open { settling, task, .. }) = self.open.remove(&number) {
+            settling.stop();
+            if task.await.is_err() {
+                tracing::error!(number, "the task of a subscription failed");
+            }
+        }
+    }
+
+    /// Ends the tasks of all subscriptions, which settle what the client has acknowledged.
+    pub(super) async fn close_subscriptions(&mut self, deadline: Instant) {
+        let open: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
+        open.iter().for_each(|open| open.settling.stop());
+        for mut open in open {
+            if tokio::time::timeout_at(deadline, &mut open.task).await.is_err() {
+                open.task.abort();
+            }
+        }
+    }
+
+    /// Whether any subscription wants to know what the client has published itself.
+    fn look_for_own(&mut self) {
+        self.wants_own = self.held.session.subscriptions().any(|known| known.wanted.no_local);
+    }
+}
+
+/// A filter of the client as one of the mesh.
+fn filter(native: &str) -> Result<Filter, envelope::TopicError> {
+    Filter::new(to_mesh(native).into_owned())
+}
+
+/// The reason code of SUBACK.
+fn reason(rejection: &Rejection) -> Reason {
+    match rejection.kind {
+        RejectKind::Malformed => Reason::FILTER_INVALID,
+        kind => reject::reason(kind),
+    }
+}

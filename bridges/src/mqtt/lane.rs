@@ -1,0 +1,214 @@
+//! The lane of a client: what it published, in order, one call of the stack in flight.
+//!
+//! While a message can't be taken the lane keeps it and everything behind it, and offers again with jittered backoff. What
+//! waits is bounded: over the bound the connection reads nothing more.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use envelope::{Admission, Batch, Disposition, Inbound, Qos, RejectKind, Verdict};
+use futures_util::future::BoxFuture;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::source::Shared;
+
+/// A message that has no outcome yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) inbound: Inbound,
+    pub(super) qos: Qos,
+    /// 0 for QoS 0.
+    pub(super) id: u16,
+}
+
+/// What one client has published and not heard of.
+pub(super) struct Lane {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    call: Option<BoxFuture<'static, Done>>,
+    /// Of the message at the front, since it was refused first.
+    retrying: Option<Retrying>,
+    /// Bytes that were reserved while a large packet was read; it is next.
+    reserved: Option<OwnedSemaphorePermit>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Retrying {
+    since: Instant,
+    attempt: u32,
+    wait: Duration,
+    kind: RejectKind,
+}
+
+/// How a call ended.
+pub(super) enum Done {
+    /// A verdict a message.
+    Heard(Vec<(Waiting, Verdict<Admission>)>),
+    /// It was not made, because the lane was stopped.
+    Stopped(Vec<Waiting>),
+}
+
+/// A batch with this many bytes takes no further message.
+pub(super) const BATCH_BYTES: usize = 262_144;
+const MAX_BATCH: usize = 512;
+/// A lane with as much as this waiting takes nothing more.
+const MAX_WAITING: usize = 1_024;
+const MAX_WAITING_BYTES: usize = 65_536;
+const FIRST_WAIT: Duration = Duration::from_millis(25);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+// === impl Lane ===
+
+impl Lane {
+    /// `stop` cuts waiting short: what is not taken by then comes back.
+    pub(super) fn new(stop: CancellationToken) -> Self {
+        Self { waiting: VecDeque::new(), waiting_bytes: 0, call: None, retrying: None, reserved: None, stop }
+    }
+
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        self.waiting_bytes += waiting.inbound.payload.len();
+        self.waiting.push_back(waiting);
+    }
+
+    /// Nothing waits, and nothing is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.call.is_none()
+    }
+
+    /// Nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.call.is_none()
+    }
+
+    /// Whether it takes more.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING && self.waiting_bytes < MAX_WAITING_BYTES
+    }
+
+    /// Bytes for the next message, which was as large as this when it began.
+    pub(super) fn reserve(&mut self, permit: OwnedSemaphorePermit) {
+        self.reserved = Some(permit);
+    }
+
+    /// How long the message at the front is refused by now, and why.
+    pub(super) fn refused_for(&self) -> Option<(Duration, RejectKind)> {
+        self.retrying.map(|retrying| (retrying.since.elapsed() + retrying.wait, retrying.kind))
+    }
+
+    /// Calls the stack with what waits, unless it is being called.
+    pub(super) fn go(&mut self, shared: &Arc<Shared>) {
+        if self.call.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        let batch = self.batch();
+        let wait = self.retrying.map(|retrying| retrying.wait);
+        let call = call(shared.clone(), batch, self.reserved.take(), wait, self.stop.clone());
+        self.call = Some(Box::pin(call));
+    }
+
+    fn batch(&mut self) -> Vec<Waiting> {
+        let (mut bytes, mut most) = (0, 0);
+        while most < self.waiting.len().min(MAX_BATCH) && bytes < BATCH_BYTES {
+            bytes += self.waiting[most].inbound.payload.len();
+            most += 1;
+        }
+        self.waiting_bytes -= bytes;
+        self.waiting.drain(..most).collect()
+    }
+
+    /// Waits for the end of the call; pending without one. Cancel safe.
+    pub(super) async fn done(&mut self) -> Done {
+        match &mut self.call {
+            Some(call) => {
+                let done = call.await;
+                self.call = None;
+                done
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts back what may be taken later, in front of everything else. `first`: of the first refusal.
+    pub(super) fn again(&mut self, refused: Vec<Waiting>, first: Option<(RejectKind, Option<Duration>)>) {
+        let Some((kind, after)) = first else {
+            self.retrying = None;
+            return;
+        };
+        let (since, attempt) = match self.retrying {
+            Some(before) => (before.since, before.attempt + 1),
+            None => (Instant::now(), 0),
+        };
+        let wait = after.unwrap_or_default().max(backoff(attempt));
+        self.retrying = Some(Retrying { since, attempt, wait, kind });
+        for waiting in refused.into_iter().rev() {
+            self.waiting_bytes += waiting.inbound.payload.len();
+            self.waiting.push_front(waiting);
+        }
+    }
+
+    /// Something of what was refused has an outcome now: the next one waits from now on.
+    pub(super) fn moved(&mut self) {
+        self.retrying = None;
+    }
+
+    /// Takes out what waits.
+    pub(super) fn drain(&mut self) -> Vec<Waiting> {
+        self.waiting_bytes = 0;
+        self.waiting.drain(..).collect()
+    }
+}
+
+async fn call(
+    shared: Arc<Shared>,
+    waiting: Vec<Waiting>,
+    reserved: Option<OwnedSemaphorePermit>,
+    wait: Option<Duration>,
+    stop: CancellationToken,
+) -> Done {
+    if let Some(wait) = wait {
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return Done::Stopped(waiting);
+        }
+        shared.retries.increment(waiting.len() as u64);
+    }
+    let bytes: usize = waiting.iter().map(|waiting| waiting.inbound.payload.len()).sum();
+    let in_flight = match reserved {
+        Some(permit) if permit.num_permits() >= bytes => Some(permit),
+        // one at a time: whoever waits for bytes here holds none
+        other => {
+            drop(other);
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            match stop.run_until_cancelled(shared.cx.bytes.clone().acquire_many_owned(bytes)).await {
+                Some(permit) => permit.ok(),
+                None => None,
+            }
+        }
+    };
+    let inbound = waiting.iter().map(|waiting| waiting.inbound.clone()).collect();
+    let (Some(_in_flight), Some(batch)) = (in_flight, Batch::new(inbound)) else { return Done::Stopped(waiting) };
+    let verdicts = match shared.call(batch).await {
+        Ok(verdicts) => verdicts,
+        Err(rejection) => {
+            if rejection.disposition() == Disposition::Final {
+                waiting.iter().for_each(|waiting| shared.outside(&rejection, &waiting.inbound));
+            }
+            waiting.iter().map(|_| Verdict::no(rejection.clone())).collect()
+        }
+    };
+    Done::Heard(waiting.into_iter().zip(verdicts).collect())
+}
+
+/// Doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`]; between half of it and all of it.
+fn backoff(attempt: u32) -> Duration {
+    let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+// === impl Lane, Debug ===
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! What waits to be sent to one client: filled by the tasks of its subscriptions, emptied by its connection.
+//!
+//! At QoS 1 and 2 each subscription's credit bounds it, and what is over stays at its position in the store. At QoS 0 the
+//! oldest are dropped: a client that is too slow hears the newest.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use envelope::{Delivery, Rejection, Settlement};
+use tokio::sync::Notify;
+
+use super::subscription::Settling;
+
+/// The queue between subscriptions and connection.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    state: Mutex<Queues>,
+    wake: Notify,
+    /// The most of QoS 0.
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    /// At QoS 0.
+    once: VecDeque<Waiting>,
+    /// At QoS 1 and 2.
+    acked: VecDeque<Waiting>,
+    ended: Vec<(u32, Rejection)>,
+    dropped: u64,
+}
+
+/// A delivery to one subscription.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) settling: Arc<Settling>,
+    pub(super) delivery: Delivery,
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// `most`: of QoS 0.
+    pub(super) fn new(most: usize) -> Self {
+        Self { state: Mutex::default(), wake: Notify::new(), most }
+    }
+
+    /// Adds deliveries in order; at QoS 0 the oldest that are too many are dropped.
+    pub(super) fn push(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, at_most_once: bool) {
+        let mut queues = self.lock();
+        let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery });
+        if at_most_once {
+            queues.once.extend(waiting);
+            while queues.once.len() > self.most {
+                if let Some(oldest) = queues.once.pop_front() {
+                    oldest.settling.settle(oldest.delivery.position, Settlement::Delivered);
+                    queues.dropped += 1;
+                }
+            }
+        } else {
+            queues.acked.extend(waiting);
+        }
+        drop(queues);
+        self.wake.notify_one();
+    }
+
+    /// A subscription is over, which the client did not ask for.
+    pub(super) fn ended(&self, number: u32, why: Rejection) {
+        self.lock().ended.push((number, why));
+        self.wake.notify_one();
+    }
+
+    /// The next one that may go: of QoS 1 and 2 only with `window`.
+    pub(super) fn pop(&self, window: bool) -> Option<Waiting> {
+        let mut queues = self.lock();
+        let acked = if window { queues.acked.pop_front() } else { None };
+        acked.or_else(|| queues.once.pop_front())
+    }
+
+    /// Why a subscription is over, if one is.
+    pub(super) fn take_ended(&self) -> Option<(u32, Rejection)> {
+        self.lock().ended.pop()
+    }
+
+    /// How many were dropped since this was asked.
+    pub(super) fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    /// Waits for more than there was. Cancel safe.
+    pub(super) async fn filled(&self) {
+        self.wake.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::conformance::delivery;
+
+    fn data(waiting: &Waiting) -> Bytes {
+        waiting.delivery.envelope.data.bytes()
+    }
+
+    #[test]
+    fn at_qos_0_the_oldest_are_dropped_and_counted_and_settled() {
+        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0)));
+        let deliveries = ["1", "2", "3"].iter().zip(1..).map(|(data, n)| delivery(n, "a", Bytes::from(*data)));
+        outbox.push(&settling, deliveries.collect(), true);
+        let left: Vec<_> = std::iter::from_fn(|| outbox.pop(false)).map(|waiting| data(&waiting)).collect();
+        assert_eq!(left, ["2", "3"]);
+        assert_eq!((outbox.take_dropped(), outbox.take_dropped()), (1, 0));
+        assert_eq!(settling.take().len(), 1);
+    }
+
+    #[test]
+    fn without_a_window_only_qos_0_goes() {
+        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0)));
+        outbox.push(&settling, vec![delivery(1, "a", Bytes::from("acked"))], false);
+        outbox.push(&settling, vec![delivery(2, "a", Bytes::from("once"))], true);
+        assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
+        assert!(outbox.pop(false).is_none());
+        assert_eq!(outbox.pop(true).map(|waiting| data(&waiting)), Some(Bytes::from("acked")));
+    }
+}

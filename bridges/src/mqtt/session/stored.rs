@@ -1,0 +1,175 @@
+//! Session state as it is on disk, in a format of its own with a version.
+//!
+//! What is in flight at QoS 1 is not in it: a repeat after a restart is a message again, as the standard allows. Of QoS 2
+//! there is all that exactly once needs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use envelope::{Position, Qos};
+use uuid::Uuid;
+
+use super::{
+    Outbound, Sent, Session, Subscribed,
+    generations::{Generations, MAX_OWN},
+};
+use crate::mqtt::packet::{RetainHandling, Wanted};
+
+/// Why stored state is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::mqtt) enum SnapshotError {
+    #[error("session state of format {0}, which is not known here")]
+    Format(u8),
+    #[error("session state that is cut or damaged")]
+    Damaged,
+}
+
+const FORMAT: u8 = 1;
+
+// === impl Session ===
+
+impl Session {
+    /// What [`Session::restore`] reads.
+    pub(in crate::mqtt) fn store(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(128);
+        out.put_u8(FORMAT);
+        out.put_slice(self.id.as_bytes());
+        out.put_u32(self.generations.base);
+        out.put_u32(self.generations.own.len() as u32);
+        for (id, generation) in &self.generations.own {
+            out.put_u16(*id);
+            out.put_u32(*generation);
+        }
+        out.put_u32(self.next_subscription);
+        out.put_u32(self.subscriptions.len() as u32);
+        for subscribed in self.subscriptions.values() {
+            put_subscribed(&mut out, subscribed);
+        }
+        let exactly: Vec<_> = self.outbound.sent.iter().filter(|(_, sent)| sent.qos == Qos::ExactlyOnce).collect();
+        out.put_u16(self.outbound.last);
+        out.put_u32(exactly.len() as u32);
+        for (id, sent) in exactly {
+            out.put_u16(*id);
+            out.put_u32(sent.subscription);
+            out.put_u8(u8::from(sent.released));
+            put_bytes(&mut out, &sent.position.0);
+        }
+        out.freeze()
+    }
+
+    /// Reads what [`Session::store`] wrote.
+    pub(in crate::mqtt) fn restore(bytes: Bytes) -> Result<Self, SnapshotError> {
+        let mut reader = Reader(bytes);
+        match reader.u8()? {
+            FORMAT => {}
+            other => return Err(SnapshotError::Format(other)),
+        }
+        let mut session = Self { id: reader.uuid()?, ..Self::new() };
+        let base = reader.u32()?;
+        let own = reader.list(|reader| Ok((reader.u16()?, reader.u32()?)))?;
+        if own.len() > 2 * MAX_OWN + usize::from(u16::MAX) {
+            return Err(SnapshotError::Damaged);
+        }
+        session.generations = Generations { base, own: own.into_iter().collect() };
+        session.next_subscription = reader.u32()?;
+        let subscriptions = reader.list(subscribed)?;
+        session.subscriptions =
+            subscriptions.into_iter().map(|one| (one.wanted.filter.clone(), one)).collect::<BTreeMap<_, _>>();
+        let last = reader.u16()?;
+        let sent: HashMap<_, _> = reader.list(sent)?.into_iter().collect();
+        session.outbound = Outbound { sent, last, ..Outbound::default() };
+        if !reader.0.is_empty() {
+            return Err(SnapshotError::Damaged);
+        }
+        session.disconnected();
+        Ok(session)
+    }
+}
+
+fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
+    let Subscribed { number, wanted, subscription_id } = subscribed;
+    out.put_u32(*number);
+    put_bytes(out, wanted.filter.as_bytes());
+    let qos = match wanted.qos {
+        Qos::AtMostOnce => 0,
+        Qos::AtLeastOnce => 1,
+        Qos::ExactlyOnce => 2,
+    };
+    let handling = match wanted.retain_handling {
+        RetainHandling::Always => 0,
+        RetainHandling::IfNew => 1,
+        RetainHandling::Never => 2,
+    };
+    out.put_slice(&[qos, u8::from(wanted.no_local), u8::from(wanted.retain_as_published), handling]);
+    // 0 is no subscription identifier
+    out.put_u32(subscription_id.unwrap_or_default());
+}
+
+fn subscribed(reader: &mut Reader) -> Result<Subscribed, SnapshotError> {
+    let number = reader.u32()?;
+    let filter = ByteString::try_from(reader.bytes()?).map_err(|_| SnapshotError::Damaged)?;
+    let qos = match reader.u8()? {
+        0 => Qos::AtMostOnce,
+        1 => Qos::AtLeastOnce,
+        2 => Qos::ExactlyOnce,
+        _ => return Err(SnapshotError::Damaged),
+    };
+    let (no_local, retain_as_published) = (reader.u8()? != 0, reader.u8()? != 0);
+    let retain_handling = match reader.u8()? {
+        0 => RetainHandling::Always,
+        1 => RetainHandling::IfNew,
+        2 => RetainHandling::Never,
+        _ => return Err(SnapshotError::Damaged),
+    };
+    let wanted = Wanted { filter, qos, no_local, retain_as_published, retain_handling };
+    let subscription_id = Some(reader.u32()?).filter(|id| *id != 0);
+    Ok(Subscribed { number, wanted, subscription_id })
+}
+
+fn sent(reader: &mut Reader) -> Result<(u16, Sent), SnapshotError> {
+    let (id, subscription, released) = (reader.u16()?, reader.u32()?, reader.u8()? != 0);
+    let position = Position(reader.bytes()?);
+    Ok((id, Sent { subscription, position, qos: Qos::ExactlyOnce, released, counted: false }))
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(bytes.len() as u32);
+    out.put_slice(bytes);
+}
+
+struct Reader(Bytes);
+
+// === impl Reader ===
+
+impl Reader {
+    fn take(&mut self, bytes: usize) -> Result<Bytes, SnapshotError> {
+        if self.0.len() < bytes { Err(SnapshotError::Damaged) } else { Ok(self.0.split_to(bytes)) }
+    }
+
+    fn u8(&mut self) -> Result<u8, SnapshotError> {
+        Ok(self.take(1)?.get_u8())
+    }
+
+    fn u16(&mut self) -> Result<u16, SnapshotError> {
+        Ok(self.take(2)?.get_u16())
+    }
+
+    fn u32(&mut self) -> Result<u32, SnapshotError> {
+        Ok(self.take(4)?.get_u32())
+    }
+
+    fn uuid(&mut self) -> Result<Uuid, SnapshotError> {
+        Uuid::from_slice(&self.take(16)?).map_err(|_| SnapshotError::Damaged)
+    }
+
+    fn bytes(&mut self) -> Result<Bytes, SnapshotError> {
+        let length = self.u32()?;
+        self.take(length as usize)
+    }
+
+    fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
+        let length = self.u32()?;
+        (0..length).map(|_| one(self)).collect()
+    }
+}

@@ -1,0 +1,217 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::mqtt::packet::RetainHandling;
+
+fn offered(arrival: Result<Arrival, Broken>) -> Identity {
+    match arrival.unwrap() {
+        Arrival::Offer(identity) => identity,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn message(qos: Qos, id: u16) -> Arriving {
+    Arriving { qos, id, dup: false }
+}
+
+fn repeat(qos: Qos, id: u16) -> Arriving {
+    Arriving { qos, id, dup: true }
+}
+
+fn position(n: u8) -> Position {
+    Position(Bytes::copy_from_slice(&[n]))
+}
+
+fn wanted(filter: &'static str) -> Wanted {
+    Wanted {
+        filter: ByteString::from_static(filter),
+        qos: Qos::ExactlyOnce,
+        no_local: true,
+        retain_as_published: false,
+        retain_handling: RetainHandling::IfNew,
+    }
+}
+
+#[test]
+fn a_repeat_of_what_is_on_its_way_says_nothing() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let mut session = Session::new();
+        offered(session.arrives(message(qos, 1), None));
+        assert_eq!(session.arrives(message(qos, 1), None), Ok(Arrival::Pending));
+    }
+}
+
+#[test]
+fn mqtt_4_3_2_5_after_puback_the_same_identifier_is_a_new_message() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::AtLeastOnce, 1), None));
+    session.heard(1, Qos::AtLeastOnce, true);
+    assert_ne!(offered(session.arrives(message(Qos::AtLeastOnce, 1), None)), first);
+}
+
+#[test]
+fn what_the_client_has_not_heard_of_keeps_its_identity_over_a_reconnect() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let mut session = Session::new();
+        let first = offered(session.arrives(message(qos, 1), None));
+        session.disconnected();
+        assert_eq!(offered(session.arrives(repeat(qos, 1), None)), first);
+    }
+}
+
+#[test]
+fn a_client_that_has_forgotten_what_it_sent_begins_anew() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let mut session = Session::new();
+        let first = offered(session.arrives(message(qos, 1), None));
+        session.disconnected();
+        assert_ne!(offered(session.arrives(message(qos, 1), None)), first);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_10_a_repeat_before_pubrel_is_answered_and_not_offered_again() {
+    let mut session = Session::new();
+    offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
+    session.heard(1, Qos::ExactlyOnce, true);
+    assert_eq!(session.arrives(message(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
+    session.disconnected();
+    assert_eq!(session.arrives(message(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
+}
+
+#[test]
+fn mqtt_4_3_3_12_after_pubcomp_the_same_identifier_is_a_new_message() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
+    session.heard(1, Qos::ExactlyOnce, true);
+    assert!(session.released(1));
+    assert!(!session.released(1), "it is released once");
+    assert_ne!(offered(session.arrives(message(Qos::ExactlyOnce, 1), None)), first);
+}
+
+#[test]
+fn a_refused_message_of_qos_2_frees_its_identifier() {
+    let mut session = Session::new();
+    offered(session.arrives(message(Qos::ExactlyOnce, 1), Some(1)));
+    session.heard(1, Qos::ExactlyOnce, false);
+    offered(session.arrives(message(Qos::ExactlyOnce, 2), Some(1)));
+}
+
+#[test]
+fn mqtt_3_3_4_9_more_than_receive_maximum_in_flight_breaks_the_connection() {
+    let mut session = Session::new();
+    offered(session.arrives(message(Qos::AtLeastOnce, 1), Some(2)));
+    offered(session.arrives(message(Qos::ExactlyOnce, 2), Some(2)));
+    let over = session.arrives(message(Qos::AtLeastOnce, 3), Some(2)).unwrap_err();
+    assert_eq!(over.reason, Reason::RECEIVE_MAXIMUM_EXCEEDED);
+    assert_eq!(session.arrives(message(Qos::AtLeastOnce, 1), Some(2)), Ok(Arrival::Pending), "a repeat is none more");
+}
+
+#[test]
+fn an_identifier_at_another_qos_breaks_the_connection() {
+    let mut session = Session::new();
+    offered(session.arrives(message(Qos::AtLeastOnce, 1), None));
+    assert!(session.arrives(message(Qos::ExactlyOnce, 1), None).is_err());
+}
+
+#[test]
+fn qos_2_has_the_same_identity_after_a_restart_until_it_is_released() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::ExactlyOnce, 7), None));
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_eq!(offered(restored.arrives(message(Qos::ExactlyOnce, 7), None)), first);
+    restored.heard(7, Qos::ExactlyOnce, true);
+    restored.released(7);
+    let mut again = Session::restore(restored.store()).unwrap();
+    assert_ne!(offered(again.arrives(message(Qos::ExactlyOnce, 7), None)), first);
+}
+
+#[test]
+fn qos_1_is_never_taken_for_another_message_after_a_restart() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::AtLeastOnce, 7), None));
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_ne!(offered(restored.arrives(message(Qos::AtLeastOnce, 7), None)), first);
+}
+
+#[test]
+fn mqtt_4_4_0_1_what_was_not_acknowledged_is_sent_again_with_its_identifier() {
+    let mut session = Session::new();
+    let (one, _) = session.send(0, &position(1), Qos::AtLeastOnce).unwrap();
+    let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
+    let (three, _) = session.send(0, &position(3), Qos::ExactlyOnce).unwrap();
+    assert_eq!(session.in_flight(), 3);
+    assert_eq!(session.received(three, false), OnReceived::Release(0, position(3)));
+    session.disconnected();
+    assert_eq!(session.in_flight(), 0);
+    assert_eq!(session.to_release(), [three]);
+    assert_eq!(session.send(0, &position(1), Qos::AtLeastOnce), Some((one, true)));
+    assert_eq!(session.send(0, &position(2), Qos::ExactlyOnce), Some((two, true)));
+    let (four, again) = session.send(0, &position(4), Qos::AtLeastOnce).unwrap();
+    assert!(!again && ![one, two, three].contains(&four));
+    assert_eq!(session.acked(one), Some((0, position(1))));
+    assert!(session.completed(three) && !session.completed(three));
+}
+
+#[test]
+fn outgoing_qos_2_survives_a_restart_with_its_identifiers() {
+    let mut session = Session::new();
+    session.subscribe(wanted("a/#"), Some(9));
+    let (one, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
+    let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
+    session.received(two, false);
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_eq!(restored.to_release(), [two]);
+    assert_eq!(restored.send(0, &position(1), Qos::ExactlyOnce), Some((one, true)));
+    let subscribed = restored.subscription("a/#").unwrap();
+    assert_eq!((subscribed.subscription_id, &subscribed.wanted), (Some(9), &wanted("a/#")));
+}
+
+#[test]
+fn a_pubrec_says_what_it_is_of() {
+    let mut session = Session::new();
+    let (one, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
+    assert_eq!(session.received(one, true), OnReceived::Refused(0, position(1)));
+    assert_eq!(session.received(one, false), OnReceived::Unknown);
+    let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
+    assert_eq!(session.received(two, false), OnReceived::Release(0, position(2)));
+    assert_eq!(session.received(two, false), OnReceived::Again);
+    assert_eq!(session.acked(two), None, "PUBACK is no answer to QoS 2");
+}
+
+#[test]
+fn identifiers_run_out_at_65535_and_come_back() {
+    let mut session = Session::new();
+    for n in 0..u16::MAX {
+        let position = Position(Bytes::copy_from_slice(&n.to_be_bytes()));
+        assert!(session.send(0, &position, Qos::AtLeastOnce).is_some());
+    }
+    assert_eq!(session.send(0, &position(0), Qos::AtLeastOnce), None);
+    session.acked(77);
+    assert_eq!(session.send(0, &position(0), Qos::AtLeastOnce), Some((77, false)));
+}
+
+#[test]
+fn mqtt_3_8_4_3_a_subscription_to_the_same_filter_replaces_the_first() {
+    let mut session = Session::new();
+    let (number, new) = session.subscribe(wanted("a"), Some(1));
+    let again = session.subscribe(Wanted { qos: Qos::AtMostOnce, ..wanted("a") }, None);
+    assert!(new && again == (number, false));
+    assert_eq!(session.subscription("a").unwrap().wanted.qos, Qos::AtMostOnce);
+    assert_eq!(session.subscription("a").unwrap().subscription_id, None);
+    assert!(session.unsubscribe("a").is_some() && session.unsubscribe("a").is_none());
+}
+
+#[test]
+fn damaged_state_is_refused_and_never_a_panic() {
+    let mut session = Session::new();
+    session.subscribe(wanted("a/#"), Some(9));
+    session.send(0, &position(1), Qos::ExactlyOnce);
+    let whole = session.store();
+    for end in 0..whole.len() {
+        assert!(Session::restore(whole.slice(..end)).is_err(), "cut at {end}");
+    }
+    let mut newer = whole.to_vec();
+    newer[0] = 9;
+    assert_eq!(Session::restore(newer.into()).err(), Some(SnapshotError::Format(9)));
+}

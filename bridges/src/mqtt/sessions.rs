@@ -1,0 +1,252 @@
+//! Who owns which session: at most one connection at a time, the newest (MQTT-3.1.4-3).
+//!
+//! A session belongs to a client identifier *of a principal*: who knows another's identifier does not get its session. While
+//! a client is connected its connection holds the session; between connections it stays here until it expires.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytestring::ByteString;
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    packet::{Broken, Reason},
+    session::Session,
+};
+
+/// Whose session it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) principal: Arc<str>,
+    pub(super) client_id: ByteString,
+}
+
+/// All sessions of a listener.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Mutex<HashMap<Key, Slot>>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    cell: Cell,
+    /// Of the newest connection: cancelled when a newer one comes.
+    taken_over: CancellationToken,
+}
+
+type Cell = Arc<tokio::sync::Mutex<Parked>>;
+
+/// A session between connections.
+#[derive(Debug, Default)]
+struct Parked {
+    session: Option<Session>,
+    /// Not before its connection is over.
+    expires: Option<Instant>,
+}
+
+/// A connection's hold on its session, until it is parked or dropped with it.
+pub(super) struct Held {
+    key: Key,
+    guard: OwnedMutexGuard<Parked>,
+    cell: Cell,
+    /// Cancelled when a newer connection wants the session.
+    pub(super) taken_over: CancellationToken,
+    pub(super) session: Session,
+    /// It was there before.
+    pub(super) present: bool,
+}
+
+/// How long the connection before may take to let go of the session.
+const HAND_OVER: Duration = Duration::from_secs(30);
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// At most `most` sessions, connected or not.
+    pub(super) fn new(most: usize) -> Self {
+        Self { slots: Mutex::default(), most }
+    }
+
+    /// Takes the session of `key` over from whoever has it. With `clean` it begins anew; what was there before is handed
+    /// back as well, to be ended.
+    pub(super) async fn take(&self, key: Key, clean: bool) -> Result<(Held, Option<Session>), Broken> {
+        let (cell, taken_over) = self.claim(&key)?;
+        let waited = timeout(HAND_OVER, cell.clone().lock_owned());
+        let guard = tokio::select! {
+            biased;
+            () = taken_over.cancelled() => None,
+            guard = waited => guard.ok(),
+        };
+        let Some(mut guard) = guard else {
+            return Err(Broken::new(Reason::SERVER_BUSY, "the session is in use by a connection that does not end"));
+        };
+        guard.expires = None;
+        let before = guard.session.take();
+        let (session, present, ended) = match before {
+            Some(session) if !clean => (session, true, None),
+            before => (Session::new(), false, before),
+        };
+        Ok((Held { key, guard, cell, taken_over, session, present }, ended))
+    }
+
+    /// The slot of `key`, made if there is none, with a token for its newest connection.
+    fn claim(&self, key: &Key) -> Result<(Cell, CancellationToken), Broken> {
+        let token = CancellationToken::new();
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get_mut(key) {
+            slot.taken_over.cancel();
+            slot.taken_over = token.clone();
+            return Ok((slot.cell.clone(), token));
+        }
+        if slots.len() >= self.most {
+            let detail = format!("there are {} sessions, which is the limit", self.most);
+            return Err(Broken::new(Reason::QUOTA_EXCEEDED, detail));
+        }
+        let cell = Cell::default();
+        slots.insert(key.clone(), Slot { cell: cell.clone(), taken_over: token.clone() });
+        Ok((cell, token))
+    }
+
+    /// Puts a stored session back, at start.
+    pub(super) fn restore(&self, key: Key, session: Session, expires: Instant) {
+        let parked = Parked { session: Some(session), expires: Some(expires) };
+        let slot = Slot { cell: Arc::new(tokio::sync::Mutex::new(parked)), taken_over: CancellationToken::new() };
+        self.lock().insert(key, slot);
+    }
+
+    /// The connection is over: its session waits for the next one for `expiry`, or ends, and is handed back then.
+    pub(super) fn leave(&self, held: Held, expiry: Duration) -> Option<Session> {
+        let Held { key, mut guard, cell, taken_over, mut session, .. } = held;
+        let ended = if expiry.is_zero() {
+            Some(session)
+        } else {
+            session.disconnected();
+            guard.expires = Instant::now().checked_add(expiry);
+            guard.session = Some(session);
+            None
+        };
+        let mut slots = self.lock();
+        // a newer connection waits for this slot: then it stays
+        if ended.is_some() && !taken_over.is_cancelled() && slots.get(&key).is_some_and(|s| Arc::ptr_eq(&s.cell, &cell))
+        {
+            slots.remove(&key);
+        }
+        drop(guard);
+        ended
+    }
+
+    /// Takes out the sessions that have expired.
+    pub(super) fn expired(&self, now: Instant) -> Vec<(Key, Session)> {
+        let mut ended = Vec::new();
+        self.lock().retain(|key, slot| {
+            let Ok(mut parked) = slot.cell.try_lock() else { return true };
+            if parked.expires.is_none_or(|at| at > now) {
+                return true;
+            }
+            ended.extend(parked.session.take().map(|session| (key.clone(), session)));
+            false
+        });
+        ended
+    }
+
+    /// All there are, connected or not.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("key", &self.key).field("present", &self.present).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envelope::Qos;
+
+    use super::*;
+
+    fn key(client: &'static str) -> Key {
+        Key { principal: "p".into(), client_id: ByteString::from_static(client) }
+    }
+
+    #[tokio::test]
+    async fn mqtt_3_1_4_3_a_newer_connection_takes_the_session_over() {
+        let sessions = Arc::new(Sessions::new(10));
+        let (mut first, _) = sessions.take(key("a"), false).await.unwrap();
+        first.session.send(0, &envelope::Position("1".into()), Qos::AtLeastOnce).unwrap();
+        let id = first.session.id();
+        let second = {
+            let sessions = sessions.clone();
+            async move { sessions.take(key("a"), false).await }
+        };
+        let over = async {
+            first.taken_over.cancelled().await;
+            assert!(sessions.leave(first, Duration::from_secs(9)).is_none());
+        };
+        let (second, ()) = tokio::join!(second, over);
+        let (second, ended) = second.unwrap();
+        assert!(second.present && second.session.id() == id && ended.is_none());
+    }
+
+    #[tokio::test]
+    async fn mqtt_3_1_2_4_a_clean_start_ends_the_session_before() {
+        let sessions = Sessions::new(10);
+        let (first, _) = sessions.take(key("a"), false).await.unwrap();
+        let id = first.session.id();
+        sessions.leave(first, Duration::from_secs(9));
+        let (second, ended) = sessions.take(key("a"), true).await.unwrap();
+        assert!(!second.present && ended.is_some_and(|ended| ended.id() == id));
+    }
+
+    #[tokio::test]
+    async fn another_principal_has_another_session() {
+        let sessions = Sessions::new(10);
+        let (first, _) = sessions.take(key("a"), false).await.unwrap();
+        let (other, _) = sessions.take(Key { principal: "q".into(), ..key("a") }, false).await.unwrap();
+        assert!(!other.present && !first.taken_over.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mqtt_3_1_2_23_a_session_is_there_until_it_expires() {
+        let sessions = Sessions::new(10);
+        let (held, _) = sessions.take(key("a"), false).await.unwrap();
+        sessions.leave(held, Duration::from_secs(9));
+        assert!(sessions.expired(Instant::now()).is_empty() && sessions.len() == 1);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(sessions.expired(Instant::now()).len(), 1);
+        assert!(!sessions.take(key("a"), false).await.unwrap().0.present);
+    }
+
+    #[tokio::test]
+    async fn sessions_are_bounded_and_come_back_with_their_end() {
+        let sessions = Sessions::new(1);
+        let (held, _) = sessions.take(key("a"), true).await.unwrap();
+        let over = sessions.take(key("b"), true).await.unwrap_err();
+        assert_eq!(over.reason, Reason::QUOTA_EXCEEDED);
+        assert!(sessions.leave(held, Duration::ZERO).is_some());
+        assert!(sessions.take(key("b"), true).await.is_ok());
+    }
+}

@@ -1,0 +1,217 @@
+//! The source: one listener, a task a connection.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use envelope::{Admission, Batch, Disposition, Inbound, Lane, RejectKind, Rejection, Verdicts};
+use futures_util::future::BoxFuture;
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tower::ServiceExt;
+
+use super::{MqttConfig, connection, reject, sessions::Sessions};
+use crate::{
+    BridgeError, Source, SourceContext,
+    net::{self, Stream},
+    section::check_plain_text,
+    tls::Tls,
+};
+
+/// Takes what MQTT clients publish, and serves those that subscribe.
+#[derive(Debug)]
+pub(super) struct MqttSource {
+    config: MqttConfig,
+    bound: Option<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+}
+
+/// What every connection of the bridge shares.
+pub(super) struct Shared {
+    pub(super) cx: SourceContext,
+    pub(super) config: MqttConfig,
+    pub(super) sessions: Sessions,
+    lanes: AtomicU64,
+    /// Offers repeated after a Retry.
+    pub(super) retries: Counter,
+    /// Deliveries of QoS 0 that a client was too slow for.
+    pub(super) dropped: Counter,
+    /// Open connections.
+    pub(super) open: Gauge,
+}
+
+/// How often sessions are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+// === impl MqttSource ===
+
+impl MqttSource {
+    pub(super) fn new(config: MqttConfig) -> Self {
+        Self { config, bound: None }
+    }
+
+    async fn bound(&mut self) -> Result<Bound, BridgeError> {
+        match self.bound.take() {
+            Some(bound) => Ok(bound),
+            None => Bound::bind(&self.config).await,
+        }
+    }
+}
+
+impl Source for MqttSource {
+    fn bind(&mut self) -> BoxFuture<'_, Result<Vec<SocketAddr>, BridgeError>> {
+        Box::pin(async move {
+            let bound = self.bound().await?;
+            let address = bound.address;
+            self.bound = Some(bound);
+            Ok(vec![address])
+        })
+    }
+
+    fn run(mut self: Box<Self>, cx: SourceContext) -> BoxFuture<'static, Result<(), BridgeError>> {
+        Box::pin(async move {
+            let bound = self.bound().await?;
+            let shared = Arc::new(Shared::new(cx, self.config));
+            shared.cx.tasks.spawn(sweep(shared.clone()));
+            bound.serve(&shared).await;
+            Ok(())
+        })
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    async fn bind(config: &MqttConfig) -> Result<Self, BridgeError> {
+        let address = config.listen;
+        check_plain_text(address, config.tls.is_some() || config.plain_text)?;
+        let load = |tls| Tls::load(tls).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
+        let tls = config.tls.clone().map(load).transpose()?;
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bound.await.map_err(|source| BridgeError::Bind { address, source })?;
+        Ok(Self { listener, address, tls })
+    }
+
+    /// Accepts until the drain.
+    async fn serve(self, shared: &Arc<Shared>) {
+        let (drain, tasks) = (&shared.cx.drain, &shared.cx.tasks);
+        let slots = Arc::new(Semaphore::new(shared.config.max_connections));
+        if let Some(tls) = self.tls.clone() {
+            tasks.spawn(tls.watch(shared.cx.bridge.to_string(), drain.clone()));
+        }
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                accepted = net::accept(&self.listener, &slots, shared.config.write_timeout) => accepted,
+            };
+            let Some((socket, peer)) = accepted else { return };
+            let (shared, tls) = (shared.clone(), self.tls.clone());
+            tasks.spawn(async move {
+                let within = shared.config.connect_timeout;
+                // nothing is in flight yet: at the drain, a handshake is cut
+                let shaken = shared.cx.drain.run_until_cancelled(Stream::open(socket, tls, within)).await;
+                match shaken {
+                    Some(Ok((stream, certificate))) => connection::run(shared, stream, peer.ip(), certificate).await,
+                    Some(Err(error)) => tracing::debug!(%error, %peer, "no TLS connection"),
+                    None => {}
+                }
+            });
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(cx: SourceContext, config: MqttConfig) -> Self {
+        describe_counter!("openmesh_bridge_retries_total", "messages offered again after a refusal that may pass");
+        describe_counter!("openmesh_bridge_dropped_total", "deliveries of QoS 0 that a client was too slow for");
+        describe_gauge!("openmesh_bridge_mqtt_connections", "open MQTT connections");
+        describe_gauge!("openmesh_bridge_mqtt_sessions", "MQTT sessions, connected or not");
+        let bridge = || cx.bridge.to_string();
+        Self {
+            retries: counter!("openmesh_bridge_retries_total", "bridge" => bridge()),
+            dropped: counter!("openmesh_bridge_dropped_total", "bridge" => bridge()),
+            open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
+            sessions: Sessions::new(config.session.max_sessions),
+            lanes: AtomicU64::new(0),
+            cx,
+            config,
+        }
+    }
+
+    /// A lane of its own, for a connection.
+    pub(super) fn lane(&self) -> Lane {
+        Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Counts decoded messages; once each.
+    pub(super) fn received(&self, messages: u64) {
+        self.cx.ledger.received(&self.cx.bridge, messages);
+    }
+
+    /// Counts a message that the client has to keep.
+    pub(super) fn returned(&self, kind: RejectKind) {
+        self.cx.ledger.returned(&self.cx.bridge, kind);
+    }
+
+    /// Counts a refusal of a message that no layer of the stack has seen, and puts it on record.
+    pub(super) fn outside(&self, rejection: &Rejection, inbound: &Inbound) {
+        self.cx.audit.refused(rejection, Some(&inbound.principal), inbound.peer);
+        match rejection.disposition() {
+            Disposition::Final => self.cx.ledger.refused(&self.cx.bridge, None, rejection.kind),
+            Disposition::Retry => self.returned(rejection.kind),
+        }
+    }
+
+    /// One call of the stack: a verdict a message. A stack that has no verdict to give refuses the whole batch.
+    pub(super) async fn call(&self, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
+        let sent = batch.len();
+        let verdicts = self.cx.ingress.clone().oneshot(batch).await?;
+        if verdicts.len() == sent {
+            return Ok(verdicts);
+        }
+        tracing::error!(bridge = %self.cx.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
+        Err(Rejection::new(RejectKind::Unavailable, reject::DECIDED_BY, "the outcome is not known"))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("bridge", &self.cx.bridge).finish_non_exhaustive()
+    }
+}
+
+/// Ends sessions as they expire, until the drain.
+async fn sweep(shared: Arc<Shared>) {
+    let sessions = gauge!("openmesh_bridge_mqtt_sessions", "bridge" => shared.cx.bridge.to_string());
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shared.cx.drain.run_until_cancelled(ticks.tick()).await.is_some() {
+        for (key, session) in shared.sessions.expired(Instant::now()) {
+            tracing::debug!(client = %key.client_id, principal = %key.principal, session = %session.id(), "session expired");
+        }
+        sessions.set(shared.sessions.len() as f64);
+    }
+}

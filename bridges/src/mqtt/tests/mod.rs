@@ -1,0 +1,7 @@
+mod client;
+mod conformance;
+mod hostile;
+mod publishing;
+mod sessions;
+mod subscribing;
+mod wills;

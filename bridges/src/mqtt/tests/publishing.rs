@@ -1,0 +1,243 @@
+//! Publishing: what becomes an inbound, and what the sender hears.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use envelope::{Admission, Identity, RejectKind, Rejection};
+
+use super::client::{Client, Hello, ack, config, publish, rig, text};
+use crate::conformance::Rig;
+
+fn refuse(rig: &Rig, kind: RejectKind) {
+    rig.answer(move |_| Err(Rejection::new(kind, "test", "because")));
+}
+
+#[tokio::test]
+async fn mqtt_4_3_2_4_puback_comes_when_the_mesh_has_taken_the_message_and_not_before() {
+    let rig = rig().await;
+    rig.hold();
+    let mut client = Client::five(&rig).await;
+    client.send(&publish(0x02, "a", 7, &[0], "x")).await;
+    rig.until(|counts| counts.offered == 1).await;
+    assert_eq!(client.until_pong().await, [], "pings are answered meanwhile, the message is not");
+    rig.release();
+    let puback = client.next().await.unwrap();
+    assert_eq!((puback.first, puback.id(), puback.body.len()), (0x40, 7, 2));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_inbound_has_the_topic_the_headers_and_the_identity_of_its_session() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    let properties = [
+        &[0x03][..],
+        &text("application/json"),
+        &[0x26],
+        &text("X-Line"),
+        &text("7"),
+        &[0x26],
+        &text("content-type"),
+        &text("forged"),
+        &[0x02, 0, 0, 0, 9],
+        &[0x08],
+        &text("answers/1"),
+        &[0x09],
+        &text("c1"),
+        &[0x01, 1],
+        &[0x26],
+        &text("traceparent"),
+        &text("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ]
+    .concat();
+    let properties = [&[properties.len() as u8 | 0x80, (properties.len() >> 7) as u8][..], &properties].concat();
+    client.ask(&publish(0x02, "/plant//50%", 7, &properties, "{}")).await;
+    let inbound = rig.seen()[0][0].clone();
+    assert_eq!(&*inbound.address, "%/plant/%/50%25");
+    assert_eq!(inbound.payload, "{}");
+    let mut headers = inbound.headers.to_vec();
+    headers.retain(|(name, _)| name != "traceparent");
+    let expected = [
+        ("content-type", "application/json"),
+        ("response-topic", "answers/1"),
+        ("correlation-data", "c1"),
+        ("message-expiry-interval", "9"),
+        ("payload-format-indicator", "1"),
+        ("x-line", "7"),
+    ];
+    assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+    assert!(inbound.trace.is_some() && matches!(inbound.identity, Identity::Native(_)));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_one_read_brings_is_one_batch_in_order_and_so_are_its_answers() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    let burst: Vec<u8> = (1..=20).flat_map(|id| publish(0x02, "a", id, &[0], "x")).collect();
+    client.send(&burst).await;
+    for id in 1..=20 {
+        assert_eq!(client.next().await.unwrap().id(), id);
+    }
+    assert!(rig.seen().len() <= 2, "{} calls", rig.seen().len());
+    assert_eq!(rig.counts().received, 20);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_final_refusal_has_its_reason_code_in_mqtt_5() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    for (kind, reason) in [
+        (RejectKind::Denied, 0x87),
+        (RejectKind::Malformed, 0x99),
+        (RejectKind::Unmapped, 0x90),
+        (RejectKind::TooLarge, 0x83),
+    ] {
+        refuse(&rig, kind);
+        for (flags, first) in [(0x02, 0x40), (0x04, 0x50)] {
+            let answer = client.ask(&publish(flags, "a", 7, &[0], "x")).await.unwrap();
+            assert_eq!((answer.first, answer.reason()), (first, reason), "{kind}");
+            let detail = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(detail.contains("test: because"), "{detail}");
+        }
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_29_who_wants_no_problem_information_gets_no_reason_string() {
+    let rig = rig().await;
+    refuse(&rig, RejectKind::Denied);
+    let hello = Hello { properties: vec![0x17, 0], ..Hello::five("quiet") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    let answer = client.ask(&publish(0x02, "a", 7, &[0], "x")).await.unwrap();
+    assert_eq!(answer.body, [0, 7, 0x87]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_1_acks_a_final_refusal_because_it_has_no_other_word() {
+    let rig = rig().await;
+    refuse(&rig, RejectKind::Denied);
+    let mut client = Client::three(&rig).await;
+    assert_eq!(client.ask(&publish(0x02, "a", 7, &[], "x")).await.unwrap().body, [0, 7]);
+    let pubrec = client.ask(&publish(0x04, "a", 8, &[], "x")).await.unwrap();
+    assert_eq!((pubrec.first, &pubrec.body[..]), (0x50, &[0, 8][..]));
+    assert_eq!(client.ask(&ack(0x62, 8)).await.unwrap().first, 0x70);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_pass_later_is_kept_and_offered_again_with_all_behind_it_in_order() {
+    let rig = rig().await;
+    let (mut left, mut behind) = (3, false);
+    rig.answer(move |inbound| {
+        if inbound.payload == "2" {
+            behind = left > 0;
+        }
+        if inbound.payload == "2" && left > 0 {
+            left -= 1;
+            return Err(Rejection::new(RejectKind::Unavailable, "test", "away"));
+        }
+        if behind && inbound.payload == "3" {
+            return Err(Rejection::new(RejectKind::Behind, "test", "behind"));
+        }
+        Ok(Admission::Filtered)
+    });
+    let mut client = Client::five(&rig).await;
+    let burst: Vec<u8> =
+        ["1", "2", "3"].iter().zip(1..).flat_map(|(text, id)| publish(0x02, "a", id, &[0], text)).collect();
+    client.send(&burst).await;
+    for id in 1..=3 {
+        let answer = client.next().await.unwrap();
+        assert_eq!((answer.id(), answer.reason()), (id, 0));
+    }
+    let counts = rig.counts();
+    assert_eq!((counts.received, counts.returned.len()), (3, 0));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_taken_for_retry_for_is_given_back_by_closing_unacked() {
+    let mut config = config();
+    config.retry_for = Duration::from_millis(100);
+    let rig = Rig::start(&config).await;
+    refuse(&rig, RejectKind::Unavailable);
+    let mut client = Client::five(&rig).await;
+    client.send(&publish(0x02, "a", 7, &[0], "x")).await;
+    assert_eq!(client.disconnected().await, Some(0x89));
+    rig.until(|counts| counts.returned == [RejectKind::Unavailable]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_of_mqtt_5_hears_that_it_is_over_its_rate_only_past_max_delay() {
+    let mut config = config();
+    config.max_delay = Duration::from_millis(100);
+    let rig = Rig::start(&config).await;
+    refuse(&rig, RejectKind::RateLimited);
+    let mut client = Client::five(&rig).await;
+    let answer = client.ask(&publish(0x02, "a", 7, &[0], "x")).await.unwrap();
+    assert_eq!((answer.first, answer.reason()), (0x40, 0x97));
+    rig.until(|counts| counts.returned == [RejectKind::RateLimited]).await;
+    assert!(rig.counts().offered > 1, "it was offered again before");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_qos_2_is_taken_once_and_a_repeat_on_its_way_is_not_answered() {
+    let rig = rig().await;
+    rig.hold();
+    let mut client = Client::five(&rig).await;
+    client.send(&publish(0x04, "a", 7, &[0], "x")).await;
+    rig.until(|counts| counts.offered == 1).await;
+    client.send(&publish(0x0C, "a", 7, &[0], "x")).await;
+    assert_eq!(client.until_pong().await, []);
+    rig.release();
+    assert_eq!(client.next().await.unwrap().first, 0x50);
+    let again = client.ask(&publish(0x0C, "a", 7, &[0], "x")).await.unwrap();
+    assert_eq!((again.first, again.id()), (0x50, 7));
+    assert_eq!(client.ask(&ack(0x62, 7)).await.unwrap().body, [0, 7]);
+    assert_eq!(client.ask(&ack(0x62, 7)).await.unwrap().body, [0, 7, 0x92], "it is released already");
+    assert_eq!(rig.counts().received, 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_3_2_12_a_topic_alias_stands_for_its_topic_on_this_connection() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    client.ask(&publish(0x02, "long/topic", 1, &[3, 0x23, 0, 5], "x")).await;
+    client.ask(&publish(0x02, "", 2, &[3, 0x23, 0, 5], "y")).await;
+    client.ask(&publish(0x02, "other", 3, &[3, 0x23, 0, 5], "z")).await;
+    client.ask(&publish(0x02, "", 4, &[3, 0x23, 0, 5], "z")).await;
+    let addresses: Vec<_> = rig.seen().into_iter().flatten().map(|inbound| inbound.address.to_string()).collect();
+    assert_eq!(addresses, ["long/topic", "long/topic", "other", "other"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_client_left_is_taken_all_the_same() {
+    let rig = rig().await;
+    let mut client = Client::three(&rig).await;
+    let bytes = [publish(0, "a", 0, &[], "x"), publish(0, "a", 0, &[], "y"), vec![0xE0, 0]].concat();
+    client.send(&bytes).await;
+    client.close();
+    rig.until(|counts| counts.offered == 2).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_message_arrives_whole_and_its_bytes_are_counted_while_it_does() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    let payload = "x".repeat(1_000_000);
+    let bytes = publish(0x02, "a", 1, &[0], &payload);
+    client.send(&bytes[..100_000]).await;
+    rig.until_in_flight().await;
+    client.send(&bytes[100_000..]).await;
+    assert_eq!(client.next().await.unwrap().first, 0x40);
+    assert_eq!(rig.seen()[0][0].payload.len(), payload.len());
+    rig.stop().await;
+}

@@ -1,0 +1,198 @@
+//! Connecting: who is let in, and which session it gets.
+
+use std::time::Duration;
+
+use envelope::Settlement;
+
+use super::client::{Client, Hello, ack, config, publish, rig, subscribe};
+use crate::conformance::{Rig, delivery};
+
+async fn connack(rig: &Rig, hello: &Hello) -> (u8, u8) {
+    let connack = Client::open(rig.address()).await.ask(&hello.bytes()).await.unwrap();
+    assert_eq!(connack.first, 0x20);
+    (connack.body[0], connack.body[1])
+}
+
+#[tokio::test]
+async fn mqtt_3_2_2_2_session_present_says_whether_the_session_was_there() {
+    let rig = rig().await;
+    for level in [4, 5] {
+        let hello = Hello { level, id: if level == 4 { "four" } else { "five" }, ..Hello::five("") }.staying();
+        assert_eq!(connack(&rig, &hello).await, (0, 0));
+        assert_eq!(connack(&rig, &hello).await, (1, 0));
+        let clean = Hello { clean: true, properties: Vec::new(), ..hello.clone() };
+        assert_eq!(connack(&rig, &clean).await, (0, 0), "a clean start begins anew");
+        assert_eq!(connack(&rig, &hello).await, (0, 0), "and what began so ended with its connection");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_4_3_a_second_connection_takes_over_and_the_first_hears_of_it() {
+    let rig = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut first = Client::connect(rig.address(), &hello).await;
+    let (mut second, connack) = Client::connected(rig.address(), &hello).await;
+    assert_eq!(connack.body[0], 1);
+    assert_eq!(first.disconnected().await, Some(0x8E));
+    assert_eq!(second.until_pong().await, []);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn another_principal_with_the_same_client_identifier_has_a_session_of_its_own() {
+    let rig = rig().await;
+    let ada = Hello { username: Some("ada"), password: Some("right"), ..Hello::five("same").staying() };
+    let bob = Hello { username: Some("bob"), ..ada.clone() };
+    let mut first = Client::connect(rig.address(), &ada).await;
+    assert_eq!(connack(&rig, &bob).await, (0, 0));
+    assert_eq!(first.until_pong().await, []);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_4_2_wrong_credentials_are_answered_and_the_connection_closed() {
+    let rig = rig().await;
+    for (level, reason) in [(5, 0x86), (4, 4)] {
+        let hello = Hello { level, username: Some("ada"), password: Some("wrong"), ..Hello::five("a") };
+        let mut client = Client::open(rig.address()).await;
+        assert_eq!(client.ask(&hello.bytes()).await.unwrap().body[1], reason);
+        assert_eq!(client.next().await, None);
+    }
+    rig.until(|counts| counts.on_record.len() == 2).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_principal_that_is_let_in_no_more_is_disconnected() {
+    let rig = rig().await;
+    let hello = Hello { username: Some("ada"), password: Some("right"), ..Hello::five("a") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    rig.revoke("ada");
+    assert_eq!(client.disconnected().await, Some(0x87));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_3_6_a_client_without_an_identifier_is_given_one() {
+    let rig = rig().await;
+    let (_client, connack) = Client::connected(rig.address(), &Hello::five("")).await;
+    let assigned = connack.body.windows(9).any(|window| window == b"openmesh-");
+    assert!(assigned && connack.body.contains(&0x12), "{connack:?}");
+    let stays = Hello { clean: false, ..Hello::three("") };
+    assert_eq!(self::connack(&rig, &stays).await, (0, 2), "not one that is to stay, in MQTT 3.1.1");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn connack_says_what_the_listener_keeps_to() {
+    let mut config = config();
+    config.session.max_expiry = Duration::from_secs(100);
+    config.max_keep_alive = Duration::from_secs(50);
+    config.receive_maximum = 7;
+    let rig = Rig::start(&config).await;
+    let hello = Hello { keep_alive: 0, ..Hello::five("a").staying() };
+    let (_client, connack) = Client::connected(rig.address(), &hello).await;
+    let says = |wanted: &[u8]| connack.body.windows(wanted.len()).any(|window| window == wanted);
+    assert!(says(&[0x11, 0, 0, 0, 100]), "session expiry");
+    assert!(says(&[0x13, 0, 50]), "server keep alive");
+    assert!(says(&[0x21, 0, 7]), "receive maximum");
+    assert!(says(&[0x22, 0, 64]), "topic alias maximum");
+    assert!(says(&[0x27, 0, 0x11, 0, 0]), "maximum packet size");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn enhanced_authentication_is_refused_cleanly() {
+    let rig = rig().await;
+    let method = [&[0x15][..], &super::client::text("SCRAM-SHA-1")].concat();
+    assert_eq!(connack(&rig, &Hello { properties: method, ..Hello::five("a") }).await, (0, 0x8C));
+    let mut client = Client::five(&rig).await;
+    client.send(&[0xF0, 0]).await;
+    assert_eq!(client.disconnected().await, Some(0x82));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn another_version_is_told_which_are_spoken() {
+    let rig = rig().await;
+    for level in [3, 6] {
+        assert_eq!(connack(&rig, &Hello { level, ..Hello::five("a") }).await, (0, 1));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_22_a_silent_client_is_disconnected_after_one_and_a_half_keep_alives() {
+    let rig = rig().await;
+    let began = std::time::Instant::now();
+    let mut client = Client::connect(rig.address(), &Hello { keep_alive: 1, ..Hello::five("a") }).await;
+    assert_eq!(client.disconnected().await, Some(0x8D));
+    assert!(began.elapsed() >= Duration::from_millis(1_400));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_4_0_1_what_was_not_acknowledged_comes_again_with_dup_over_the_next_connection() {
+    let rig = rig().await;
+    rig.outlet.give([delivery(1, "a", "one".into())]);
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
+    let first = client.next().await.unwrap();
+    client.close();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    let again = client.next().await.unwrap();
+    assert_eq!((first.first, again.first), (0x32, 0x3A));
+    assert_eq!(first.published(true).1, again.published(true).1);
+    client.send(&ack(0x40, 1)).await;
+    rig.outlet.until(|state| state.settled.iter().any(|(_, settled)| *settled == Settlement::Delivered)).await;
+    let names: Vec<_> = rig.outlet.state().opened.into_iter().map(|(_, what)| what.durable).collect();
+    assert!(names[0].is_some() && names[0] == names[1], "{names:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_whose_puback_was_lost_is_the_same_message_when_it_comes_again() {
+    let rig = rig().await;
+    rig.hold();
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.send(&publish(0x02, "a", 7, &[0], "x")).await;
+    rig.until(|counts| counts.offered == 1).await;
+    let mut bystander = Client::five(&rig).await;
+    client.close();
+    // by now the bridge has seen that the client is gone
+    bystander.until_pong().await;
+    bystander.until_pong().await;
+    rig.release();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.ask(&publish(0x0A, "a", 7, &[0], "x")).await.unwrap();
+    let seen: Vec<_> = rig.seen().into_iter().flatten().collect();
+    assert_eq!((seen.len(), &seen[0].identity), (2, &seen[1].identity));
+    client.ask(&publish(0x02, "a", 7, &[0], "y")).await.unwrap();
+    assert_ne!(rig.seen()[2][0].identity, seen[0].identity, "once it is acknowledged, it is another one");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_14_2_2_a_session_that_ends_with_its_connection_can_t_be_made_to_stay() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9]).await;
+    assert_eq!(client.disconnected().await, Some(0x82));
+    let mut client = Client::connect(rig.address(), &Hello::five("stays").staying()).await;
+    client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;
+    assert_eq!(client.next().await, None);
+    assert_eq!(connack(&rig, &Hello::five("stays").staying()).await, (0, 0), "but ended by DISCONNECT it can be");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn at_the_drain_a_client_of_mqtt_5_is_told_so() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    rig.drain();
+    assert_eq!(client.disconnected().await, Some(0x8B));
+    rig.stop().await;
+}

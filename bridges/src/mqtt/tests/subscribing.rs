@@ -1,0 +1,207 @@
+//! Subscribing: what a client gets of the mesh, and what becomes of it there.
+
+use bytes::Bytes;
+use envelope::{Conversation, RejectKind, Settlement, Timestamp};
+
+use super::client::{Client, Hello, Packet, ack, packet, publish, rig, subscribe, text};
+use crate::conformance::{Rig, delivery};
+
+fn give(rig: &Rig, texts: &[&'static str]) {
+    rig.outlet.give(texts.iter().zip(1..).map(|(text, n)| delivery(n, "telemetry/7", Bytes::from(*text))));
+}
+
+async fn subscribed(client: &mut Client, five: bool, filters: &[(&str, u8)]) -> Vec<u8> {
+    let suback = client.ask(&subscribe(five, 9, &[], filters)).await.unwrap();
+    assert_eq!((suback.first, suback.id()), (0x90, 9));
+    suback.body[if five { 3 } else { 2 }..].to_vec()
+}
+
+#[tokio::test]
+async fn mqtt_3_8_4_5_a_subscription_is_answered_filter_by_filter_and_then_served() {
+    for five in [true, false] {
+        let rig = rig().await;
+        give(&rig, &["one", "two"]);
+        let mut client = if five { Client::five(&rig).await } else { Client::three(&rig).await };
+        rig.outlet.forbid("secret/#");
+        let answers = subscribed(&mut client, five, &[("telemetry/+", 1), ("secret/#", 1), ("a/#/b", 0)]).await;
+        assert_eq!(answers, if five { [1, 0x87, 0x8F] } else { [1, 0x80, 0x80] });
+        for (expected, id) in [("one", 1), ("two", 2)] {
+            let (topic, got, _, payload) = client.next().await.unwrap().published(five);
+            assert_eq!((topic.as_str(), got, payload.as_str()), ("telemetry/7", id, expected));
+            client.send(&ack(0x40, id)).await;
+        }
+        rig.outlet.until(|state| state.settled.len() == 2).await;
+        assert!(rig.outlet.state().settled.iter().all(|(_, settled)| *settled == Settlement::Delivered));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn qos_0_is_settled_once_it_is_written() {
+    let rig = rig().await;
+    give(&rig, &["one"]);
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("telemetry/#", 0)]).await;
+    let packet = client.next().await.unwrap();
+    assert_eq!((packet.first, packet.published(true).1), (0x30, 0));
+    rig.outlet.until(|state| state.settled.len() == 1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_3_4_7_no_more_is_in_flight_than_the_client_takes() {
+    let rig = rig().await;
+    give(&rig, &["one", "two", "three"]);
+    let hello = Hello { properties: vec![0x21, 0, 2], ..Hello::five("two") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    let before = client.until_pong().await;
+    assert_eq!(before.len(), 2, "{before:?}");
+    client.send(&ack(0x40, 1)).await;
+    assert_eq!(client.next().await.unwrap().published(true).3, "three");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_qos_2_to_a_client_is_settled_at_pubrec_and_ends_with_pubcomp() {
+    let rig = rig().await;
+    give(&rig, &["one"]);
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("telemetry/#", 2)]).await;
+    let publish = client.next().await.unwrap();
+    assert_eq!((publish.first, publish.published(true).1), (0x34, 1));
+    for _ in 0..2 {
+        let pubrel = client.ask(&ack(0x50, 1)).await.unwrap();
+        assert_eq!((pubrel.first, pubrel.id(), pubrel.reason()), (0x62, 1, 0));
+    }
+    rig.outlet.until(|state| state.settled.len() == 1).await;
+    client.send(&ack(0x70, 1)).await;
+    let unknown = client.ask(&ack(0x50, 1)).await.unwrap();
+    assert_eq!((unknown.first, unknown.reason()), (0x62, 0x92));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_refuses_a_delivery_does_not_get_it_again() {
+    let rig = rig().await;
+    give(&rig, &["one"]);
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    client.next().await.unwrap();
+    client.send(&packet(0x40, &[&[0, 1, 0x99]])).await;
+    rig.outlet.until(|state| state.settled.len() == 1).await;
+    assert_eq!(rig.outlet.state().settled[0].1, Settlement::DeadLettered(RejectKind::Malformed));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn attributes_of_the_envelope_are_properties_of_the_message() {
+    let rig = rig().await;
+    let mut one = delivery(1, "telemetry/%/50%25", Bytes::from("{}"));
+    one.envelope.expirytime = Some(Timestamp::now().plus(std::time::Duration::from_secs(60)));
+    one.envelope.conversation = Some(Box::new(Conversation {
+        id: Some("c1".into()),
+        replyto: Some("answers/%25".into()),
+        ..Conversation::default()
+    }));
+    rig.outlet.give([one]);
+    let mut client = Client::five(&rig).await;
+    client.ask(&subscribe(true, 9, &[0x0B, 77], &[("telemetry//50%", 0)])).await;
+    let (topic, _, properties, _) = client.next().await.unwrap().published(true);
+    assert_eq!(topic, "telemetry//50%");
+    let has = |wanted: &[u8]| properties.windows(wanted.len()).any(|window| window == wanted);
+    assert!(has(&[&[0x03][..], &text("application/json")].concat()), "content type");
+    assert!(has(&[&[0x08][..], &text("answers/%")].concat()), "response topic");
+    assert!(has(&[&[0x09][..], &text("c1")].concat()), "correlation data");
+    assert!(has(&[0x0B, 77]), "subscription identifier");
+    assert!(has(&[0x02, 0, 0, 0, 60]), "message expiry");
+    assert!(has(&[&[0x26][..], &text("type"), &text("mesh/opaque@v1.0.0")].concat()), "user properties");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_8_3_3_with_no_local_a_client_does_not_hear_itself() {
+    let rig = rig().await;
+    let own = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let kept = own.clone();
+    let mut client = Client::five(&rig).await;
+    client.ask(&publish(0x02, "a", 1, &[0], "x")).await;
+    // the id that the rig gave it
+    let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
+    *kept.lock().unwrap() = Some(rig.seen()[0][0].identity.envelope_id(parts));
+    drop(client);
+    // what is published from here on is known, because a subscription asks for it
+    let mut client = Client::connect(rig.address(), &Hello::five("nl")).await;
+    subscribed(&mut client, true, &[("own/#", 0x04)]).await;
+    client.ask(&publish(0x02, "a", 1, &[0], "x")).await;
+    let id = rig.seen()[1][0].identity.envelope_id(parts);
+    let mut mine = delivery(1, "mesh/1", Bytes::from("mine"));
+    mine.envelope.id = id;
+    let theirs = delivery(2, "mesh/1", Bytes::from("theirs"));
+    rig.outlet.give([mine, theirs]);
+    subscribed(&mut client, true, &[("mesh/#", 0x05)]).await;
+    assert_eq!(client.next().await.unwrap().published(true).3, "theirs");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_10_4_after_unsubscribe_nothing_more_comes() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    let unsubscribe = packet(0xA2, &[&[0, 5, 0], &text("telemetry/#"), &text("never/was")]);
+    let unsuback = client.ask(&unsubscribe).await.unwrap();
+    assert_eq!((unsuback.first, &unsuback.body[..]), (0xB0, &[0, 5, 0, 0, 0x11][..]));
+    rig.outlet.until(|state| state.ended == 1).await;
+    let mut client = Client::three(&rig).await;
+    let unsuback = client.ask(&packet(0xA2, &[&[0, 5], &text("never/was")])).await.unwrap();
+    assert_eq!(unsuback.body, [0, 5]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_25_a_message_larger_than_the_client_takes_is_not_sent() {
+    let rig = rig().await;
+    give(&rig, &["this is far too long for a client of sixty-four bytes", "two"]);
+    let hello = Hello { properties: vec![0x27, 0, 0, 0, 64], level: 5, ..Hello::five("small") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    rig.outlet.until(|state| state.settled.len() == 2).await;
+    assert!(rig.outlet.state().settled.iter().all(|(_, s)| *s == Settlement::DeadLettered(RejectKind::TooLarge)));
+    assert_eq!(client.until_pong().await, []);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn topics_get_an_alias_where_the_client_takes_one() {
+    let rig = rig().await;
+    give(&rig, &["one", "two"]);
+    let hello = Hello { properties: vec![0x22, 0, 1], ..Hello::five("alias") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 0)]).await;
+    let got: Vec<Packet> = [client.next().await.unwrap(), client.next().await.unwrap()].into();
+    let topics: Vec<_> = got.iter().map(|packet| packet.published(true).0).collect();
+    assert_eq!(topics, ["telemetry/7", ""]);
+    assert!(got.iter().all(|packet| packet.published(true).2.windows(3).any(|three| three == [0x23, 0, 1])));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_8_4_3_subscribing_again_changes_the_options_and_misses_nothing() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    subscribed(&mut client, true, &[("telemetry/#", 2)]).await;
+    assert_eq!(rig.outlet.state().opened.len(), 1, "it is the same subscription");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn subscriptions_are_bounded() {
+    let mut config = super::client::config();
+    config.session.max_subscriptions = 2;
+    let rig = Rig::start(&config).await;
+    let mut client = Client::five(&rig).await;
+    assert_eq!(subscribed(&mut client, true, &[("a", 0), ("b", 0), ("c", 0), ("a", 0)]).await, [0, 0, 0x97, 0]);
+    rig.stop().await;
+}

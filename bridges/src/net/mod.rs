@@ -1,0 +1,42 @@
+//! The connections of listeners: accepted within a limit, plain or TLS, cut when their peer reads nothing.
+
+mod socket;
+mod stream;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+pub(crate) use socket::Socket;
+pub(crate) use stream::Stream;
+
+/// After a failed accept, most often for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// The next connection once there is a slot for it: at the limit, peers wait in the kernel's queue. `None`: the slots are
+/// closed.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    write_timeout: Duration,
+) -> Option<(Socket, SocketAddr)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((no_delay(stream)?, peer)));
+        match accepted {
+            Ok((stream, peer)) => return Some((Socket::new(stream, write_timeout, slot), peer)),
+            Err(error) => {
+                tracing::warn!(%error, listen = ?listener.local_addr().ok(), "connection not accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

@@ -1,0 +1,75 @@
+//! What the sections of bridges have in common: how listeners are written, and their bounds.
+
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use yaml::{Fields, Node, Problems};
+
+use crate::BridgeError;
+
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Whether a listener can be reached from outside of this host.
+pub(crate) fn is_exposed(listen: SocketAddr) -> bool {
+    !listen.ip().to_canonical().is_loopback()
+}
+
+/// Refuses plain text that can be reached from outside of this host, unless it is `sound`: TLS, or meant.
+pub(crate) fn check_plain_text(listen: SocketAddr, sound: bool) -> Result<(), BridgeError> {
+    if sound || !is_exposed(listen) { Ok(()) } else { Err(BridgeError::PlainText(listen)) }
+}
+
+/// Where to listen.
+pub(crate) fn listen(node: &Node, problems: &Problems) -> Option<SocketAddr> {
+    let Ok(address) = node.string(problems)?.parse() else {
+        return node.mismatch("an IP address and port such as 127.0.0.1:8080", problems);
+    };
+    Some(address)
+}
+
+/// A number of bytes.
+pub(crate) fn size(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: usize,
+    range: RangeInclusive<u64>,
+    problems: &Problems,
+) -> Option<usize> {
+    let Some(node) = fields.optional(key) else { return Some(default) };
+    node.bytes(range, problems).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+/// A number of things.
+pub(crate) fn count(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: u32,
+    range: RangeInclusive<i64>,
+    problems: &Problems,
+) -> Option<u32> {
+    let Some(node) = fields.optional(key) else { return Some(default) };
+    node.integer(range, problems).and_then(|count| u32::try_from(count).ok())
+}
+
+/// A time to wait, in seconds if left out.
+pub(crate) fn timeout(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    seconds: u64,
+    problems: &Problems,
+) -> Option<Duration> {
+    let Some(node) = fields.optional(key) else { return Some(Duration::from_secs(seconds)) };
+    node.duration(TIMEOUT, problems)
+}
+
+/// A list of words that pass `valid`, in lower case.
+pub(crate) fn words(node: &Node, expected: &str, valid: fn(&str) -> bool, problems: &Problems) -> Option<Vec<String>> {
+    let read: Vec<_> = node
+        .list(problems)?
+        .iter()
+        .map(|item| match item.string(problems)? {
+            word if valid(word) => Some(word.to_ascii_lowercase()),
+            _ => item.mismatch(expected, problems),
+        })
+        .collect();
+    read.into_iter().collect()
+}
