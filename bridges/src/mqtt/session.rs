@@ -15,10 +15,10 @@ use uuid::Uuid;
 use super::packet::{Broken, Reason, Wanted};
 
 mod generations;
+#[cfg(test)]
 mod stored;
 
 use generations::Generations;
-pub(super) use stored::SnapshotError;
 
 /// The state of one client, connected or not.
 #[derive(Debug)]

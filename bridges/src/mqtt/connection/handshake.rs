@@ -10,12 +10,12 @@ use uuid::Uuid;
 use super::link::{Link, Turn};
 use crate::{
     mqtt::{
-    MqttConfig,
-    packet::{self, Broken, ConnAck, Connect, Decoder, Next, Packet, Reason, Version},
-    reject,
-    sessions::{Held, Key},
-    source::Shared,
-},
+        MqttConfig,
+        packet::{self, Broken, ConnAck, Connect, Decoder, Next, Packet, Reason, Version},
+        reject,
+        sessions::{Held, Key},
+        source::Shared,
+    },
     tls::ClientCertificate,
 };
 

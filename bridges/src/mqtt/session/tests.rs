@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::*;
+use super::{stored::SnapshotError, *};
 use crate::mqtt::packet::RetainHandling;
 
 fn offered(arrival: Result<Arrival, Broken>) -> Identity {
