@@ -246,8 +246,8 @@ impl Session {
     }
 
     /// Identifiers whose PUBREL has to be sent again over a new connection, in order (MQTT-4.4.0-1).
-    pub(super) fn to_release(&mut self) -> Vec<u16> {
-        self.outbound.to_release()
+    pub(super) fn releases(&mut self) -> Vec<u16> {
+        self.outbound.releases()
     }
 
     /// Keeps a subscription; one of the same filter is replaced and keeps its number. The number, and whether it is new.
@@ -345,7 +345,7 @@ impl Outbound {
         }
     }
 
-    fn to_release(&mut self) -> Vec<u16> {
+    fn releases(&mut self) -> Vec<u16> {
         let mut ids = Vec::new();
         for (id, sent) in &mut self.sent {
             if sent.released {

@@ -73,7 +73,7 @@ impl Connection {
 
     /// Opens the subscriptions of a session that was there before, and ends what was in flight over its last connection.
     pub(super) async fn resume(&mut self) -> Result<(), End> {
-        for id in self.held.session.to_release() {
+        for id in self.held.session.releases() {
             self.ack(Acked::Release, id, Reason::SUCCESS, None);
         }
         let known: Vec<_> = self

@@ -254,7 +254,7 @@ fn disconnect(mut reader: Reader, five: bool) -> Result<Disconnect, Broken> {
     let mut disconnect = Disconnect { reason: Reason::SUCCESS, session_expiry: None };
     if five && !reader.is_empty() {
         disconnect.reason = Reason(reader.u8()?);
-        if reader.len() > 0 {
+        if !reader.is_empty() {
             let properties = property::read(&mut reader, Allowed::DISCONNECT)?;
             disconnect.session_expiry = properties.and_then(|properties| properties.session_expiry);
         }

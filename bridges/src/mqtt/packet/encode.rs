@@ -244,7 +244,7 @@ fn put_u32(out: &mut BytesMut, name: u8, value: Option<u32>) {
 fn put_text(out: &mut BytesMut, name: u8, value: Option<&str>) {
     if let Some(value) = value {
         out.put_u8(name);
-        put_bytes(out, value[..value.floor_char_boundary(usize::from(u16::MAX))].as_bytes());
+        put_bytes(out, &value.as_bytes()[..value.floor_char_boundary(usize::from(u16::MAX))]);
     }
 }
 

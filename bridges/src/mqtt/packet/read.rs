@@ -20,10 +20,6 @@ impl Reader {
         self.0.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(super) fn u8(&mut self) -> Result<u8, Broken> {
         self.has(1)?;
         Ok(self.0.get_u8())

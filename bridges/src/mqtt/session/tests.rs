@@ -144,7 +144,7 @@ fn mqtt_4_4_0_1_what_was_not_acknowledged_is_sent_again_with_its_identifier() {
     assert_eq!(session.received(three, false), OnReceived::Release(0, position(3)));
     session.disconnected();
     assert_eq!(session.in_flight(), 0);
-    assert_eq!(session.to_release(), [three]);
+    assert_eq!(session.releases(), [three]);
     assert_eq!(session.send(0, &position(1), Qos::AtLeastOnce), Some((one, true)));
     assert_eq!(session.send(0, &position(2), Qos::ExactlyOnce), Some((two, true)));
     let (four, again) = session.send(0, &position(4), Qos::AtLeastOnce).unwrap();
@@ -161,7 +161,7 @@ fn outgoing_qos_2_survives_a_restart_with_its_identifiers() {
     let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
     session.received(two, false);
     let mut restored = Session::restore(session.store()).unwrap();
-    assert_eq!(restored.to_release(), [two]);
+    assert_eq!(restored.releases(), [two]);
     assert_eq!(restored.send(0, &position(1), Qos::ExactlyOnce), Some((one, true)));
     let subscribed = restored.subscription("a/#").unwrap();
     assert_eq!((subscribed.subscription_id, &subscribed.wanted), (Some(9), &wanted("a/#")));
