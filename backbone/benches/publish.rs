@@ -178,6 +178,7 @@ fn message() -> Admitted {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     let mapped = Mapped {
         route: Route::new("plant-temperature", "1"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use envelope::{
-    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, TRACEPARENT_BYTES, Timestamp, Topic,
+    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Priority, TRACEPARENT_BYTES, Timestamp, Topic,
     TraceContext,
 };
 use sha2::{Digest, Sha256};
@@ -22,6 +22,10 @@ const OLDEST: u8 = 1;
 
 /// A flag: its envelope was published to be its topic's last value.
 const RETAINED: u64 = 1;
+
+/// Where the flags say the priority class: 0 is none, else its place from 1.
+const PRIORITY_SHIFT: u32 = 1;
+const PRIORITY: u64 = 0b111 << PRIORITY_SHIFT;
 
 /// SHA-256 of a record's bytes; zero before the first.
 pub(crate) type Chain = [u8; 32];
@@ -77,6 +81,7 @@ pub(crate) fn encode(
     let data = envelope.data.as_slice();
     let mut out = Vec::with_capacity(USUAL_BYTES + data.len());
     put_header(&mut out, domain, admitted_at, epoch, mapped);
+    put_flags(&mut out, mapped.retain, envelope.priority);
     put_envelope(&mut out, envelope);
     out.extend_from_slice(data);
     out
@@ -103,7 +108,12 @@ fn put_header(out: &mut Vec<u8>, domain: &str, admitted_at: Timestamp, epoch: u6
             out.extend_from_slice(uuid.as_bytes());
         }
     }
-    put_u64(out, if mapped.retain { RETAINED } else { 0 });
+}
+
+fn put_flags(out: &mut Vec<u8>, retain: bool, priority: Option<Priority>) {
+    let retained = if retain { RETAINED } else { 0 };
+    let class = priority.map_or(0, |class| class as u64 + 1);
+    put_u64(out, retained | class << PRIORITY_SHIFT);
 }
 
 /// Fills the hole of an encoded record and gives the hash for the next one.
@@ -122,8 +132,9 @@ pub(crate) fn hash(record: &[u8]) -> Chain {
 /// Reads a record; the envelope's data are a slice of it.
 pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> {
     let mut reader = Reader::new(record);
-    let header = header(&mut reader)?;
+    let (header, flags) = header(&mut reader)?;
     let mut envelope = envelope(&mut reader)?;
+    envelope.priority = priority(flags)?;
     envelope.data = Data::Opaque(record.slice_ref(reader.rest()));
     Ok((header, envelope))
 }
@@ -172,14 +183,22 @@ fn flags(reader: &mut Reader<'_>, format: u8) -> Result<u64, DecodeError> {
         return Ok(0);
     }
     match reader.u64("flags")? {
-        known if known & !RETAINED == 0 => Ok(known),
+        known if known & !(RETAINED | PRIORITY) == 0 => Ok(known),
         _ => Err(DecodeError::Invalid("flags")),
     }
 }
 
-fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
+fn priority(flags: u64) -> Result<Option<Priority>, DecodeError> {
+    match ((flags & PRIORITY) >> PRIORITY_SHIFT) as usize {
+        0 => Ok(None),
+        place => Priority::ALL.get(place - 1).copied().map(Some).ok_or(DecodeError::Invalid("priority")),
+    }
+}
+
+/// And the flags, which are about the envelope as well.
+fn header(reader: &mut Reader<'_>) -> Result<(Header, u64), DecodeError> {
     let format = version(reader)?;
-    Ok(Header {
+    let mut header = Header {
         previous: reader.array("hash")?,
         domain: reader.text("domain")?,
         admitted_at: time(reader, "admission time")?,
@@ -194,8 +213,11 @@ fn header(reader: &mut Reader<'_>) -> Result<Header, DecodeError> {
             1 => Identity::Fresh(Uuid::from_bytes(reader.array("identity")?)),
             _ => return Err(DecodeError::Invalid("identity")),
         },
-        retained: flags(reader, format)? & RETAINED != 0,
-    })
+        retained: false,
+    };
+    let flags = flags(reader, format)?;
+    header.retained = flags & RETAINED != 0;
+    Ok((header, flags))
 }
 
 fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
@@ -255,6 +277,7 @@ fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
         trace: reader.option("trace", trace)?,
         conversation: reader.option("conversation", conversation)?.map(Box::new),
         origin: reader.option("origin", origin)?.map(Box::new),
+        priority: None,
         data: Data::Opaque(Bytes::new()),
     })
 }

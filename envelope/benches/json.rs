@@ -64,5 +64,6 @@ fn envelope(json: Json) -> Envelope {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     }
 }

@@ -15,6 +15,7 @@ mod keys;
 mod ledger;
 mod message;
 mod principal;
+mod priority;
 mod rejection;
 mod seams;
 mod terms;
@@ -35,6 +36,7 @@ pub use message::{
     Outbound, Outgoing, Position, Qos, Route,
 };
 pub use principal::{Attribute, CertificateNames, Principal, Proof};
+pub use priority::Priority;
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
     Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, LastValues, MapResult, Mapper, Outlet,

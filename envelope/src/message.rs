@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
-use crate::{Data, EnvelopeId, Identity, Principal, Terms, Timestamp, Topic, TraceContext};
+use crate::{Data, EnvelopeId, Identity, Principal, Priority, Terms, Timestamp, Topic, TraceContext};
 
 /// What a protocol keeps in order: an MQTT client, a Kafka partition, an AMQP channel, a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +87,8 @@ pub struct Envelope {
     pub conversation: Option<Box<Conversation>>,
     /// What the sender's own CloudEvent said, where it was one.
     pub origin: Option<Box<Origin>>,
+    /// How much it matters when not all can be taken; `None`: the policy says by its topic.
+    pub priority: Option<Priority>,
 }
 
 /// The parameters of a conversation (FIPA ACL).

@@ -13,6 +13,8 @@ pub struct Terms {
     pub ack_within: Duration,
     /// The newest envelope of each topic is kept for whoever subscribes later.
     pub keep_last: bool,
+    /// Under overload the latest message of a topic and key stands for those before it that were not taken yet.
+    pub shed_latest: bool,
     /// `false`: the message passes through without being stored, and its source's unacked window is the store.
     pub store: bool,
     /// A message that turns out not to conform is a dead letter, not only a refusal.
@@ -70,6 +72,13 @@ impl Terms {
 impl Default for Terms {
     /// Stored, answered by the bridge.
     fn default() -> Self {
-        Self { ack_within: Self::ACK_WITHIN, keep_last: false, store: true, dead_letter_unproven: false, reply: None }
+        Self {
+            ack_within: Self::ACK_WITHIN,
+            keep_last: false,
+            shed_latest: false,
+            store: true,
+            dead_letter_unproven: false,
+            reply: None,
+        }
     }
 }

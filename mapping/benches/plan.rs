@@ -108,6 +108,7 @@ fn made(inbound: &Inbound, topic: String, key: &str, data: Vec<u8>, performative
         trace: Some(TraceContext::root()),
         conversation: None,
         origin: None,
+        priority: None,
     }
 }
 

@@ -73,6 +73,12 @@ pub const LOAD: &[Code] = &[
         "`keep: last` on what asks for something",
         "say when it `expires`, or leave `keep` out",
     ),
+    code(
+        "M0221",
+        "sheds-a-command",
+        "`shed: latest` on what asks for something",
+        "leave `shed` out: a command waits, or its sender hears no",
+    ),
     code("M0219", "nobody-takes", "a promise that waits for nobody", "add what would take it, or promise less"),
     code("M0220", "template", "a text template that can't be", "mend it at the place"),
     // expressions

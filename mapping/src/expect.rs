@@ -1,6 +1,6 @@
 //! The `expect:` of a test in a mapping file.
 
-use envelope::{Envelope, Identity};
+use envelope::{Envelope, Identity, Priority};
 use yaml::{Fields, Kind, Node, Problems};
 
 use crate::compare::{self, Differences};
@@ -27,8 +27,8 @@ pub(crate) struct Expected {
     data: Option<Node>,
 }
 
-const ATTRIBUTES: [&str; 7] =
-    ["topic", "performative", "key", "type", "classification", "datacontenttype", "dataschema"];
+const ATTRIBUTES: [&str; 8] =
+    ["topic", "performative", "priority", "key", "type", "classification", "datacontenttype", "dataschema"];
 
 // === impl Expect ===
 
@@ -125,6 +125,7 @@ impl Expected {
             let got = match *attribute {
                 "topic" => Some(envelope.subject.as_str()),
                 "performative" => envelope.performative.as_deref(),
+                "priority" => envelope.priority.map(Priority::word),
                 "key" => envelope.partitionkey.as_deref(),
                 "type" => Some(&*envelope.kind),
                 "classification" => envelope.classification.as_deref(),

@@ -73,6 +73,11 @@ const MAPS: &[Map] = &[
             key("ack", Value::Words(&["received", "durable", "delivered", "consumer"]), "when the sender hears yes"),
             key("ack_within", Value::Duration, "how long the sender waits for a later yes"),
             key("keep", Value::Words(&["last"]), "the newest envelope of a topic is kept for whoever joins"),
+            key(
+                "shed",
+                Value::Words(&["latest"]),
+                "under overload the latest message of a topic and key stands for those before",
+            ),
             key("store", Value::Bool, "false: a message passes through without being stored"),
             key("unproven", Value::Words(&["dead-letter"]), "what the schema requires may be checked at run time"),
             key("reply", Value::MapOrMaps("reply"), "what the sender is told"),
@@ -98,6 +103,7 @@ const MAPS: &[Map] = &[
         keys: &[
             key("topic", Value::Template, "the mesh topic"),
             key("performative", Value::Performative, "what the sender means"),
+            key("priority", Value::Template, "command, event, telemetry or bulk: what is taken first under overload"),
             key("key", Value::Template, "envelopes of one key stay in order"),
             key("classification", Value::Template, "its sensitivity"),
             key("residency", Value::TemplateOrTemplates, "jurisdictions that may hold or carry it"),

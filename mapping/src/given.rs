@@ -1,6 +1,6 @@
 //! An envelope that a test in a file gives: what an egress mapping sends, or what answers a sender.
 
-use envelope::{Conversation, Data, Envelope, Identity, IdentityParts, Origin, Timestamp, Topic};
+use envelope::{Conversation, Data, Envelope, Identity, IdentityParts, Origin, Priority, Timestamp, Topic};
 use yaml::{Fields, Kind, Node, Problems};
 
 use crate::{codec::Codec, file_tests::payload};
@@ -37,6 +37,8 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
     };
     let before = problems.len();
     let texts = TEXTS.map(|key| fields.optional(key).and_then(|node| node.string(problems)));
+    let classes = Priority::ALL.map(|class| (class.word(), class));
+    let priority = fields.optional("priority").and_then(|node| node.one_of(&classes, problems));
     let residency = match fields.optional("residency") {
         Some(Node { kind: Kind::String(text), .. }) => Some(vec![text.value.as_str()]),
         Some(node) => node.strings(problems),
@@ -94,5 +96,6 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
             Box::new(of)
         }),
         origin: from.then(|| Box::new(Origin { id: origin.map(Into::into), source: origin_source.map(Into::into) })),
+        priority,
     })
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use envelope::{Data, Envelope, EnvelopeId, RejectKind, Rejection, Topic, TraceContext};
+use envelope::{Data, Envelope, EnvelopeId, Priority, RejectKind, Rejection, Topic, TraceContext};
 use schema::Schema;
 use yaml::{Fields, Kind, Node, Problems};
 
@@ -33,6 +33,7 @@ pub(crate) const PERFORMATIVES: [&str; 15] = [
     "subscribe",
     "advertise",
 ];
+const PRIORITY: &str = "envelope.priority";
 /// The longest attribute, in bytes.
 const MAX_ATTRIBUTE: usize = 1_024;
 /// The most bytes that data gets before it needs them.
@@ -41,25 +42,15 @@ const MAX_FIRST_ROOM: usize = 64 << 10;
 const MAX_RESIDENCY: usize = 64;
 /// The type of data without a schema.
 const OPAQUE: &str = "mesh/opaque@v1.0.0";
-const LATER: [&str; 11] = [
-    "protocol",
-    "conversation",
-    "inreplyto",
-    "replyto",
-    "replyby",
-    "recipients",
-    "qos",
-    "priority",
-    "sequence",
-    "each",
-    "let",
-];
+const LATER: [&str; 10] =
+    ["protocol", "conversation", "inreplyto", "replyto", "replyby", "recipients", "qos", "sequence", "each", "let"];
 
 /// The compiled `envelope:`.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) topic: TopicPlan,
     pub(crate) performative: Option<Attribute>,
+    pub(crate) priority: Option<Attribute>,
     pub(crate) key: Option<Attribute>,
     pub(crate) residency: Vec<Attribute>,
     pub(crate) classification: Option<Attribute>,
@@ -103,6 +94,7 @@ impl Plan {
             None => Some(None),
         };
         let performative = attribute("performative", "envelope.performative");
+        let priority = attribute("priority", PRIORITY);
         let key = attribute("key", "envelope.key");
         let classification = attribute("classification", "envelope.classification");
         let residency = match fields.optional("residency") {
@@ -134,6 +126,7 @@ impl Plan {
         Some(Self {
             topic: topic?,
             performative: performative?,
+            priority: priority?,
             key: key?,
             residency: residency?,
             classification: classification?,
@@ -158,7 +151,8 @@ impl Plan {
 
     /// The expressions of everything that is text: the topic and the attributes.
     pub(crate) fn text_exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
-        let attributes = [&mut self.performative, &mut self.key, &mut self.classification].into_iter().flatten();
+        let attributes = [&mut self.performative, &mut self.priority, &mut self.key, &mut self.classification];
+        let attributes = attributes.into_iter().flatten();
         let attributes = attributes.chain(&mut self.residency).map(|attribute| &mut attribute.template);
         std::iter::once(&mut self.topic.template).chain(attributes).flat_map(Template::exprs_mut)
     }
@@ -175,6 +169,8 @@ impl Plan {
     ) -> Result<Envelope, Rejection> {
         let mut attribute = |of: &Option<Attribute>| of.as_ref().map(|of| of.of(scope, scratch)).transpose();
         let performative = attribute(&self.performative)?;
+        // `check` has let nothing else through
+        let priority = attribute(&self.priority)?.and_then(|word| Priority::parse(&word));
         let partitionkey = attribute(&self.key)?;
         let classification = attribute(&self.classification)?;
         let residency: Vec<Arc<str>> =
@@ -206,6 +202,7 @@ impl Plan {
             trace: Some(trace),
             conversation: None,
             origin: None,
+            priority,
         })
     }
 }
@@ -354,6 +351,10 @@ fn check(field: &str, text: &str) -> Result<(), String> {
     }
     if let Some(c) = control(text) {
         return Err(format!("{c:?} is not allowed in an attribute"));
+    }
+    if field == PRIORITY && Priority::parse(text).is_none() {
+        let shown: String = text.chars().take(64).collect();
+        return Err(format!("{shown:?} is no priority: {}", Priority::WORDS.join(", ")));
     }
     if field == "envelope.performative" && !PERFORMATIVES.contains(&text) {
         let shown: String = text.chars().take(64).collect();

@@ -1,4 +1,4 @@
-//! What a mapping promises of its messages: `ack`, `ack_within`, `keep`, `store`, `unproven` and `reply`.
+//! What a mapping promises of its messages: `ack`, `ack_within`, `keep`, `shed`, `store`, `unproven` and `reply`.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Promise {
         reader: Reader<'_>,
     ) -> Option<Self> {
         let problems = reader.problems;
-        let found = ["ack", "ack_within", "keep", "store", "unproven", "reply"].map(|key| fields.entry(key));
+        let found = ["ack", "ack_within", "keep", "shed", "store", "unproven", "reply"].map(|key| fields.entry(key));
         if dropped {
             for (key, _) in found.into_iter().flatten() {
                 let message = format!("{:?} says nothing where \"drop\" is true", key.name);
@@ -46,10 +46,11 @@ impl Promise {
             return found.iter().all(Option::is_none).then(Self::of_dropped);
         }
         let before = problems.len();
-        let [ack_found, within, keep, store, unproven, reply] = found;
+        let [ack_found, within, keep, shed, store, unproven, reply] = found;
         let ack = ack_found.map_or(Some(AckPoint::Durable), |(_, node)| ack(node, reader));
         let ack_within = within.map_or(Some(Terms::ACK_WITHIN), |(key, node)| ack_within(key, node, ack, problems));
         let keep_last = keep.map_or(Some(false), |(_, node)| keep_last(node, action, reader));
+        let shed_latest = shed.map_or(Some(false), |(_, node)| shed_latest(node, action, problems));
         let stored = store.map_or(Some(true), |(_, node)| stored(node, ack, keep.is_some(), reader));
         let dead_letter = unproven.map_or(Some(false), |(_, node)| node.one_of(&[("dead-letter", true)], problems));
         let reply = match reply {
@@ -66,6 +67,7 @@ impl Promise {
         let terms = Terms {
             ack_within: ack_within?,
             keep_last: keep_last?,
+            shed_latest: shed_latest?,
             store: stored,
             dead_letter_unproven: dead_letter?,
             reply: reply.map(|reply| Box::new(reply) as Box<dyn envelope::Replies>),
@@ -123,6 +125,19 @@ fn keep_last(node: &Node, action: Option<&Action>, reader: Reader<'_>) -> Option
         return None;
     }
     Some(keep)
+}
+
+/// What is said once is not made old by what is said next.
+fn shed_latest(node: &Node, action: Option<&Action>, problems: &Problems) -> Option<bool> {
+    let latest = node.one_of(&[("latest", true)], problems)?;
+    let Some(Action::Envelope(plan)) = action else { return Some(latest) };
+    if let Some(performative) = plan.asks() {
+        let message = format!("{performative} is dropped for the next one of its topic and key");
+        let help = "leave \"shed\" out: a command waits, or its sender hears that it was not taken";
+        problems.report_with_help(node.span, "sheds-a-command", message, help);
+        return None;
+    }
+    Some(latest)
 }
 
 fn stored(node: &Node, ack: Option<AckPoint>, kept: bool, reader: Reader<'_>) -> Option<bool> {

@@ -79,6 +79,7 @@ impl Mapper for ToOneTopic {
             trace: None,
             conversation: None,
             origin: None,
+            priority: None,
         };
         let Inbound { bridge, lane, principal, identity, .. } = inbound;
         let group = Group::One(envelope);

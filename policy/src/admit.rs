@@ -50,6 +50,7 @@ pub fn admit_audit(record: &AuditRecord, domain: &Arc<str>, epoch: u64) -> Resul
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     let mapped = Mapped {
         route: Route::new(AUDIT, "1"),

@@ -43,7 +43,7 @@ pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
 pub use explain::{Explained, Explanation, LayerDecision, explain, explain_egress, judge, sender};
 pub use limits::{LimitsConfig, Meters};
-pub use priority::{PriorityClass, PriorityConfig};
+pub use priority::PriorityConfig;
 pub use residency::{Labels, ResidencyConfig};
 pub use stack::{IngressConfig, ingress};
 

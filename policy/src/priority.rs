@@ -1,24 +1,11 @@
-//! The section `priority` of `policy.yaml`: which class a message is of, by its topic.
+//! The section `priority` of `policy.yaml`: which class a message is of, by its topic, unless its mapping says so.
 
 use std::sync::Arc;
 
-use envelope::{Filter, FilterTrie, Mapped, Topic};
+use envelope::{Envelope, Filter, FilterTrie, Mapped, Priority as PriorityClass, Topic};
 use yaml::{Fields, Node, Problems};
 
 use crate::limits::breadth;
-
-/// How much a message matters when not all can be taken; the most first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PriorityClass {
-    /// Somebody waits for what it brings about. Never shed.
-    Command,
-    /// It is said once. What no rule names is of this class.
-    Event,
-    /// The next one says the same, only newer.
-    Telemetry,
-    /// It can come at any time.
-    Bulk,
-}
 
 /// Classes by topic filter; of several filters that match, the most specific one counts.
 ///
@@ -37,33 +24,6 @@ pub struct PriorityConfig {
 
 /// The most filters.
 const MAX_RULES: usize = 10_000;
-
-// === impl PriorityClass ===
-
-impl PriorityClass {
-    /// All classes, the one that matters most first.
-    pub const ALL: [Self; 4] = [Self::Command, Self::Event, Self::Telemetry, Self::Bulk];
-
-    /// The word for it in files and metrics.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::Event => "event",
-            Self::Telemetry => "telemetry",
-            Self::Bulk => "bulk",
-        }
-    }
-
-    /// How full the bridge may be, in percent, before messages of this class are shed; `None`: they never are.
-    pub(crate) const fn shed_from_percent(self) -> Option<u64> {
-        match self {
-            Self::Command => None,
-            Self::Event => Some(90),
-            Self::Telemetry => Some(75),
-            Self::Bulk => Some(50),
-        }
-    }
-}
 
 // === impl PriorityConfig ===
 
@@ -97,9 +57,10 @@ impl PriorityConfig {
         self.rules.get(first).map_or(PriorityClass::Event, |(_, class)| *class)
     }
 
-    /// The class of a message: of a group, the one that matters most.
+    /// The class of a message, which its mapping may say: of a group, the one that matters most.
     pub(crate) fn of(&self, message: &Mapped) -> PriorityClass {
-        let classes = message.group.as_slice().iter().map(|envelope| self.of_topic(&envelope.subject));
+        let of = |envelope: &Envelope| envelope.priority.unwrap_or_else(|| self.of_topic(&envelope.subject));
+        let classes = message.group.as_slice().iter().map(of);
         classes.min().unwrap_or(PriorityClass::Event)
     }
 }

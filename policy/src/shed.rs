@@ -4,8 +4,12 @@
 //! that wait for the store, against the most that may: what is refused here frees its permit at once, so that there is
 //! one left for a command. A command meets a full bridge only if commands alone have filled it, and then its sender
 //! hears so.
+//!
+//! Where a mapping says `shed: latest`, a message that is to be shed and that a later one of the same topic and key in
+//! the same batch makes old is not offered again: it is filtered, and counted as shed.
 
 use std::{
+    collections::HashSet,
     future::Future,
     pin::Pin,
     sync::{
@@ -16,18 +20,28 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Admission, InLane, Mapped, RejectKind, Rejection, Verdict, Verdicts};
+use envelope::{Admission, InLane, Mapped, Priority as PriorityClass, RejectKind, Rejection, Verdict, Verdicts};
 use metrics::{Counter, counter, describe_counter};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
-    Pass, PriorityClass,
+    Pass,
     lift::{Answered, Rejoin, Stopped},
 };
 
 /// When it makes sense to offer again what was shed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How full the bridge may be, in percent, before messages of this class are shed; `None`: they never are.
+const fn shed_from_percent(class: PriorityClass) -> Option<u64> {
+    match class {
+        PriorityClass::Command => None,
+        PriorityClass::Event => Some(90),
+        PriorityClass::Telemetry => Some(75),
+        PriorityClass::Bulk => Some(50),
+    }
+}
 
 /// Sheds for one bridge.
 #[derive(Debug, Clone)]
@@ -87,12 +101,16 @@ impl<S> Layer<S> for ShedLayer {
 impl Shared {
     /// Whether a message of this class is taken while so many batches wait.
     fn takes(&self, class: PriorityClass, waiting: u32) -> bool {
-        let Some(percent) = class.shed_from_percent() else { return true };
+        let Some(percent) = shed_from_percent(class) else { return true };
         u64::from(waiting) * 100 < u64::from(self.most) * percent
     }
 
-    fn refuse(&self, class: PriorityClass) -> Rejection {
+    fn count(&self, class: PriorityClass) {
         self.shed[class as usize].increment(1);
+    }
+
+    fn refuse(&self, class: PriorityClass) -> Rejection {
+        self.count(class);
         let detail = format!("too much waits for the store to take messages of class {} as well", class.word());
         Rejection::new(RejectKind::Overloaded, "shed", detail).after(RETRY_AFTER)
     }
@@ -128,12 +146,19 @@ where
         let mut answered = Vec::new();
         // The common case asks no message for its class.
         if !self.shared.takes(PriorityClass::Bulk, before) {
+            let old = superseded(&messages);
             let mut stopped = Stopped::default();
             let mut place = 0..;
             messages.retain(|message| {
                 let index = place.next().unwrap_or(usize::MAX);
                 let lane = message.lane();
                 let class = epoch.access.priority.of(message);
+                if old.get(index).is_some_and(|old| *old) && !self.shared.takes(class, before) {
+                    self.shared.count(class);
+                    let verdict = Verdict { route: Some(message.route.clone()), answer: Ok(Admission::Filtered) };
+                    answered.push(Answered { index, lane, verdict });
+                    return false;
+                }
                 let answer = match stopped.guard(lane) {
                     Ok(()) if self.shared.takes(class, before) => return true,
                     Ok(()) => Err(self.shared.refuse(class)),
@@ -147,6 +172,26 @@ where
         let inner = Rejoin::send(messages, Vec::new(), answered, |batch| self.inner.call(Pass { epoch, batch }));
         Counted { inner, waiting }
     }
+}
+
+/// Which of them a later one makes old, as far as their mappings say so; empty if none does.
+fn superseded(messages: &[Mapped]) -> Vec<bool> {
+    if !messages.iter().any(|message| message.terms.shed_latest) {
+        return Vec::new();
+    }
+    let mut latest = HashSet::new();
+    let mut old: Vec<_> = messages
+        .iter()
+        .rev()
+        .map(|message| {
+            // a group is stored whole or not at all, and no one message of it stands for it
+            let [envelope] = message.group.as_slice() else { return false };
+            let name = (message.route.name(), envelope.subject.as_str(), envelope.partitionkey.as_deref());
+            message.terms.shed_latest && !latest.insert(name)
+        })
+        .collect();
+    old.reverse();
+    old
 }
 
 // === impl Counted ===
@@ -163,13 +208,14 @@ impl<F: Future> Future for Counted<F> {
 mod tests {
     use std::num::NonZeroU32;
 
+    use envelope::Mapper as _;
     use futures_util::FutureExt;
     use tower::Service;
 
     use super::*;
     use crate::{
         Flow,
-        tests::world::{Told, World, batch, epoch_of, now, words},
+        tests::world::{Told, World, batch, epoch_of, inbound, now, words},
     };
 
     /// One of eight batches more waits with each of these.
@@ -228,6 +274,39 @@ mod tests {
         world.current.store(Arc::new(epoch_of(3, Told, policy)));
         world.open.add_permits(7);
         assert_eq!(words(now(&mut world.ingress.clone()).call(batch([(1, "pass")])).await.unwrap()), ["stored"]);
+    }
+
+    #[tokio::test]
+    async fn under_overload_the_latest_of_a_topic_and_key_stands_for_those_before_it_in_its_batch() {
+        let world = world("telemetry");
+        let offered = || batch([(1, "latest a"), (1, "latest b"), (1, "latest a"), (2, "latest b"), (3, "pass")]);
+        world.open.add_permits(1);
+        let taken = now(&mut world.ingress.clone()).call(offered()).await.unwrap();
+        assert_eq!(words(taken), ["stored"; 5], "there is room for all of them");
+        let _waiting = fill(&world, 6);
+        let shed = now(&mut world.ingress.clone()).call(offered()).await.unwrap();
+        assert_eq!(words(shed), ["filtered", "filtered", "overloaded", "overloaded", "overloaded"]);
+    }
+
+    #[tokio::test]
+    async fn a_command_is_never_made_old_and_a_mapping_that_does_not_say_so_loses_nothing() {
+        let world = world("command");
+        let _waiting = fill(&world, 6);
+        world.open.add_permits(8);
+        let all = batch([(1, "latest a"), (1, "latest a"), (2, "pass"), (2, "pass")]);
+        assert_eq!(words(now(&mut world.ingress.clone()).call(all).await.unwrap()), ["stored"; 4]);
+    }
+
+    #[test]
+    fn what_its_mapping_says_of_a_message_counts_before_its_topic() {
+        let world = world("bulk");
+        let epoch = world.current.load();
+        let envelope::MapResult::Mapped(mut message) = Told.map(inbound(1, "pass")) else { panic!("it maps") };
+        assert_eq!(epoch.access.priority.of(&message), PriorityClass::Bulk);
+        if let envelope::Group::One(envelope) = &mut message.group {
+            envelope.priority = Some(PriorityClass::Command);
+        }
+        assert_eq!(epoch.access.priority.of(&message), PriorityClass::Command);
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn full() -> Envelope {
             recipients: vec!["a".into(), "b".into()],
         })),
         origin: Some(Box::new(Origin { id: Some("o1".into()), source: Some("urn:x".into()) })),
+        priority: None,
     }
 }
 
@@ -87,6 +88,23 @@ fn expected() -> Header {
         epoch: 42,
         identity: Identity::Native(Bytes::from_static(b"key-1")),
         retained: true,
+    }
+}
+
+#[test]
+fn a_priority_reads_back_and_one_that_is_none_is_refused() {
+    let domain = "plant-a";
+    let encoded = |priority| {
+        let envelope = Envelope { priority, ..full() };
+        encode(domain, Timestamp::from_micros(1), 7, &mapped(envelope.clone()), &envelope)
+    };
+    for priority in Priority::ALL.into_iter().map(Some).chain([None]) {
+        let (header, envelope) = decode(&Bytes::from(encoded(priority))).unwrap();
+        assert_eq!((envelope.priority, header.retained), (priority, mapped(full()).retain));
+        assert_eq!(envelope_id(&encoded(priority)), Ok(full().id));
+    }
+    for wrong in [5_u64, 6, 7] {
+        assert_eq!(priority(wrong << PRIORITY_SHIFT), Err(DecodeError::Invalid("priority")));
     }
 }
 

@@ -61,6 +61,7 @@ fn envelope(id: u128, topic: &str) -> Envelope {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     }
 }
 

@@ -70,6 +70,7 @@ pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     Delivery { position: Position(native), redelivered: false, retained: false, envelope, lane: Lane(0) }
 }

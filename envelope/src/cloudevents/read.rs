@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{media::Media, tokens::parse_tokens};
 use crate::{
-    Conversation, Data, Envelope, EnvelopeId, Origin, Timestamp, Topic, TopicError, TraceContext,
+    Conversation, Data, Envelope, EnvelopeId, Origin, Priority, Timestamp, Topic, TopicError, TraceContext,
     json::{Json, Members, Node, View},
 };
 
@@ -78,11 +78,12 @@ pub fn parse_json(json: &Json) -> Result<Envelope, CloudEventError> {
         trace: event.trace()?,
         conversation: event.conversation()?,
         origin: event.origin()?,
+        priority: event.form("priority", "command, event, telemetry or bulk", Priority::parse)?,
     })
 }
 
 /// The attributes of an envelope, in the order of [`Event::found`].
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "specversion",
     "id",
     "source",
@@ -93,6 +94,7 @@ const NAMES: [&str; 25] = [
     "dataschema",
     "datacontenttype",
     "performative",
+    "priority",
     "partitionkey",
     "residency",
     "classification",

@@ -26,6 +26,7 @@ fn envelope() -> Envelope {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     }
 }
 
@@ -44,6 +45,20 @@ fn error_with(name: &str, value: &str) -> String {
     let mut event: serde_json::Map<_, _> = serde_json::from_str(&written(&envelope())).unwrap();
     event.insert(name.to_owned(), serde_json::from_str(value).unwrap());
     read(&serde_json::to_string(&event).unwrap()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_priority_is_one_of_four_words() {
+    use crate::Priority;
+    for priority in Priority::ALL {
+        let text = written(&Envelope { priority: Some(priority), ..envelope() });
+        assert!(text.contains(&format!("\"priority\":\"{}\"", priority.word())), "{text}");
+        assert_eq!(read(&text).unwrap().priority, Some(priority));
+    }
+    assert_eq!(
+        error_with("priority", "\"urgent\""),
+        "attribute \"priority\" must be command, event, telemetry or bulk, this is \"urgent\""
+    );
 }
 
 #[test]

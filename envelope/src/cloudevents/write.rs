@@ -26,6 +26,9 @@ pub fn write_json(envelope: &Envelope, out: &mut Vec<u8>) {
     write_optional(out, "dataschema", envelope.dataschema.as_ref());
     write_optional(out, "datacontenttype", envelope.datacontenttype.as_ref());
     write_optional(out, "performative", envelope.performative.as_ref());
+    if let Some(priority) = envelope.priority {
+        write_display(out, "priority", &priority.word());
+    }
     write_optional(out, "partitionkey", envelope.partitionkey.as_ref());
     write_list(out, "residency", &envelope.residency);
     write_optional(out, "classification", envelope.classification.as_ref());

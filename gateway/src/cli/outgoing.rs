@@ -50,6 +50,7 @@ pub(super) fn envelope(input: Vec<u8>, topic: Option<&str>, domain: &str) -> Res
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     })
 }
 

@@ -104,6 +104,7 @@ fn delivery(position: &'static str, kind: &str) -> Delivery {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     let position = Position(Bytes::from_static(position.as_bytes()));
     Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(0) }

@@ -37,6 +37,7 @@ async fn smuggle(store: &Embedded, data: &'static str) {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     let mapped = Mapped {
         route: Route::new("smuggled", "1"),

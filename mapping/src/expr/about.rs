@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use envelope::{Envelope, Receipt, Rejection};
+use envelope::{Envelope, Priority, Receipt, Rejection};
 
 use super::{
     Op, Term,
@@ -47,6 +47,7 @@ pub(super) enum Attribute {
     Schema,
     ContentType,
     Performative,
+    Priority,
     Key,
     Classification,
     Residency,
@@ -76,6 +77,7 @@ const ENVELOPE: &[Row] = &[
     ("schema", Attribute::Schema, Type::Text, false),
     ("content_type", Attribute::ContentType, Type::Text, false),
     ("performative", Attribute::Performative, Type::Text, false),
+    ("priority", Attribute::Priority, Type::Text, false),
     ("key", Attribute::Key, Type::Text, false),
     ("classification", Attribute::Classification, Type::Text, false),
     ("residency", Attribute::Residency, Type::List, true),
@@ -230,6 +232,7 @@ fn of_envelope(envelope: &Envelope, attribute: Attribute) -> Option<Value<'_>> {
         Attribute::Schema => envelope.dataschema.as_deref(),
         Attribute::ContentType => envelope.datacontenttype.as_deref(),
         Attribute::Performative => envelope.performative.as_deref(),
+        Attribute::Priority => envelope.priority.map(Priority::word),
         Attribute::Key => envelope.partitionkey.as_deref(),
         Attribute::Classification => envelope.classification.as_deref(),
         Attribute::Conversation => conversation.and_then(|of| of.id.as_deref()),

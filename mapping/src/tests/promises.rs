@@ -34,6 +34,7 @@ fn a_message_carries_what_its_file_promises() {
     assert!(!plain.dead_letter_unproven && plain.reply.is_none());
     assert_eq!(terms("ack: delivered\nack_within: 5s").ack_within, Duration::from_secs(5));
     assert!(terms("keep: last").keep_last);
+    assert!(terms("shed: latest").shed_latest && !plain.shed_latest);
     assert!(!terms("store: false\nack: received").store);
     assert!(terms("unproven: dead-letter").dead_letter_unproven);
     let mappings = load_able(&[&file("ack: delivered"), SENDS]).unwrap();
@@ -52,6 +53,7 @@ fn a_promise_that_nothing_can_keep_is_an_error_of_the_file() {
         ("ack_within: 5s", "0.yaml:4:1 contradiction \"ack_within\" says nothing beside"),
         ("ack: delivered\nack_within: 2h", "out-of-range"),
         ("keep: first", "not-one-of"),
+        ("shed: oldest", "not-one-of"),
         ("unproven: drop", "not-one-of"),
         ("store: no", "wrong-type"),
     ] {
@@ -115,6 +117,29 @@ fn an_old_command_is_never_kept() {
         let text = LEAST.replace("t/${address.line}\"", &format!("t\", {fine}")) + "keep: last\n";
         assert!(load_able(&[&text]).is_ok(), "{fine}");
     }
+}
+
+#[test]
+fn a_command_is_never_dropped_for_the_next_one() {
+    for performative in ["request", "cancel", "\"${payload.p}\""] {
+        let text = LEAST.replace("t/${address.line}\"", &format!("t\", performative: {performative}, expires: 5s"));
+        let found = errors_of(&[&(text + "shed: latest\n")]);
+        assert!(found[0].contains("sheds-a-command"), "{performative}: {found:?}");
+    }
+}
+
+#[test]
+fn a_priority_is_a_word_of_the_file_or_of_the_message() {
+    let with = |priority: &str| LEAST.replace("t/${address.line}\"", &format!("t\", priority: {priority}"));
+    let of = |mappings: &Mappings, payload: &str| match mapped(mappings, payload).group {
+        envelope::Group::One(envelope) => envelope.priority,
+        envelope::Group::Many(_) => None,
+    };
+    assert_eq!(of(&load_able(&[&with("bulk")]).unwrap(), "{}"), Some(envelope::Priority::Bulk));
+    let chosen = load_able(&[&with("\"${payload.p}\"")]).unwrap();
+    assert_eq!(of(&chosen, r#"{"p":"command"}"#), Some(envelope::Priority::Command));
+    let errors = errors_of(&[&with("urgent")]);
+    assert!(errors[0].contains("\"urgent\" is no priority: command, event, telemetry, bulk"), "{errors:?}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub(crate) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     }
 }
 
@@ -110,16 +111,20 @@ impl Mapper for Told {
             "half" => {
                 Group::Many(vec![one.clone(), typed(Envelope { data: Data::Opaque("{}".into()), ..one }, READING)])
             }
+            address if address.starts_with("latest ") => {
+                Group::One(Envelope { partitionkey: Some(address["latest ".len()..].into()), ..one })
+            }
             address => match address.strip_prefix("each ") {
                 Some(items) => Group::Many((0..items.parse().unwrap()).map(|_| one.clone()).collect()),
                 None => Group::One(one),
             },
         };
+        let shed_latest = inbound.address.starts_with("latest ");
         let Inbound { bridge, lane, principal, identity, retain, .. } = inbound;
         MapResult::Mapped(Mapped {
             route,
             ack: AckPoint::Durable,
-            terms: Arc::default(),
+            terms: Arc::new(Terms { shed_latest, ..Terms::default() }),
             bridge,
             lane,
             principal,
