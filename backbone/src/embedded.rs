@@ -36,8 +36,8 @@ use crate::{
 /// Without [`Backbone::close`] the store ends as in a crash: what was answered is there, the last counters may not be.
 #[derive(Clone)]
 pub struct Embedded {
-    shared: Arc<Shared>,
-    queue: Queue,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Queue,
 }
 
 // === impl Embedded ===

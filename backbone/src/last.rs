@@ -91,6 +91,11 @@ impl LastIndex {
         self.topics.len()
     }
 
+    /// Where they are, in the order of their topics.
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.topics.values().map(|last| last.sequence)
+    }
+
     fn set(&mut self, topic: Topic, last: Option<Last>) {
         let before = match last {
             Some(last) => self.topics.insert(topic.clone(), last),

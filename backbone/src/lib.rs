@@ -4,6 +4,7 @@
 //! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
 
 mod attach;
+pub mod care;
 mod codec;
 mod config;
 mod dedup;

@@ -52,7 +52,7 @@ fn too_large(detail: String) -> Rejection {
 // === impl Publish ===
 
 impl Publish {
-    fn add(&mut self, domain: &str, books: &Books, now: Timestamp, mut mapped: Mapped, epoch: u64) {
+    pub(crate) fn add(&mut self, domain: &str, books: &Books, now: Timestamp, mut mapped: Mapped, epoch: u64) {
         let row = books.route(&mapped.bridge, mapped.route.name());
         let group = std::mem::replace(&mut mapped.group, Group::Many(Vec::new()));
         let envelopes = match group {

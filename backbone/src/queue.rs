@@ -43,7 +43,7 @@ pub(crate) enum Job {
 }
 
 /// A batch, encoded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Publish {
     pub(crate) messages: Vec<Message>,
     /// Of all messages, in order.

@@ -10,7 +10,7 @@
 //! | times | latest admission time up to there | a sequence |
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
 //! | keys | owner and key | revision, when it ends, value |
-//! | meta | word | `format`, `group`, `revision`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
+//! | meta | word | `format`, `group`, `gaps` that a repair left, `revision`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
@@ -18,7 +18,7 @@ use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use envelope::EnvelopeId;
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 use crate::{
     OpenError,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The newest format of the folder that is read, and the one that is written.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Memory for blocks that were read.
 const CACHE: u64 = 4 << 20;
@@ -132,17 +132,18 @@ impl Store {
         Ok(())
     }
 
-    /// The last sequence and the hash of its record.
+    /// The last sequence that was given out, and the hash of the last record.
     pub(crate) fn last(&self, path: &Path) -> Result<(u64, record::Chain), OpenError> {
+        let reached = self.reached().map_err(|error| storage(path, error))?;
         let Some(last) = self.log.last_key_value() else {
-            return Ok((0, [0; 32]));
+            return Ok((reached, [0; 32]));
         };
         let (key, value) = last.into_inner().map_err(|error| storage(path, error))?;
         match value.first() {
             Some(&found) if found > record::FORMAT => {
                 Err(OpenError::NewerFormat { path: path.into(), found: found.into(), supported: record::FORMAT.into() })
             }
-            _ => Ok((sequence(&key), record::hash(&value))),
+            _ => Ok((sequence(&key).max(reached), record::hash(&value))),
         }
     }
 
@@ -190,6 +191,24 @@ impl Store {
         let mut reader = Reader::new(&value);
         let first = reader.u64("anchor");
         Ok(first.and_then(|first| Ok((first, reader.array("anchor")?))).ok())
+    }
+
+    /// Sequences that a repair has given up, as first and last of each gap, in order.
+    pub(crate) fn gaps(&self) -> fjall::Result<Vec<(u64, u64)>> {
+        let Some(value) = self.meta.get("gaps")? else { return Ok(Vec::new()) };
+        let mut reader = Reader::new(&value);
+        Ok(reader.list("gaps", |reader| Ok((reader.u64("gap")?, reader.u64("gap")?))).unwrap_or_default())
+    }
+
+    pub(crate) fn put_gaps(&self, batch: &mut OwnedWriteBatch, gaps: &[(u64, u64)]) {
+        let mut value = number(gaps.len() as u64);
+        gaps.iter().flat_map(|(first, last)| [first, last]).for_each(|one| put_u64(&mut value, *one));
+        batch.insert(&self.meta, "gaps", value);
+    }
+
+    /// The last sequence that was given up; 0 if none was.
+    pub(crate) fn reached(&self) -> fjall::Result<u64> {
+        Ok(self.gaps()?.last().map_or(0, |(_, last)| *last))
     }
 
     /// One record, and its bytes.
@@ -245,6 +264,11 @@ impl Store {
             std::thread::park_timeout(FLUSH);
         }
         Ok(())
+    }
+
+    /// Each with its name.
+    pub(crate) fn named(&self) -> Vec<(&Keyspace, &str)> {
+        self.keyspaces().into_iter().map(|(keyspace, _)| (keyspace, &**keyspace.name())).collect()
     }
 
     /// Each with the size at which its memtable is sealed.
@@ -313,7 +337,7 @@ impl Remembered {
         out
     }
 
-    fn decode(first: u64, value: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(first: u64, value: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value);
         let clock = reader.u64("clock")?;
         let mut before = first;

@@ -1,5 +1,6 @@
 //! The store as its users see it.
 
+mod care;
 mod durability;
 mod failure;
 mod fan_out;

@@ -1,4 +1,5 @@
-//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | send | tail | status | user | key`.
+//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | send | tail | status | store | user |
+//! key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
@@ -18,6 +19,7 @@ mod send;
 mod shell;
 mod status;
 mod stdout;
+mod store;
 mod stored;
 mod tail;
 mod test;
@@ -75,6 +77,8 @@ enum Command {
     Tail(tail::Tail),
     /// Shows how a gateway that runs is doing
     Status(status::Status),
+    /// Looks after the store of a gateway that does not run
+    Store(store::Store),
     /// Prints the completions of a shell
     Completions(shell::Completions),
     /// Writes the manual pages into a folder
@@ -107,6 +111,7 @@ impl Command {
             | Self::Send(_)
             | Self::Tail(_)
             | Self::Status(_)
+            | Self::Store(_)
             | Self::Completions(_)
             | Self::Man(_) => Format::Text,
         }
@@ -142,6 +147,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Policy(replay::Policy::Replay(replay)) => block_on(replay.run(&mut out)),
         Command::Send(message) => block_on(message.run(&mut out)),
         Command::Status(status) => block_on(status.run(&mut out)),
+        Command::Store(store) => block_on(store.run(&mut out)),
         Command::Completions(shell) => shell.run(Cli::command(), &mut out),
         Command::Man(pages) => pages.run(Cli::command()),
         Command::Tail(tail) => block_on(async {

@@ -2,9 +2,11 @@
 
 use std::{future::Future, io::Write, path::Path, time::Duration};
 
+use backbone::OpenError;
+
 use super::{Failure, Invalid, banner};
 use crate::{
-    app::App,
+    app::{App, StartError},
     config::{self, Loaded},
     drain::{Drained, Signals, Told},
     telemetry,
@@ -37,7 +39,7 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     let mut signals = Signals::listen()?;
     let what = banner::Banner::of(&loaded, path);
     let running = tokio::select! {
-        started = App::start(loaded) => started?,
+        started = App::start(loaded) => started.map_err(told)?,
         signal = signals.end() => {
             tracing::info!(signal, "ended before the start was complete");
             return Ok(());
@@ -54,6 +56,17 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     };
     tracing::info!(signal, "told to end");
     end(running.drain(), &mut signals).await.map_err(Failure::from)
+}
+
+/// With what to do about it, where there is something to do.
+fn told(error: StartError) -> Failure {
+    match &error {
+        StartError::Backbone(OpenError::Corrupt { .. } | OpenError::Storage { .. }) => format!(
+            "{error}\n\n`openmesh store check` says what is wrong, `openmesh store repair` keeps what can be read"
+        )
+        .into(),
+        _ => error.into(),
+    }
 }
 
 async fn end(drain: impl Future<Output = Drained>, signals: &mut Signals) -> Result<(), Ended> {

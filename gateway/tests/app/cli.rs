@@ -333,3 +333,48 @@ fn completions_and_manual_pages_are_made_of_the_command_line() {
     let page = std::fs::read_to_string(pages.join("openmesh-send.1")).unwrap();
     assert!(page.contains("idempotency"), "{page}");
 }
+
+#[test]
+fn a_store_is_looked_after_while_its_gateway_does_not_run() {
+    let site = Site::shipped();
+    let config = site.config();
+    let store = |args: &[&str]| {
+        let mut all = vec!["store"];
+        all.extend(args);
+        all.extend(["--config", config.to_str().unwrap()]);
+        openmesh(&all)
+    };
+    let mut gateway = Gateway::run(&site);
+    let banner = gateway.banner();
+    let web = banner.iter().find_map(|line| line.trim().strip_prefix("web")).unwrap();
+    let web = web.trim().split(' ').next().unwrap().to_owned();
+    let sent = openmesh(&["send", "/telemetry/7/temperature", "--url", &web, "-d", r#"{"f":50,"unit":"F"}"#]);
+    assert!(sent.status.success());
+    let busy = store(&["check"]);
+    assert!(!busy.status.success() && text(&busy.stderr).contains("another process has it open"), "{busy:?}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit_code(), Some(0));
+
+    let page = text(&store(&["inspect"]).stdout);
+    assert!(page.contains("ledger         balanced") && page.contains("log            1 ("), "{page}");
+    let checked = store(&["check"]);
+    assert!(checked.status.success() && text(&checked.stdout).contains("are in order"), "{checked:?}");
+    let lines = site.data().with_file_name("lines");
+    let exported = store(&["export", lines.to_str().unwrap()]);
+    assert!(exported.status.success(), "{exported:?}");
+    let line = std::fs::read_to_string(&lines).unwrap();
+    assert!(line.contains(r#""mapping":"plant-temperature""#) && line.contains(r#""celsius":10"#), "{line}");
+    let imported = text(&store(&["import", lines.to_str().unwrap()]).stdout);
+    assert_eq!(imported, format!("0 envelopes stored, {} were there\n", line.lines().count()));
+    let repaired = store(&["repair"]);
+    assert!(repaired.status.success(), "{repaired:?}");
+    assert!(store(&["check"]).status.success());
+
+    std::fs::write(site.data().join("keyspaces").join("no-keyspace"), "?").unwrap();
+    for table in std::fs::read_dir(site.data()).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        std::fs::write(table.path(), "?").unwrap();
+    }
+    let broken = openmesh(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(text(&broken.stderr).contains("`openmesh store repair` keeps"), "{}", text(&broken.stderr));
+}

@@ -1,0 +1,198 @@
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::{
+    care::{CareError, Folder, import, repair},
+    store::Store,
+};
+
+const MESSAGES: u128 = 2_000;
+
+/// A store with a durable subscription that has settled the first ten messages, written into tables and closed.
+async fn closed_store(folder: &Path) {
+    let store = open(folder);
+    let mut durable = consumer(&store, "agent", 10).await;
+    for from in (1..=MESSAGES).step_by(100) {
+        offer(&store, (from..from + 100).map(|id| message(id, "a/b")).collect()).await.unwrap();
+    }
+    let first = take(&mut durable, 10).await;
+    settle(&mut durable, &first, Settlement::Delivered).await;
+    drop(durable);
+    store.close().await.unwrap();
+    drop(store);
+    reopened(folder).rewrite().unwrap();
+}
+
+/// The process before it may still be letting go of the folder.
+fn reopened(folder: &Path) -> Store {
+    let started = std::time::Instant::now();
+    loop {
+        match Store::open(folder) {
+            Ok(store) => return store,
+            Err(OpenError::Locked { .. }) if started.elapsed() < PATIENCE => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> Folder {
+    drop(reopened(path));
+    Folder::open(path).unwrap()
+}
+
+/// The largest file below `folder`: a table of the log.
+fn largest(folder: &Path) -> PathBuf {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.metadata().unwrap() {
+                about if about.is_dir() => folders.push(entry.path()),
+                about => files.push((about.len(), entry.path())),
+            }
+        }
+    }
+    files.into_iter().filter(|(_, path)| path.to_string_lossy().contains("tables")).max().unwrap().1
+}
+
+/// Flips bits in the middle of the log's largest table.
+fn flip(folder: &Path) {
+    let table = largest(folder);
+    let mut bytes = fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(table, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_store_is_found_sound_and_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    let folder = folder_of(&path);
+    let checked = folder.check().unwrap();
+    assert_eq!((checked.wrong.as_slice(), checked.records), (&[][..], MESSAGES as u64));
+    let about = folder.inspect().unwrap();
+    assert_eq!(about.first.map(|(at, _)| at).zip(about.last.map(|(at, _)| at)), Some((1, MESSAGES as u64)));
+    let agent = &about.ledger.subscriptions["agent"];
+    assert_eq!((agent.matched, agent.delivered), (MESSAGES as u64, 10));
+    assert!(about.file_bytes > 0 && about.record_bytes > 0);
+}
+
+#[test]
+fn a_folder_without_a_store_gets_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Folder::open(&dir.path().join("nothing")).unwrap_err().to_string();
+    assert!(error.ends_with("there is no store"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bits_are_found_and_mended_and_what_is_lost_is_told_and_never_given_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    flip(&path);
+    let checked = folder_of(&path).check().unwrap();
+    assert!(checked.wrong_count > 0 && checked.wrong_count < 200, "{checked:?}");
+    assert!(checked.wrong[0].starts_with("record "), "{:?}", checked.wrong);
+
+    let repaired = repair(&path).unwrap();
+    let lost: u64 = repaired.gaps.iter().map(|(first, last)| last - first + 1).sum();
+    assert_eq!((lost, repaired.records + lost), (checked.wrong_count, MESSAGES as u64), "{repaired:?}");
+    assert_eq!(repaired.dead_lettered, lost);
+    assert!(repaired.before.join("keyspaces").is_dir() && repaired.quarantine.is_file());
+
+    let folder = folder_of(&path);
+    let checked = folder.check().unwrap();
+    assert_eq!((checked.wrong.as_slice(), checked.given_up), (&[][..], lost));
+    drop(folder);
+
+    let store = open(&path);
+    assert!(store.verify().await.unwrap().wrong.is_empty());
+    let gap = |id: u128| repaired.gaps.iter().any(|(first, last)| (*first..=*last).contains(&(id as u64)));
+    let mut durable = consumer(&store, "agent", 4_000).await;
+    let there: Vec<_> = (11..=MESSAGES).filter(|id| !gap(*id)).collect();
+    let taken = take(&mut durable, there.len()).await;
+    assert_eq!(ids(&taken), there);
+    settle(&mut durable, &taken, Settlement::Delivered).await;
+    // what was lost is known to be stored, and is not stored again under its old id
+    let receipt = put(&store, MESSAGES + 1, "a/b").await;
+    assert_eq!(receipt.position, Some(crate::position::of(MESSAGES as u64 + 1)));
+    assert_eq!(take(&mut durable, 1).await.len(), 1);
+    assert_balanced(&store);
+    let counts = &store.report().subscriptions["agent"];
+    assert_eq!(counts.dead_lettered.values().sum::<u64>(), lost, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_log_is_lost_without_its_sequences_being_given_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    let store = reopened(&path);
+    for at in MESSAGES as u64 - 4..=MESSAGES as u64 {
+        store.log.insert(at.to_be_bytes(), "no record").unwrap();
+    }
+    store.database.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop(store);
+    drop(reopened(&path));
+    let repaired = repair(&path).unwrap();
+    assert_eq!((repaired.quarantined, repaired.gaps.as_slice()), (5, &[(1_996, 2_000)][..]));
+    let lines = fs::read_to_string(&repaired.quarantine).unwrap();
+    assert_eq!(lines.lines().count(), 5);
+    assert!(
+        lines.contains(r#"{"keyspace":"log","key":"00000000000007cc","value":"6e6f207265636f7264","why":""#),
+        "{lines}"
+    );
+    let store = open(&path);
+    assert_eq!(put(&store, 9_999, "a").await.position, Some(crate::position::of(2_001)));
+    assert!(store.verify().await.unwrap().wrong.is_empty());
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_is_imported_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    let mut lines = Vec::new();
+    let exported = folder_of(&path).export(1, &mut lines).unwrap();
+    assert_eq!((exported.records, exported.skipped), (MESSAGES as u64, 0));
+
+    let other = open(&dir.path().join("other"));
+    put(&other, 5, "a/b").await;
+    for stored in [MESSAGES as u64 - 1, 0] {
+        let imported = import(&other, &*lines).await.unwrap();
+        assert_eq!((imported.stored, imported.stored + imported.duplicates), (stored, MESSAGES as u64));
+    }
+    assert_balanced(&other);
+    assert_eq!(other.report().bridges["web"].routes["r"].stored, MESSAGES as u64);
+    other.close().await.unwrap();
+    drop(other);
+    let mut again = Vec::new();
+    folder_of(&dir.path().join("other")).export(2, &mut again).unwrap();
+    // all but where it is: the same
+    let plain = |line: &str| line.split_once(',').unwrap().1.to_owned();
+    let text = String::from_utf8(again).unwrap();
+    let before = String::from_utf8(lines).unwrap();
+    let expected: Vec<_> = before.lines().enumerate().filter(|(at, _)| *at != 4).map(|(_, line)| plain(line)).collect();
+    assert_eq!(text.lines().map(plain).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_no_export_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (line, says) in [
+        ("{}", "\"envelope\" is missing"),
+        ("[1", "line 2: "),
+        (r#"{"envelope":{}}"#, "envelope: "),
+        ("\u{0}", "line 2: "),
+    ] {
+        let error = import(&store, format!("\n{line}\n").as_bytes()).await.unwrap_err();
+        assert!(matches!(error, CareError::Line { line: 2, .. }) && error.to_string().contains(says), "{error}");
+    }
+    assert_eq!(store.report().store.stored, 0);
+}
