@@ -1,6 +1,6 @@
 //! What a bridge is: the types that every protocol's folder implements and the gateway wires.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use envelope::{Audit, Authenticator, Flow, Ingress, KeyValue, Ledger, Outlet, Sink};
 use futures_util::future::BoxFuture;
@@ -71,9 +71,20 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     /// Whether its peers push, or it pulls.
     fn flow(&self) -> Flow;
 
+    /// How it is given what it sends; `None`: it sends nothing that a mapping makes.
+    fn sending(&self) -> Option<Sending> {
+        None
+    }
+
     /// Whether it sends what an egress mapping makes.
     fn sends(&self) -> bool {
-        false
+        self.sending().is_some()
+    }
+
+    /// Whether a mapping of this bridge may send to what the file writes as this address. The answer says what is wrong
+    /// with it. Places that hold an expression are `{}`.
+    fn check_address(&self, _address: &str) -> Result<(), String> {
+        Ok(())
     }
 
     /// Whether it tells its peers what a mapping's `reply` says.
@@ -86,6 +97,18 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
 
     /// The most of [`SourceContext::bytes`] that one message or batch takes.
     fn max_message_bytes(&self) -> usize;
+}
+
+/// How a bridge is given what it sends. What is kept in order with each other is in one call at a time, so the next one
+/// waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sending {
+    /// The most messages of a call; at least 1.
+    pub max_batch: usize,
+    /// The most calls of one mapping at a time; at least 1.
+    pub max_calls: usize,
+    /// For how long a message is offered again that the peer does not take. `None`: until it does, or the message expires.
+    pub retry_for: Option<Duration>,
 }
 
 /// Something that only one bridge or listener of a host can have.

@@ -15,4 +15,4 @@ pub mod registry;
 mod section;
 pub mod tls;
 
-pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Source, SourceContext};
+pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Sending, Source, SourceContext};

@@ -218,6 +218,10 @@ pub struct Outbound {
     pub key: Option<Arc<str>>,
     /// How surely it is to arrive, where the protocol has a choice; its own usual way if left out.
     pub qos: Option<Qos>,
+    /// The envelope that it is made of: the same whenever it is sent again.
+    pub id: EnvelopeId,
+    /// The envelope's trace context.
+    pub trace: Option<TraceContext>,
     /// What it is kept in order with.
     pub lane: Lane,
 }
@@ -309,6 +313,12 @@ impl InLane for Inbound {
     }
 }
 
+impl InLane for Outbound {
+    fn lane(&self) -> Lane {
+        self.lane
+    }
+}
+
 impl InLane for Mapped {
     fn lane(&self) -> Lane {
         self.lane
@@ -347,6 +357,8 @@ mod tests {
             payload: Bytes::from_static(b"s3cr3t"),
             key: None,
             qos: None,
+            id: EnvelopeId::new(uuid::Uuid::nil()),
+            trace: None,
             lane: Lane(1),
         };
         let shown = format!("{inbound:?} {outbound:?}");

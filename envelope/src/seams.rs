@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tower::util::BoxCloneSyncService;
 
 use crate::{
-    Admission, Admitted, Batch, Delivery, Filter, Inbound, Mapped, Outbound, Position, Principal, RejectKind,
+    Admission, Admitted, Batch, Delivery, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal, RejectKind,
     Rejection, Route, Taken, Terms, Timestamp, Topic, Verdicts,
 };
 
@@ -186,6 +186,12 @@ pub enum MapResult {
 pub trait EgressMapper: Send + Sync {
     /// `None`: nothing is to be sent.
     fn map(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection>;
+
+    /// What the delivery is kept in order with on its way out: what has the mapping's own key, else what it is in order
+    /// with in the mesh.
+    fn lane(&self, _route: &Route, delivery: &Delivery) -> Lane {
+        delivery.lane
+    }
 }
 
 // === impl Credentials ===

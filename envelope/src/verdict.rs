@@ -51,9 +51,14 @@ pub enum Settled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 
-/// A sink's peer took the message, in its own terms.
+/// A yes on the way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken;
+pub enum Taken {
+    /// The sink's peer took the message, in its own terms.
+    ByPeer,
+    /// The mapping says that it is not to be sent. MAPPING's answer, never a sink's.
+    NotSent,
+}
 
 // === impl Verdict ===
 

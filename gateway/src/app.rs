@@ -1,6 +1,7 @@
 //! The gateway as a whole: starts everything in order, and ends it with the drain.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -10,15 +11,17 @@ use std::{
 use axum::Extension;
 use backbone::{Backbone, Embedded, OpenError};
 use bridges::{BridgeError, Source, SourceContext, http::Listener};
-use envelope::Authenticator;
+use envelope::{Authenticator, Rejection, Sink};
 use policy::Gate;
 use tokio::{task::JoinError, time::Instant};
+use tokio_util::sync::DropGuard;
 
 use crate::{
     admin::{self, Admin},
     audit::{self, AuditLog},
     config::Loaded,
     drain::{self, Drained, Stoppable},
+    egress,
     jwks,
     notice::{self, Notices},
     readiness::Readiness,
@@ -39,6 +42,7 @@ pub struct Running {
     backbone: Arc<dyn Backbone>,
     audit: AuditLog,
     bridges: Stoppable,
+    sinks: Stoppable,
     admin: Stoppable,
     drain_timeout: Duration,
 }
@@ -73,6 +77,9 @@ pub enum StartError {
     /// Without random bytes no secret can be kept.
     #[error(transparent)]
     NoRandom(#[from] policy::NoRandom),
+    /// The store could not make the subscription of a mapping that sends.
+    #[error("the subscription of a mapping that sends: {0}")]
+    Subscription(#[source] Rejection),
     /// The thread that opened the backbone panicked or was cancelled.
     #[error("the store was not opened: {0}")]
     Interrupted(#[from] JoinError),
@@ -85,6 +92,13 @@ struct Bound {
     at: usize,
 }
 
+/// The bridges, built.
+#[derive(Default)]
+struct Built {
+    sources: Vec<Bound>,
+    sinks: HashMap<Arc<str>, Sink>,
+}
+
 /// How long the admin API may take to answer its last requests.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -94,12 +108,12 @@ impl App {
     /// Binds every listener, opens the store, then lets the sources take messages. While the store opens, the admin API
     /// answers already.
     pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
-        let (bridges, admin) = (Stoppable::default(), Stoppable::default());
+        let (bridges, sinks, admin) = (Stoppable::default(), Stoppable::default(), Stoppable::default());
         // Until the end of a start that succeeds: whatever has been started by then stops with an error.
-        let unfinished = (bridges.stop.clone().drop_guard(), admin.stop.clone().drop_guard());
+        let unfinished = [&bridges, &sinks, &admin].map(|started| started.stop.clone().drop_guard());
         let listener = Listener::bind(loaded.config.admin.clone()).await.map_err(StartError::Admin)?;
         let mut addresses = Addresses { admin: listener.local_addr(), bridges: Vec::new() };
-        let bound = bind(&loaded, &mut addresses).await?;
+        let built = bind(&loaded, &mut addresses).await?;
         let readiness = Readiness::default();
         let metrics = telemetry::metrics();
         let (audit, records) = audit::queue();
@@ -127,7 +141,12 @@ impl App {
         });
         let wiring = Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone())
             .telling(notices);
-        for Bound { name, source, at } in bound {
+        // Before anything is taken: a mapping that sends misses nothing of it.
+        let egress = wiring.egress(&loaded.config.bridges, built.sinks, &sinks);
+        egress.prepare(&loaded.mappings).await.map_err(StartError::Subscription)?;
+        reload.sends(egress.clone());
+        sinks.tasks.spawn(egress.run(reload.clone(), sinks.stop.clone()));
+        for Bound { name, source, at } in built.sources {
             let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
         }
@@ -136,26 +155,29 @@ impl App {
         readiness.serving();
         addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;
-        drop((unfinished.0.disarm(), unfinished.1.disarm()));
-        Ok(Running { addresses, readiness, reload, backbone, audit, bridges, admin, drain_timeout })
+        drop(unfinished.map(DropGuard::disarm));
+        Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, admin, drain_timeout })
     }
 }
 
-async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Vec<Bound>, StartError> {
-    let mut bound = Vec::new();
+async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Built, StartError> {
+    let mut built = Built::default();
     for (at, (name, config)) in loaded.config.bridges.iter().enumerate() {
-        let Some(mut source) = config.build(name).source else { continue };
+        let bridge = config.build(name);
+        built.sinks.extend(bridge.sink.map(|sink| (name.clone(), sink)));
+        let Some(mut source) = bridge.source else { continue };
         let listening = source.bind().await.map_err(|cause| StartError::Bridge { name: name.clone(), cause })?;
         addresses.bridges.extend(listening.into_iter().map(|address| (name.clone(), address)));
-        bound.push(Bound { name: name.clone(), source, at });
+        built.sources.push(Bound { name: name.clone(), source, at });
     }
-    Ok(bound)
+    Ok(built)
 }
 
 fn serve_admin(listener: Listener, state: Admin, guard: admin::Guard, until: &Stoppable) {
     admin::describe();
     audit::describe();
     describe();
+    egress::describe();
     until.tasks.spawn(telemetry::upkeep(state.metrics.clone(), until.stop.clone()));
     let router = admin::router(state, guard);
     let (stop, tasks) = (until.stop.clone(), until.tasks.clone());
@@ -230,7 +252,15 @@ impl Running {
             self.backbone.close().await
         };
         let drained =
-            drain::drain(&self.readiness, &self.bridges, close, || self.in_flight(), self.drain_timeout).await;
+            drain::drain(
+            &self.readiness,
+            &self.bridges,
+            &self.sinks,
+            close,
+            || self.in_flight(),
+            self.drain_timeout,
+        )
+        .await;
         if !self.admin.end(Instant::now() + ADMIN_GRACE).await {
             tracing::debug!("an admin request was cut");
         }
@@ -254,6 +284,7 @@ impl fmt::Debug for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.bridges.stop.cancel();
+        self.sinks.stop.cancel();
         self.admin.stop.cancel();
     }
 }

@@ -1,7 +1,7 @@
 //! The end of the gateway, as a written sequence with a deadline.
 //!
-//! Not ready, sources stop taking, what is in flight settles, the backbone is flushed and closed, the admin API goes
-//! last: it says what is still open for as long as there is something to say.
+//! Not ready, sources stop taking, what is in flight settles, what is being sent is settled, the backbone is flushed and
+//! closed, the admin API goes last: it says what is still open for as long as there is something to say.
 
 use std::{io, time::Duration};
 
@@ -98,6 +98,7 @@ impl Stoppable {
 pub(crate) async fn drain<E: std::fmt::Display>(
     readiness: &Readiness,
     bridges: &Stoppable,
+    sinks: &Stoppable,
     close: impl Future<Output = Result<(), E>>,
     in_flight: impl Fn() -> Vec<String>,
     within: Duration,
@@ -106,10 +107,14 @@ pub(crate) async fn drain<E: std::fmt::Display>(
     readiness.draining();
     tracing::info!(deadline_s = within.as_secs_f64(), "draining: no further message is taken");
     let mut left = Vec::new();
-    // Sources stop taking, answer what they have taken, and end. Sinks will finish behind them.
+    // Sources stop taking, answer what they have taken, and end.
     if !bridges.end(deadline).await {
         left.push(format!("tasks of the bridges: {}", bridges.tasks.len()));
         left.extend(in_flight());
+    }
+    // Behind them: a sender may wait until its message is delivered. What is not sent by now is sent after the next start.
+    if !sinks.end(deadline).await {
+        left.push(format!("calls that send: {}", sinks.tasks.len()));
     }
     // However long the rest took: what is stored must get its chance to reach the disk.
     let deadline = deadline.max(Instant::now() + CLOSE_GRACE);
@@ -145,7 +150,8 @@ mod tests {
             assert!(task.is_finished());
             CLOSED
         };
-        let drained = drain(&readiness, &bridges, close, Vec::new, Duration::from_secs(10)).await;
+        let nothing = Stoppable::default();
+        let drained = drain(&readiness, &bridges, &nothing, close, Vec::new, Duration::from_secs(10)).await;
         assert_eq!(drained, Drained::Clean);
         assert!(readiness.check().is_err());
     }
@@ -160,16 +166,40 @@ mod tests {
             CLOSED
         };
         let in_flight = || vec!["web: 3 messages".to_owned()];
-        let drained = drain(&readiness, &bridges, close, in_flight, Duration::from_secs(1)).await;
+        let nothing = Stoppable::default();
+        let drained = drain(&readiness, &bridges, &nothing, close, in_flight, Duration::from_secs(1)).await;
         assert_eq!(drained, Drained::Late(vec!["tasks of the bridges: 1".to_owned(), "web: 3 messages".to_owned()]));
         assert!(closed.get());
+    }
+
+    #[tokio::test]
+    async fn what_sends_is_told_once_the_sources_have_ended() {
+        let (readiness, bridges, sinks) = (Readiness::default(), Stoppable::default(), Stoppable::default());
+        let (stop, sends) = (bridges.stop.clone(), sinks.stop.clone());
+        let source = bridges.tasks.spawn(async move {
+            stop.cancelled().await;
+            tokio::task::yield_now().await;
+            assert!(!sends.is_cancelled(), "a sender still waits for what is sent");
+        });
+        let (stop, told) = (sinks.stop.clone(), source);
+        sinks.tasks.spawn(async move {
+            stop.cancelled().await;
+            assert!(told.is_finished());
+        });
+        let close = async {
+            assert!(sinks.tasks.is_empty());
+            CLOSED
+        };
+        let drained = drain(&readiness, &bridges, &sinks, close, Vec::new, Duration::from_secs(10)).await;
+        assert_eq!(drained, Drained::Clean);
     }
 
     #[tokio::test]
     async fn a_backbone_that_fails_to_close_is_no_clean_end() {
         let close = async { Err("disk full") };
         let (readiness, bridges) = (Readiness::default(), Stoppable::default());
-        let drained = drain(&readiness, &bridges, close, Vec::new, Duration::from_secs(10)).await;
+        let nothing = Stoppable::default();
+        let drained = drain(&readiness, &bridges, &nothing, close, Vec::new, Duration::from_secs(10)).await;
         assert_eq!(drained, Drained::Late(vec!["the backbone: disk full".to_owned()]));
     }
 }

@@ -9,6 +9,7 @@ mod audit;
 pub mod cli;
 pub mod config;
 mod connect;
+mod egress;
 pub mod drain;
 mod jwks;
 mod notice;

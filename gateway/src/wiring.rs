@@ -1,15 +1,22 @@
 //! Which part is handed to which: the only place that sees policy, backbone, mappings and bridges together.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use backbone::Backbone;
 use bridges::{BridgeConfig, SourceContext};
-use envelope::{Admitted, Authenticator, Batch, Ingress};
+use envelope::{Admitted, Authenticator, Batch, Ingress, Sink};
 use policy::{AuditSink, Current, IngressConfig, Meters, Trail};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-use crate::{audit::AuditLog, config::Limits, drain::Stoppable, notice::Notices, outlet::GatewayOutlet};
+use crate::{
+    audit::AuditLog,
+    config::{Limits, NamedBridge},
+    drain::Stoppable,
+    egress::{Around, EgressPumps, Way},
+    notice::Notices,
+    outlet::GatewayOutlet,
+};
 
 /// The seams of every bridge.
 #[derive(Clone)]
@@ -76,6 +83,28 @@ impl Wiring {
     fn outlet(&self, name: &Arc<str>) -> GatewayOutlet {
         let trail = Arc::new(Trail::egress(name.clone(), self.sink()));
         GatewayOutlet::new(self.backbone.clone(), self.current.clone(), trail, self.meters.clone())
+    }
+
+    /// The mappings that send, through the sinks of their bridges; `until` ends them.
+    pub(crate) fn egress(
+        &self,
+        bridges: &[NamedBridge],
+        mut sinks: HashMap<Arc<str>, Sink>,
+        until: &Stoppable,
+    ) -> EgressPumps {
+        let way = |(name, config): &NamedBridge| {
+            let (sink, sending) = (sinks.remove(name)?, config.sending()?);
+            let trail = Arc::new(Trail::egress(name.clone(), self.sink()));
+            Some((name.clone(), Way { sink, sending, trail }))
+        };
+        let ways = bridges.iter().filter_map(way).collect();
+        let around = Around {
+            backbone: self.backbone.clone(),
+            current: self.current.clone(),
+            meters: self.meters.clone(),
+            fates: Arc::new(()),
+        };
+        EgressPumps::new(around, ways, until.clone())
     }
 
     fn sink(&self) -> Option<Arc<dyn AuditSink>> {

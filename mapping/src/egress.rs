@@ -3,7 +3,11 @@
 //! It is a subscription of its own: every envelope that its filter selects is asked for, and sent if `when` lets it. What
 //! is sent is made by `message`; who delivers it and settles is no business of this file.
 
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use envelope::{
     Delivery, EgressMapper, Envelope, Filter, Lane, Outbound, Qos, RejectKind, Rejection, Route, Timestamp,
@@ -45,6 +49,8 @@ pub(crate) struct Egress {
     pub(crate) name_at: Span,
     /// Whether the data must be decoded at all.
     reads_payload: bool,
+    /// Whether it must be for the key alone.
+    keys_read_payload: bool,
 }
 
 /// Where a mapping sends and what.
@@ -57,6 +63,8 @@ pub(crate) struct To {
     fixed: Option<Arc<str>>,
     key: Option<Attribute>,
     qos: Option<Qos>,
+    /// What came by the bridge may go back to where it comes from.
+    echo: bool,
     message: Message,
 }
 
@@ -94,6 +102,7 @@ impl Egress {
         fields.finish();
         let (from, keys, to) = (from?, keys?, to?);
         let reads_payload = from.schema.is_some() || to.reads_payload() || keys.read_payload();
+        let keys_read_payload = keys.read_payload() || to.key.as_ref().is_some_and(Attribute::reads_payload);
         Some(Self {
             route: Route::new(name?, &version(problems.source().text())),
             path: problems.source().path().into(),
@@ -105,13 +114,43 @@ impl Egress {
             tests: tests?,
             name_at: name_at?,
             reads_payload,
+            keys_read_payload,
         })
     }
 
     /// `None`: nothing is to be sent, because `when` is false.
     pub(crate) fn map(&self, envelope: &Envelope, lane: Lane, now: Timestamp) -> Result<Option<Outbound>, Rejection> {
+        self.decoded(envelope, self.reads_payload, |payload| self.send(envelope, lane, now, payload))
+    }
+
+    /// What it is kept in order with: its key, where the file says one that can be had of it.
+    fn lane(&self, delivery: &Delivery, now: Timestamp) -> Lane {
+        let Some(key) = &self.to.key else { return delivery.lane };
+        let envelope = &delivery.envelope;
+        let read = self.decoded(envelope, self.keys_read_payload, |payload| {
+            let steps = Cell::new(0);
+            let scope =
+                Scope { payload, now, about: About::Envelope(envelope), steps: Some(&steps), ..Scope::NOTHING };
+            let lets = &self.keys.lets;
+            Let::bind(&lets.all, &lets.once, &scope, &mut |scope| key.of(scope, &mut String::new()))
+        });
+        // what has no key is refused when it is mapped, in the lane that it has
+        read.map_or(delivery.lane, |key| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            Lane(hasher.finish())
+        })
+    }
+
+    /// Decodes the data if it is read, holds it to the schema, and goes on with it.
+    fn decoded<T>(
+        &self,
+        envelope: &Envelope,
+        reads_payload: bool,
+        next: impl FnOnce(ScopePayload<'_>) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
         let (json, bytes);
-        let decoded = match (self.reads_payload, self.decode) {
+        let decoded = match (reads_payload, self.decode) {
             (false, _) => ScopePayload::Bytes,
             (true, Codec::Json) => {
                 json = envelope.data.json().map_err(|error| {
@@ -125,11 +164,11 @@ impl Egress {
                 bytes = envelope.data.bytes();
                 return codec.decode(&bytes).and_then(|decoded| {
                     decoded.tree().map_or(Ok(()), |tree| self.check(tree))?;
-                    self.send(envelope, lane, now, decoded.scope())
+                    next(decoded.scope())
                 });
             }
         };
-        self.send(envelope, lane, now, decoded)
+        next(decoded)
     }
 
     fn check(&self, json: &envelope::Json) -> Result<(), Rejection> {
@@ -229,6 +268,7 @@ impl To {
             Some(node) => node.one_of(&QOS, problems).map(Some),
             None => Some(None),
         };
+        let echo = fields.optional("echo").map_or(Some(false), |node| node.bool(problems));
         let message = Message::read(&mut fields, "to", names, Some(decode), problems);
         fields.finish();
         let (text, template) = address?;
@@ -239,6 +279,7 @@ impl To {
             template,
             key: key?,
             qos: qos?,
+            echo: echo?,
             message: message?,
         })
     }
@@ -265,7 +306,8 @@ impl To {
         let key = self.key.as_ref().map(|key| key.of(scope, &mut String::new())).transpose()?;
         let untouched = Untouched { data: &envelope.data, content_type: envelope.datacontenttype.as_deref() };
         let (headers, payload) = self.message.write(scope, Some(untouched))?;
-        Ok(Outbound { address, headers, payload, key, qos: self.qos, lane })
+        let (id, trace) = (envelope.id, envelope.trace.clone());
+        Ok(Outbound { address, headers, payload, key, qos: self.qos, id, trace, lane })
     }
 }
 
@@ -305,6 +347,29 @@ impl EgressMapper for Mappings {
             let detail = format!("no mapping {:?} sends envelopes", route.name());
             return Err(Rejection::new(RejectKind::Unmapped, "mapping", detail));
         };
-        egress.map(&delivery.envelope, delivery.lane, Timestamp::now())
+        let outbound = egress.map(&delivery.envelope, delivery.lane, Timestamp::now())?;
+        Ok(outbound.filter(|outbound| egress.to.echo || !self.would_come_back(egress, &delivery.envelope, outbound)))
+    }
+
+    fn lane(&self, route: &Route, delivery: &Delivery) -> Lane {
+        let number = self.egress_by_name.get(route.name());
+        match number.and_then(|number| self.egress.get(*number)) {
+            Some(egress) => egress.lane(delivery, Timestamp::now()),
+            None => delivery.lane,
+        }
+    }
+}
+
+// === impl Mappings ===
+
+impl Mappings {
+    /// Whether an envelope that came by the bridge that it is sent through goes where a mapping of that bridge would take
+    /// it in again: without an end, if its peer hands out what it was sent.
+    fn would_come_back(&self, egress: &Egress, envelope: &Envelope, outbound: &Outbound) -> bool {
+        let bridge = &*egress.to.bridge;
+        let mut source = envelope.source.strip_prefix("mesh://").unwrap_or_default().split('/');
+        source.next() == Some(&*self.domain)
+            && source.next() == Some(bridge)
+            && self.bridges.get(bridge).is_some_and(|index| index.find(&outbound.address).is_some())
     }
 }

@@ -121,6 +121,7 @@ const MAPS: &[Map] = &[
             key("address", Value::Template, "where to"),
             key("key", Value::Template, "messages of one key stay in order"),
             key("qos", Value::Qos, "how hard the peer's protocol tries"),
+            key("echo", Value::Bool, "what came by the bridge may go back to where a mapping takes it in"),
             key("headers", Value::Named, "headers of the message"),
             key("encode", Value::Format, "the format of the body"),
             key("body", Value::Anything, "the payload to make; left out, the data goes through untouched"),

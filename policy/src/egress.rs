@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use envelope::{Delivery, Outgoing, Rejection, Verdict, Verdicts};
+use envelope::{Delivery, Outgoing, Rejection, Route, Sink, Taken, Verdict, Verdicts};
 use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     lift::RuleLayer,
     limits::ReceiveLimit,
     residency::EgressResidency,
+    send::MapOut,
 };
 
 /// The egress stack. `T` is [`envelope::Taken`] where a sink ends it, [`Delivery`] where the outlet does.
@@ -44,6 +45,12 @@ where
         .layer(RuleLayer(ReceiveLimit(meters)))
         .service(end);
     BoxCloneSyncService::new(stack)
+}
+
+/// The stack of one mapping that sends: behind policy, for the principal of the bridge of `trail`, the mapping, and then
+/// that bridge's `sink`. A verdict without a route is policy's.
+pub fn sending(route: Route, sink: Sink, trail: Arc<Trail>, meters: Arc<Meters>) -> Egress<Taken> {
+    egress(MapOut::new(route, sink), trail, meters)
 }
 
 /// Ends the outlet's stack: what policy let through goes to the peer's own queue, unsettled.

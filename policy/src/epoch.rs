@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::{ArcSwap, Guard};
-use envelope::{Batch, Mapper, Principal};
+use envelope::{Batch, Delivery, EgressMapper, Mapper, Outbound, Principal, RejectKind, Rejection, Route};
 use schema::Schemas;
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ pub struct Epoch {
     pub domain: Arc<str>,
     /// The mapping files.
     pub mapper: Arc<dyn Mapper>,
+    /// The mapping files that send.
+    pub sender: Arc<dyn EgressMapper>,
     /// The schemas that envelopes are held to.
     pub schemas: Arc<Schemas>,
     /// What `policy.yaml` says.
@@ -44,6 +46,9 @@ struct Held {
     changes: watch::Sender<u64>,
 }
 
+/// No mapping sends.
+struct NothingSends;
+
 /// A batch and the one epoch that decides on it: the request of every layer below Account, so that no layer can take
 /// another epoch by accident.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ impl Epoch {
             number,
             domain,
             mapper,
+            sender: Arc::new(NothingSends),
             schemas,
             access,
             users: Users::default(),
@@ -78,6 +84,12 @@ impl Epoch {
             jurisdictions: Labels::default(),
             anonymous,
         }
+    }
+
+    /// With these mappings that send; without them nothing is sent.
+    #[must_use]
+    pub fn sending(self, sender: Arc<dyn EgressMapper>) -> Self {
+        Self { sender, ..self }
     }
 
     /// With this gateway in these jurisdictions; without them it takes no data that is labelled.
@@ -130,6 +142,15 @@ impl fmt::Debug for Epoch {
             .field("schemas", &schemas)
             .field("access", &self.access)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl NothingSends ===
+
+impl EgressMapper for NothingSends {
+    fn map(&self, route: &Route, _: &Delivery) -> Result<Option<Outbound>, Rejection> {
+        let detail = format!("no mapping {:?} sends envelopes", route.name());
+        Err(Rejection::new(RejectKind::Unmapped, "mapping", detail))
     }
 }
 

@@ -25,6 +25,7 @@ mod payload_limit;
 mod priority;
 mod reply;
 mod residency;
+mod send;
 mod shed;
 mod stack;
 mod trace;
@@ -38,7 +39,7 @@ pub use authenticate::{
     certificate_names,
 };
 pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType};
-pub use egress::{Egress, egress, hand_over};
+pub use egress::{Egress, egress, hand_over, sending};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
 pub use explain::{Explained, Explanation, LayerDecision, explain, explain_egress, judge, sender};

@@ -32,6 +32,7 @@ pub(crate) use ledger::{describe, watch};
 
 use crate::{
     audit::AuditLog,
+    egress::Shown,
     readiness::Readiness,
     reload::{self, Because, Reload, Reloaded},
 };
@@ -67,6 +68,10 @@ struct Ready {
 struct Routes {
     epoch: reload::Status,
     routes: Vec<Listed>,
+    /// The mappings that send.
+    sends: Vec<Sends>,
+    /// Mappings that sent once: their subscriptions wait where they were.
+    parked: Vec<String>,
 }
 
 /// A mapping.
@@ -96,6 +101,22 @@ struct Ended {
     /// How many errors there are, where it was refused: the log and `/routes` have them.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<usize>,
+}
+
+/// A mapping that sends.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sends {
+    mapping: String,
+    /// Changes with the file's content.
+    version: String,
+    /// The topics it takes envelopes from.
+    topic: String,
+    bridge: String,
+    /// Where it sends to, as the file writes it.
+    address: String,
+    file: String,
+    /// How that goes; nothing while it does not run.
+    now: Option<Shown>,
 }
 
 /// The Prometheus text format.
@@ -191,7 +212,21 @@ async fn routes_in_force(State(admin): State<Admin>) -> Response {
         ack: ack_word(route.ack),
         file: route.file.to_owned(),
     });
-    Json(Routes { epoch, routes: listed.collect() }).into_response()
+    let egress = admin.reload.egress();
+    let sends = mappings.senders().map(|sender| Sends {
+        mapping: sender.route.name().to_owned(),
+        version: sender.route.version().to_owned(),
+        topic: sender.topic.as_str().to_owned(),
+        bridge: sender.bridge.to_owned(),
+        address: sender.address.to_owned(),
+        file: sender.file.to_owned(),
+        now: egress.and_then(|egress| egress.shown(sender.route.name())),
+    });
+    let report = admin.backbone.get().map(|backbone| backbone.report()).unwrap_or_default();
+    let durables = report.subscriptions.keys().map(String::as_str);
+    let parked = egress.map(|egress| egress.parked(durables)).unwrap_or_default();
+    let parked = parked.into_iter().map(str::to_owned).collect();
+    Json(Routes { epoch, routes: listed.collect(), sends: sends.collect(), parked }).into_response()
 }
 
 /// Reads the configuration's files again

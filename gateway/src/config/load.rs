@@ -10,6 +10,8 @@ use policy::PolicyConfig;
 use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
 
+use crate::egress;
+
 use super::{
     Config, Contents, Guards, MAPPINGS, POLICIES, POLICY, SCHEMAS, TABLES, USERS, contents, files,
     scan::{Places, Scan, Stamp},
@@ -120,6 +122,9 @@ fn load_named(
         found.extend(exposed(file, config, policy));
         found.extend(unknown_bridges(&named.places.policy, config, policy));
     }
+    if let (Some(guards), Some(mappings)) = (&guards, &mappings) {
+        found.extend(not_permitted(&named.domain, guards, mappings));
+    }
     match (Diagnostics::collect(found), config, policy.zip(guards), mappings) {
         (None, Some(config), Some((policy, guards)), Some(mappings)) => {
             let contents =
@@ -191,6 +196,21 @@ fn unknown_bridges(path: &Path, config: &Config, policy: &PolicyConfig) -> Vec<D
             .with_help(format!("bridges: {}", known.join(", ")))
     });
     errors.collect()
+}
+
+/// Mappings that send what no policy lets their bridge read: all of it would be refused.
+fn not_permitted(domain: &str, guards: &Guards, mappings: &Mappings) -> Vec<Diagnostic> {
+    let domain = domain.into();
+    let refused = mappings.senders().filter_map(|sender| {
+        let principal = Arc::new(egress::principal_of(sender.bridge, &domain));
+        let decision = guards.policies.may_open(&principal, sender.topic, sender.bridge);
+        let what = || format!("subscribe to {:?}", sender.topic.as_str());
+        let rejection = decision.into_result(&principal, what).err()?;
+        let help = format!("permit (principal == Principal::{:?}, action == Action::\"subscribe\", resource);", principal.id);
+        let message = format!("mapping {:?}: {}", sender.route.name(), rejection.detail);
+        Some(Diagnostic::of_file(sender.file, "not-permitted", message).with_help(help))
+    });
+    refused.collect()
 }
 
 /// Listeners that anybody off this host could use without credentials, though nobody said that they are meant to.

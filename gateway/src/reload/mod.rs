@@ -9,13 +9,13 @@ mod watch;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use mapping::Mappings;
 use policy::{Current, Epoch, Fetched, Labels};
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 pub(crate) use status::{Because, Status, describe};
 
@@ -23,6 +23,7 @@ use self::status::{InForce, Refused};
 use crate::{
     audit::AuditLog,
     config::{Attempt, Contents, Loaded, Places, Scan, attempt},
+    egress::EgressPumps,
 };
 
 /// The configuration in force, and how another one takes its place. Cheap to clone; all clones are one.
@@ -57,6 +58,8 @@ struct Shared {
     asked: Notify,
     /// Where changes are put on record.
     audit: AuditLog,
+    /// The mappings that send, once there is a store.
+    egress: OnceLock<EgressPumps>,
 }
 
 struct State {
@@ -105,6 +108,7 @@ impl Reload {
             state: Mutex::new(state),
             asked: Notify::new(),
             audit,
+            egress: OnceLock::new(),
         }))
     }
 
@@ -116,6 +120,16 @@ impl Reload {
     /// How many errors the files have that are there now, if they do not hold.
     pub(crate) fn refused(&self) -> Option<usize> {
         self.state().refused.as_ref().map(|refused| refused.count)
+    }
+
+    /// What sends, which is told before an epoch comes in force. Once.
+    pub(crate) fn sends(&self, egress: EgressPumps) {
+        _ = self.0.egress.set(egress);
+    }
+
+    /// What sends, once there is a store.
+    pub(crate) fn egress(&self) -> Option<&EgressPumps> {
+        self.0.egress.get()
     }
 
     /// The keys of issuers, for who fetches them.
@@ -165,9 +179,20 @@ impl Reload {
             state.seen = seen;
         }
         Some(match loaded {
-            Ok(loaded) => self.take(because, loaded),
+            Ok(loaded) => {
+                self.prepare(&loaded);
+                self.take(because, loaded)
+            }
             Err(errors) => self.refuse(because, Refused::by(&errors)),
         })
+    }
+
+    /// Mappings that send get their subscriptions before anything is decided by the epoch that they are of.
+    fn prepare(&self, loaded: &Loaded) {
+        let Some(egress) = self.0.egress.get() else { return };
+        if let Err(rejection) = Handle::current().block_on(egress.prepare(&loaded.mappings)) {
+            tracing::warn!(%rejection, "a mapping that sends has no subscription yet: it is tried again");
+        }
     }
 
     fn take(&self, because: Because, loaded: Loaded) -> Reloaded {
@@ -242,6 +267,7 @@ pub(crate) fn epoch_of(loaded: &Loaded) -> Epoch {
 fn epoch(number: u64, domain: &Arc<str>, loaded: &Loaded, fetched: &Fetched) -> Epoch {
     let Loaded { mappings, schemas, policy, guards, .. } = loaded;
     Epoch::new(number, domain.clone(), mappings.clone(), schemas.clone(), policy.clone())
+        .sending(mappings.clone())
         .with_users(guards.users.principals(domain))
         .with_issuers(guards.issuers(fetched))
         .with_policies(guards.policies.clone())
