@@ -8,11 +8,15 @@
 mod bridge;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod connect;
 pub mod http;
 pub mod mqtt;
 mod net;
+pub mod private;
 pub mod registry;
 mod section;
+pub mod sign;
 pub mod tls;
+pub mod webhook;
 
 pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Sending, Source, SourceContext};

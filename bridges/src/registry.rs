@@ -2,28 +2,31 @@
 
 use std::path::Path;
 
-use yaml::{Fields, Node, Problems};
+use yaml::{Fields, Node, Problems, Resolve};
 
-use crate::{BridgeConfig, http::HttpConfig, mqtt::MqttConfig};
+use crate::{BridgeConfig, http::HttpConfig, mqtt::MqttConfig, webhook::WebhookConfig};
 
 /// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
-type Read = fn(&Node, &Path, &Problems) -> Option<Box<dyn BridgeConfig>>;
+type Read = fn(&Node, &Path, &Resolve<'_>, &Problems) -> Option<Box<dyn BridgeConfig>>;
 
 /// The kinds and their readers, in alphabetical order.
 const KINDS: &[(&str, Read)] = &[
-    ("http", |node, folder, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?))),
-    ("mqtt", |node, folder, problems| Some(Box::new(MqttConfig::read(node, folder, problems)?))),
+    ("http", |node, folder, _, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?))),
+    ("mqtt", |node, folder, _, problems| Some(Box::new(MqttConfig::read(node, folder, problems)?))),
+    ("webhook", |node, folder, resolve, problems| {
+        Some(Box::new(WebhookConfig::read(node, folder, resolve, problems)?))
+    }),
 ];
 
 /// Reads a bridge: a map with one key, the kind, such as `{ http: { listen: 127.0.0.1:8080 } }`. Paths in it are relative
-/// to `folder`.
-pub fn read(node: &Node, folder: &Path, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
+/// to `folder`; `resolve` is where secrets come from.
+pub fn read(node: &Node, folder: &Path, resolve: &Resolve<'_>, problems: &Problems) -> Option<Box<dyn BridgeConfig>> {
     let mut fields = Fields::of(node, problems)?;
     let found: Vec<_> = KINDS.iter().filter_map(|(kind, read)| Some((fields.optional(kind)?, read))).collect();
     let unknown = problems.len();
     fields.finish();
     match found[..] {
-        [(section, read)] => read(section, folder, problems),
+        [(section, read)] => read(section, folder, resolve, problems),
         [] if problems.len() > unknown => None,
         _ => {
             let kinds: Vec<_> = KINDS.iter().map(|(kind, _)| *kind).collect();
@@ -43,7 +46,8 @@ mod tests {
     fn problems(text: &str) -> String {
         let file = File::parse("gateway.yaml", text).unwrap();
         let problems = file.problems();
-        let read = read(file.root(), Path::new(""), &problems);
+        let resolve = Resolve { env: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };
+        let read = read(file.root(), Path::new(""), &resolve, &problems);
         problems.finish(read).map_or_else(|all| all.to_string(), |config| format!("{config:?}"))
     }
 
@@ -60,6 +64,6 @@ mod tests {
 
     #[test]
     fn no_kind_is_answered_with_the_kinds() {
-        assert!(problems("{}").contains("kinds: http, mqtt"));
+        assert!(problems("{}").contains("kinds: http, mqtt, webhook"));
     }
 }

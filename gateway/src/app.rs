@@ -21,8 +21,7 @@ use crate::{
     audit::{self, AuditLog},
     config::Loaded,
     drain::{self, Drained, Stoppable},
-    egress,
-    jwks,
+    egress, jwks,
     notice::{self, Notices},
     readiness::Readiness,
     reload::{Because, Reload, Reloaded, describe},
@@ -252,15 +251,8 @@ impl Running {
             self.backbone.close().await
         };
         let drained =
-            drain::drain(
-            &self.readiness,
-            &self.bridges,
-            &self.sinks,
-            close,
-            || self.in_flight(),
-            self.drain_timeout,
-        )
-        .await;
+            drain::drain(&self.readiness, &self.bridges, &self.sinks, close, || self.in_flight(), self.drain_timeout)
+                .await;
         if !self.admin.end(Instant::now() + ADMIN_GRACE).await {
             tracing::debug!("an admin request was cut");
         }

@@ -15,7 +15,7 @@ use policy::{Current, Fetched, FetchedKeys, KeySet, KeySetError, KeysFrom, MAX_D
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::{ConnectError, Stream, connect};
+use bridges::connect::{ConnectError, Stream, connect};
 
 /// How long one fetch may take, from the look-up of the name to the last byte.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -129,8 +129,7 @@ impl Egress {
         let envelope = &delivery.envelope;
         let read = self.decoded(envelope, self.keys_read_payload, |payload| {
             let steps = Cell::new(0);
-            let scope =
-                Scope { payload, now, about: About::Envelope(envelope), steps: Some(&steps), ..Scope::NOTHING };
+            let scope = Scope { payload, now, about: About::Envelope(envelope), steps: Some(&steps), ..Scope::NOTHING };
             let lets = &self.keys.lets;
             Let::bind(&lets.all, &lets.once, &scope, &mut |scope| key.of(scope, &mut String::new()))
         });
@@ -253,13 +252,18 @@ impl To {
         let bridge = fields.required("bridge").and_then(|node| {
             let bridge = reader.bridge(node)?;
             if bridge.sends {
-                return Some(bridge.name);
+                return Some(bridge);
             }
             let message = format!("bridge {:?} can't send", bridge.name);
             problems.report_with_help(node.span, "not-available", message, reader.able(|bridge| bridge.sends));
             None
         });
-        let address = fields.required("address").and_then(|node| address(node, names, problems));
+        let address = fields.required("address").and_then(|node| {
+            let read = address(node, names, problems)?;
+            let problem = bridge.and_then(|bridge| (bridge.sends_to.0)(&read.0).err());
+            problem.iter().for_each(|problem| problems.report(node.span, "address", problem));
+            problem.is_none().then_some(read)
+        });
         let key = match fields.optional("key") {
             Some(node) => Attribute::read(node, "to.key", names, problems).map(Some),
             None => Some(None),
@@ -273,7 +277,7 @@ impl To {
         fields.finish();
         let (text, template) = address?;
         Some(Self {
-            bridge: bridge?.into(),
+            bridge: bridge?.name.into(),
             address: text,
             fixed: template.literal().map(Into::into),
             template,

@@ -349,7 +349,7 @@ mod tests {
 
     /// The keys that the loader asks a map for: it names them where it finds one that it does not know.
     fn asked(text: &str, at: &str) -> BTreeSet<String> {
-        let bridges = [Bridge { name: "web", sends: true, replies: true }];
+        let bridges = [Bridge { sends: true, replies: true, ..Bridge::named("web") }];
         let schemas = Schemas::default();
         let gateway = Abilities { last_values: true, later_acks: true, pass_through: true };
         let context = Context { gateway, ..Context::new("d", &bridges, &schemas, Tables::none()) };

@@ -37,7 +37,7 @@ mod tests;
 mod text;
 mod uri;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
@@ -74,7 +74,7 @@ pub struct Context<'a> {
 }
 
 /// A configured bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Bridge<'a> {
     /// Its name in the configuration.
     pub name: &'a str,
@@ -82,7 +82,13 @@ pub struct Bridge<'a> {
     pub sends: bool,
     /// It can give a sender the answer that `reply` makes.
     pub replies: bool,
+    /// What it says of an address that it is to send to, as the file writes it.
+    pub sends_to: AddressCheck<'a>,
 }
+
+/// Says what is wrong with an address that a file writes, as far as that is known before a message is.
+#[derive(Clone, Copy)]
+pub struct AddressCheck<'a>(pub &'a (dyn Fn(&str) -> Result<(), String> + Sync));
 
 /// What mapping files may ask of the gateway around them; nothing by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -180,7 +186,15 @@ pub enum Outcome {
 impl<'a> Bridge<'a> {
     /// One that only takes messages in.
     pub const fn named(name: &'a str) -> Self {
-        Self { name, sends: false, replies: false }
+        Self { name, sends: false, replies: false, sends_to: AddressCheck(&|_| Ok(())) }
+    }
+}
+
+// === impl AddressCheck ===
+
+impl fmt::Debug for AddressCheck<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AddressCheck")
     }
 }
 

@@ -6,6 +6,7 @@
 mod keys;
 mod outlet;
 mod rig;
+mod sink;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 pub use keys::FakeKeys;
 pub use outlet::{FakeOutlet, State, delivery};
 pub use rig::{Counts, Rig};
+pub use sink::{Does, Receiver, outbound, run_sink, send};
 
 use crate::BridgeConfig;
 

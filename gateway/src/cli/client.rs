@@ -7,8 +7,9 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest, handshake::client::Request},
 };
 
+use bridges::connect::{ConnectError, Stream, connect};
+
 use super::credentials::{Credentials, SecretError};
-use crate::connect::{ConnectError, Stream, connect};
 
 /// Where the gateway is, and who asks.
 #[derive(Debug, Clone, Args)]

@@ -117,8 +117,12 @@ impl Try {
             return Err(self.unknown(loaded).into());
         }
         let text = String::from_utf8(read(path, yaml::MAX_BYTES + 1)?)?;
-        let bridges: Vec<_> =
-            loaded.config.bridges.iter().map(|(name, _)| Bridge { name, sends: true, replies: true }).collect();
+        let bridges: Vec<_> = loaded
+            .config
+            .bridges
+            .iter()
+            .map(|(name, _)| Bridge { sends: true, replies: true, ..Bridge::named(name) })
+            .collect();
         let gateway = mapping::Abilities { last_values: true, later_acks: true, pass_through: true };
         let plain = mapping::Context::new(&loaded.config.domain, &bridges, &loaded.schemas, &loaded.tables);
         let context = mapping::Context { gateway, ..plain };

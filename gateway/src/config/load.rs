@@ -5,17 +5,16 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use mapping::{Bridge, Mappings, TableSource, Tables};
+use mapping::{AddressCheck, Bridge, Mappings, TableSource, Tables};
 use policy::PolicyConfig;
 use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
-
-use crate::egress;
 
 use super::{
     Config, Contents, Guards, MAPPINGS, POLICIES, POLICY, SCHEMAS, TABLES, USERS, contents, files,
     scan::{Places, Scan, Stamp},
 };
+use crate::egress;
 
 /// A configuration that holds: every file it names is read, valid and fits the others.
 #[derive(Debug)]
@@ -117,7 +116,7 @@ fn load_named(
     let Places { users, policies, .. } = &named.places;
     let guards = policy.as_ref().and_then(|policy| Guards::load(users, policies, policy, &mut found));
     let (tables, table_digests) = tables(&named.places.tables, &mut found);
-    let mappings = mappings(named, &schemas, &tables, &mut found);
+    let mappings = mappings(named, config.as_ref(), &schemas, &tables, &mut found);
     if let (Some(config), Some(policy)) = (&config, &policy) {
         found.extend(exposed(file, config, policy));
         found.extend(unknown_bridges(&named.places.policy, config, policy));
@@ -206,7 +205,8 @@ fn not_permitted(domain: &str, guards: &Guards, mappings: &Mappings) -> Vec<Diag
         let decision = guards.policies.may_open(&principal, sender.topic, sender.bridge);
         let what = || format!("subscribe to {:?}", sender.topic.as_str());
         let rejection = decision.into_result(&principal, what).err()?;
-        let help = format!("permit (principal == Principal::{:?}, action == Action::\"subscribe\", resource);", principal.id);
+        let help =
+            format!("permit (principal == Principal::{:?}, action == Action::\"subscribe\", resource);", principal.id);
         let message = format!("mapping {:?}: {}", sender.route.name(), rejection.detail);
         Some(Diagnostic::of_file(sender.file, "not-permitted", message).with_help(help))
     });
@@ -227,10 +227,23 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 /// What mapping files may ask of this gateway.
 const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: false, pass_through: false };
 
-fn mappings(named: &Named, schemas: &Schemas, tables: &Tables, found: &mut Vec<Diagnostic>) -> Option<Mappings> {
+/// What a bridge says of an address to send to; nothing where the config itself is wrong.
+fn check_of<'c>(name: &str, config: Option<&'c Config>) -> impl Fn(&str) -> Result<(), String> + Sync + 'c {
+    let bridge = config.and_then(|config| config.bridges.iter().find(|(known, _)| **known == *name));
+    move |address| bridge.map_or(Ok(()), |(_, bridge)| bridge.check_address(address))
+}
+
+fn mappings(
+    named: &Named,
+    config: Option<&Config>,
+    schemas: &Schemas,
+    tables: &Tables,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
-    let bridges: Vec<_> = named.bridges.iter().map(KnownBridge::seen).collect();
+    let checks: Vec<_> = named.bridges.iter().map(|bridge| check_of(&bridge.name, config)).collect();
+    let bridges: Vec<_> = named.bridges.iter().zip(&checks).map(|(bridge, check)| bridge.seen(check)).collect();
     let plain = mapping::Context::new(&named.domain, &bridges, schemas, tables);
     let context = mapping::Context { gateway: ABILITIES, ..plain };
     keep(mapping::load(&sources, &context), found)
@@ -258,8 +271,8 @@ impl Places {
 
 impl KnownBridge {
     /// As mapping files see it.
-    fn seen(&self) -> Bridge<'_> {
-        Bridge { name: &self.name, sends: self.sends, replies: self.replies }
+    fn seen<'a>(&'a self, check: &'a (dyn Fn(&str) -> Result<(), String> + Sync)) -> Bridge<'a> {
+        Bridge { name: &self.name, sends: self.sends, replies: self.replies, sends_to: AddressCheck(check) }
     }
 }
 

@@ -105,7 +105,8 @@ impl Config {
         let jurisdictions = jurisdictions(&mut fields, problems);
         let backbone = fields.required("backbone").and_then(|node| BackboneConfig::read(node, &resolve, problems));
         let admin = fields.required("admin").and_then(|node| admin(node, folder, &mut claims, problems));
-        let bridges = fields.required("bridges").and_then(|node| bridges(node, folder, &mut claims, problems));
+        let bridges =
+            fields.required("bridges").and_then(|node| bridges(node, folder, &resolve, &mut claims, problems));
         let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
         let notices = NoticeConfig::read(&mut fields, folder, &resolve, problems);
         let log = sections::log(&mut fields, problems);
@@ -185,13 +186,20 @@ fn admin(node: &Node, folder: &Path, claims: &mut Vec<Claim>, problems: &Problem
 }
 
 /// `name: { kind: { ... } }`, at least one.
-fn bridges(node: &Node, folder: &Path, claims: &mut Vec<Claim>, problems: &Problems) -> Option<Vec<NamedBridge>> {
+fn bridges(
+    node: &Node,
+    folder: &Path,
+    resolve: &Resolve<'_>,
+    claims: &mut Vec<Claim>,
+    problems: &Problems,
+) -> Option<Vec<NamedBridge>> {
     let entries = node.map(problems)?;
     if entries.is_empty() {
         problems.report(node.span, "empty", "no bridge: nothing could reach the gateway");
         return None;
     }
-    let read: Vec<_> = entries.iter().map(|(key, section)| bridge(key, section, folder, claims, problems)).collect();
+    let read: Vec<_> =
+        entries.iter().map(|(key, section)| bridge(key, section, folder, resolve, claims, problems)).collect();
     read.into_iter().collect()
 }
 
@@ -199,11 +207,12 @@ fn bridge(
     key: &Key,
     section: &Node,
     folder: &Path,
+    resolve: &Resolve<'_>,
     claims: &mut Vec<Claim>,
     problems: &Problems,
 ) -> Option<NamedBridge> {
     let name = name(&key.name, key.span, "a bridge's name", &['-', '_'], problems);
-    let config = registry::read(section, folder, problems)?;
+    let config = registry::read(section, folder, resolve, problems)?;
     for resource in config.resources() {
         claims.push(Claim { resource, by: format!("bridge {:?}", key.name), span: section.span });
     }

@@ -23,13 +23,13 @@ use mapping::Mappings;
 use policy::{Current, Meters, Trail};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    pump::{Pump, subscription},
-    status::Status,
-};
 pub(crate) use self::{
     pump::Fates,
     status::{Shown, describe},
+};
+use self::{
+    pump::{Pump, subscription},
+    status::Status,
 };
 use crate::{drain::Stoppable, reload::Reload};
 

@@ -105,8 +105,7 @@ impl Pump {
         // one place a call, so that no answer waits for room
         let (answers, answered) = mpsc::channel(self.sending.max_calls.max(1));
         let (settled, fates) = (Vec::new(), Vec::new());
-        let session =
-            Session { pump: self, deliveries, lanes: Lanes::default(), calls: 0, answers, settled, fates };
+        let session = Session { pump: self, deliveries, lanes: Lanes::default(), calls: 0, answers, settled, fates };
         session.run(answered).await
     }
 

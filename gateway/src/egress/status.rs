@@ -68,9 +68,7 @@ pub(crate) fn describe() {
 
 impl Status {
     pub(super) fn new(route: &str, bridge: &str) -> Self {
-        let count = |stage: &'static str| {
-            counter!(MESSAGES, "bridge" => bridge.to_owned(), "route" => route.to_owned(), "stage" => stage)
-        };
+        let count = |stage: &'static str| counter!(MESSAGES, "bridge" => bridge.to_owned(), "route" => route.to_owned(), "stage" => stage);
         Self {
             route: route.to_owned(),
             bridge: bridge.to_owned(),

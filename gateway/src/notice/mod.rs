@@ -6,7 +6,6 @@
 
 mod config;
 mod post;
-mod sign;
 #[cfg(test)]
 mod tests;
 

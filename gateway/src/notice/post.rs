@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bridges::{
+    connect::{ConnectError, Stream, connect},
+    sign::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, signature},
+};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
@@ -15,8 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Notice, NoticeConfig, Outcome, sign::signature};
-use crate::connect::{ConnectError, Stream, connect};
+use super::{Notice, NoticeConfig, Outcome};
 
 /// The most notices of one post.
 const BATCH: usize = 100;
@@ -152,14 +155,15 @@ async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Res
 
 fn request(config: &NoticeConfig, id: Uuid, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let id = id.to_string();
     let path = config.url.path_and_query().map_or("/", |path| path.as_str());
     Request::post(path)
         .header(header::HOST, config.url.authority().map_or("", |authority| authority.as_str()))
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("openmesh/", env!("CARGO_PKG_VERSION")))
-        .header("openmesh-notice", id.to_string())
-        .header("openmesh-time", seconds)
-        .header("openmesh-signature", signature(config.secret.expose(), seconds, &body))
+        .header(WEBHOOK_ID, &id)
+        .header(WEBHOOK_TIMESTAMP, seconds)
+        .header(WEBHOOK_SIGNATURE, signature(&config.secret, &id, seconds, &body))
         .body(Full::new(body))
 }
 

@@ -14,7 +14,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use yaml::{Resolve, Secret};
 
-use super::{sign::signature, *};
+use bridges::sign::signature;
+
+use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,8 +36,10 @@ impl Post {
     }
 
     fn is_signed(&self) -> bool {
-        let seconds = self.header("openmesh-time").parse().unwrap();
-        self.header("openmesh-signature") == signature(SECRET, seconds, self.body.as_bytes())
+        let (id, seconds) = (self.header("webhook-id"), self.header("webhook-timestamp").parse().unwrap());
+        let made = signature(&Secret::new(SECRET), id, seconds, self.body.as_bytes());
+        // the head was read in lower case
+        self.header("webhook-signature") == made.to_ascii_lowercase()
     }
 
     fn json(&self) -> Value {
@@ -128,7 +132,7 @@ async fn a_refusal_by_validation_is_posted_signed() {
     let post = next(&mut posts).await;
     assert!(post.head.starts_with("post /hook?a=b http/1.1"), "{}", post.head);
     assert!(post.is_signed());
-    assert_eq!(post.json()["id"], post.header("openmesh-notice"));
+    assert_eq!(post.json()["id"], post.header("webhook-id"));
     let notice = &post.json()["notices"][0];
     assert_eq!(
         (&notice["bridge"], &notice["mapping"], &notice["kind"]),

@@ -30,7 +30,7 @@ async fn what_a_schema_refuses_is_told_to_the_webhook_and_what_it_lets_in_is_not
     stream.write_all(b"HTTP/1.1 204 x\r\n\r\n").await.unwrap();
     let told = String::from_utf8(bytes).unwrap();
     for part in
-        ["POST /hook HTTP/1.1", "openmesh-signature: v1=", "\"mapping\":\"plant-temperature\"", "\"pointer\":\"/f\""]
+        ["POST /hook HTTP/1.1", "webhook-signature: v1,", "\"mapping\":\"plant-temperature\"", "\"pointer\":\"/f\""]
     {
         assert!(told.contains(part), "{part}: {told}");
     }

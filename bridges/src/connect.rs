@@ -1,8 +1,12 @@
-//! A connection to a server that the configuration names by its URL: TCP, and TLS by rustls where the URL says https.
+//! A connection to a server by its URL: TCP, and TLS by rustls where the URL says https.
+//!
+//! Names are resolved once a connection, and the addresses found are what is connected to: nothing can change between the
+//! check of an address and its use.
 
 use std::{
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::Path,
     sync::Arc,
 };
@@ -15,40 +19,75 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
 };
 use tokio_rustls::TlsConnector;
+
+use crate::private::Private;
 
 /// The longest file of authorities, in bytes.
 const MAX_AUTHORITIES: u64 = 4 << 20;
 
 /// Bytes both ways, plain or encrypted.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name has no address, or nothing answers there.
     #[error("no connection: {0}")]
     Tcp(#[from] io::Error),
+    /// The server can't be trusted, or the authorities can't be read.
     #[error("no TLS: {0}")]
     Tls(String),
+    /// The name has only addresses that nobody here may connect to.
+    #[error("{0}, and allow_private does not name it")]
+    Forbidden(Private),
 }
 
 /// Connects to the host of an http or https URL, or a ws or wss one. A server that is spoken to by TLS is held to its name
 /// and to `authorities`, a file of PEM.
-pub(crate) async fn connect(url: &Uri, authorities: &Path) -> Result<Box<dyn Stream>, ConnectError> {
-    let secure = matches!(url.scheme_str(), Some("https" | "wss"));
+pub async fn connect(url: &Uri, authorities: &Path) -> Result<Box<dyn Stream>, ConnectError> {
+    connect_if(url, authorities, |_| Ok(())).await
+}
+
+/// [`connect`], to the first address of the host that `may` lets through.
+pub async fn connect_if(
+    url: &Uri,
+    authorities: &Path,
+    may: impl Fn(IpAddr) -> Result<(), Private>,
+) -> Result<Box<dyn Stream>, ConnectError> {
+    let https = matches!(url.scheme_str(), Some("https" | "wss"));
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
-    if !secure {
+    let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let stream = tcp(&host, port, may).await?;
+    if !https {
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(host).map_err(tls)?;
     let stream = connector(authorities).await?.connect(name, stream).await.map_err(tls)?;
     Ok(Box::new(stream))
+}
+
+async fn tcp(host: &str, port: u16, may: impl Fn(IpAddr) -> Result<(), Private>) -> Result<TcpStream, ConnectError> {
+    let mut why = ConnectError::Tcp(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for address in lookup_host((host, port)).await? {
+        why = match may(address.ip()) {
+            Err(private) => ConnectError::Forbidden(private),
+            Ok(()) => match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    // a request is written at once, and waited for
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => ConnectError::Tcp(error),
+            },
+        };
+    }
+    Err(why)
 }
 
 /// Reads the authorities each time: they change, and connections are few.

@@ -1,0 +1,18 @@
+//! The webhook bridge: sends each message of a mapping as an HTTP request, signed, and waits until it is taken.
+//!
+//! It only sends. `address` is where a message goes, `exchange` one request over one connection, `destination` what is kept
+//! of a server: its idle connections, its places and its `breaker`. `answer` is the one table from HTTP to verdicts.
+
+mod address;
+mod answer;
+mod breaker;
+mod config;
+mod destination;
+mod exchange;
+mod request;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+pub use breaker::BreakerConfig;
+pub use config::WebhookConfig;
