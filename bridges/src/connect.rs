@@ -45,7 +45,7 @@ pub enum ConnectError {
     Tls(String),
     /// The name has only addresses that nobody here may connect to.
     #[error("{0}, and allow_private does not name it")]
-    Forbidden(Private),
+    Forbidden(Box<Private>),
 }
 
 /// Connects to the host of an http or https URL, or a ws or wss one. A server that is spoken to by TLS is held to its name
@@ -76,7 +76,7 @@ async fn tcp(host: &str, port: u16, may: impl Fn(IpAddr) -> Result<(), Private>)
     let mut why = ConnectError::Tcp(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     for address in lookup_host((host, port)).await? {
         why = match may(address.ip()) {
-            Err(private) => ConnectError::Forbidden(private),
+            Err(private) => ConnectError::Forbidden(Box::new(private)),
             Ok(()) => match TcpStream::connect(address).await {
                 Ok(stream) => {
                     // a request is written at once, and waited for
