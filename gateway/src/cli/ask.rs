@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::credentials::{Credentials, SecretError};
-use crate::connect::{ConnectError, connect};
+use bridges::connect::{ConnectError, connect};
 
 /// What the gateway answered.
 #[derive(Debug)]

@@ -1,13 +1,12 @@
 //! How the commands that read reach a gateway that runs: its WebSocket, over TLS where the URL says so. As whom, `credentials` says.
 
+use bridges::connect::{ConnectError, Stream, connect};
 use clap::Args;
 use http::{Uri, header};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, client::IntoClientRequest, handshake::client::Request},
 };
-
-use bridges::connect::{ConnectError, Stream, connect};
 
 use super::credentials::{Credentials, SecretError};
 

@@ -77,7 +77,7 @@ async fn the_shipped_alert_to_chat_posts_what_is_urgent_and_nothing_else() {
     let routes = get(running.addresses().admin, "/routes").await.json();
     let shown = &routes["sends"][0];
     assert_eq!((&shown["mapping"], &shown["bridge"]), (&json!("alert-to-chat"), &json!("chat")));
-    assert_eq!((&shown["state"], &shown["unsettled"]), (&json!("sending"), &json!(0)));
+    assert_eq!((&shown["now"]["state"], &shown["now"]["unsettled"]), (&json!("sending"), &json!(0)));
     let metrics = get(running.addresses().admin, "/metrics").await.text;
     let told = |stage: &str| {
         format!("openmesh_egress_messages_total{{bridge=\"chat\",route=\"alert-to-chat\",stage=\"{stage}\"}} 1")
@@ -123,7 +123,7 @@ async fn what_is_sent_to_one_place_does_not_wait_for_another() {
     let counts = counts(&running, "tells", |counts| counts["delivered"] == 1).await;
     assert_eq!(counts["pending"], 2);
     let routes = get(running.addresses().admin, "/routes").await.json();
-    assert_eq!(routes["sends"][0]["state"], "failing", "{routes}");
+    assert_eq!(routes["sends"][0]["now"]["state"], "failing", "{routes}");
     assert_eq!(running.drain().await, Drained::Clean, "what can't be sent now does not hold up the end");
     assert_eq!(hook.count(), 2);
 }
