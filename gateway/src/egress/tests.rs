@@ -27,6 +27,7 @@ fn delivery(lane: u64, number: u8) -> Delivery {
         trace: None,
         conversation: None,
         origin: None,
+        priority: None,
     };
     let position = Position(Bytes::copy_from_slice(&[number]));
     Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(lane) }
