@@ -49,7 +49,7 @@ pub(crate) async fn counts(running: &Running, mapping: &str, so: impl Fn(&Value)
             }
         }
     });
-    found.await.expect("the counts never are so")
+    found.await.unwrap_or_else(|_| panic!("the counts of {mapping} never are so"))
 }
 
 async fn alert(running: &Running, place: &str, body: &str) {
