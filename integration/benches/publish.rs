@@ -5,44 +5,20 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
 
-use std::{
-    env, fs,
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{env, fs, process::Command};
 
-use axum::{Router, body::Bytes, http::StatusCode, routing::any};
-use integration::{Gateway, Site, client, eventually, site::free_port};
+use integration::{Gateway, Site, client};
+
+#[path = "support/bare.rs"]
+mod bare;
+
+use bare::{Bare, READING};
 
 const ROUNDS: usize = 5;
-const READING: &str = r#"{"f":71.96,"unit":"F","sensor":{"serial":"TX-4411-09","firmware":"2.14.0","position":[12.5,3.25,0.8]},"status":"ok","battery":0.93,"sequence":184467,"at":"2026-11-23T09:30:00.125Z","tags":["press","hall-3","calibrated"],"operator":"shift-b","note":"door open during the measurement, repeated"}"#;
 
 fn main() {
-    let arguments: Vec<_> = env::args().collect();
-    match arguments.iter().position(|argument| argument == "--bare") {
-        Some(at) => bare(arguments[at + 1].parse().expect("an address")),
-        None => compare(arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(5)),
-    }
-}
-
-/// The physical limit of this shape: the same server library, no work.
-fn bare(at: SocketAddr) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(at).await.expect("the port");
-        let handler = any(|body: Bytes| async move { (StatusCode::ACCEPTED, body.len().to_string()) });
-        axum::serve(listener, Router::new().fallback(handler)).await.expect("to serve");
-    });
-}
-
-struct Bare(Child);
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.0.kill().expect("the bare server ends");
-        self.0.wait().expect("the bare server ends");
-    }
+    bare::serve_if_asked();
+    compare(env::args().find_map(|argument| argument.parse().ok()).unwrap_or(5));
 }
 
 fn compare(seconds: u64) {
@@ -63,17 +39,8 @@ fn compare(seconds: u64) {
             |name: &str| text.lines().find_map(|l| l.trim().strip_prefix(name)).unwrap_or_default().trim().to_owned();
         (field("Requests/sec:").parse::<f64>().expect("a rate"), field("50%"), field("99%"))
     };
-    let at = free_port();
-    let bare = Command::new(env::current_exe().expect("this program"))
-        .args(["--bare", &at.to_string()])
-        .stdout(Stdio::null())
-        .spawn()
-        .map(Bare)
-        .expect("the bare server");
-    let bare_url = format!("http://{at}/telemetry/7/temperature");
-    eventually("the bare server answers", Duration::from_secs(10), || {
-        (client::post(&bare_url, READING).status == 202).then_some(())
-    });
+    let bare = Bare::start();
+    let bare_url = bare.url("/telemetry/7/temperature");
     let gateway = Gateway::start(&site);
     let (idle, url) = (gateway.resident_kb(), site.url("/telemetry/7/temperature"));
     let answer = client::post(&url, READING);

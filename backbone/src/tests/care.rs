@@ -196,3 +196,37 @@ async fn a_line_that_is_no_export_is_named() {
     }
     assert_eq!(store.report().store.stored, 0);
 }
+
+/// The journal: where what is in no table yet is.
+fn journal(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).max().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_tail_is_cut_off_and_the_store_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let store = open(&path);
+    for id in 1..=200 {
+        put(&store, id, "a").await;
+    }
+    drop(store);
+    drop(reopened(&path));
+    // The disk did not write the end of what it said it had.
+    let (file, mut kept) = (journal(&path), 0);
+    let written = fs::read(&file).unwrap();
+    let end = written.iter().rposition(|byte| *byte != 0).unwrap();
+    for cut in [1, 40, 900] {
+        fs::write(&file, &written[..end - cut]).unwrap();
+        let checked = folder_of(&path).check().unwrap();
+        assert_eq!(checked.wrong, [""; 0], "cut by {cut}");
+        assert!(checked.records < 200 && checked.records > 190, "cut by {cut}: {}", checked.records);
+        kept = checked.records;
+    }
+    let store = open(&path);
+    assert_eq!(put(&store, 1_000, "a").await.position, Some(crate::position::of(kept + 1)));
+    assert_balanced(&store);
+    // What the disk lost is stored again when its sender tries again, and not taken for a duplicate.
+    assert!(!put(&store, 200, "a").await.duplicate);
+}
