@@ -45,6 +45,7 @@ use schema::Schemas;
 pub use format::json_schema;
 pub use fuzz::{FuzzFailure, FuzzResult};
 pub use load::load;
+pub use plan::PERFORMATIVES;
 pub use proof::{FieldProof, Verdict};
 pub use start::{Sample, Started, formats, start};
 pub use table::{MAX_TABLE, TableSource, Tables};

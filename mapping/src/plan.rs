@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// FIPA's words and the mesh's own; `x-...` needs a protocol, which this version can't load.
-pub(crate) const PERFORMATIVES: [&str; 15] = [
+pub const PERFORMATIVES: [&str; 15] = [
     "inform",
     "query",
     "request",

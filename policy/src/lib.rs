@@ -30,7 +30,7 @@ mod shed;
 mod stack;
 mod trace;
 
-pub use access::{Action, Decision, Policies, PolicySource};
+pub use access::{Action, Decision, KnownNames, Policies, PolicySource};
 pub use admit::admit_audit;
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{
@@ -38,7 +38,7 @@ pub use authenticate::{
     MAX_DOCUMENT, NewKey, NoRandom, PasswordError, Revoked, StoredPassword, TokenConfig, User, Users, UsersFile,
     certificate_names,
 };
-pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType};
+pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType, policy_json_schema};
 pub use egress::{Egress, egress, hand_over, sending};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bridges::http::{Peer, Problem, credentials};
-use envelope::{Audit as _, Authenticator, Credentials, Principal, Rejection};
+use envelope::{Audit as _, Authenticator, Credentials, Principal, RejectKind, Rejection};
 use http::Method;
 use policy::{Action, AuditSink, Current, Trail};
 
@@ -51,6 +51,12 @@ impl Guard {
         let address = Some(peer.address.ip());
         if looks && self.on_loopback && credentials == Credentials::None {
             return Ok(Asks(None));
+        }
+        if !self.on_loopback && credentials == Credentials::None {
+            // off loopback nobody is anonymous here, whatever the bridges let in
+            let rejection = Rejection::new(RejectKind::Unauthenticated, "authentication", "credentials are required");
+            self.audit.refused(&rejection, None, address);
+            return Err(rejection);
         }
         let verified = self.authenticator.verify(credentials, address).await;
         let principal = verified.inspect_err(|rejection| self.audit.refused(rejection, None, address))?;

@@ -37,6 +37,8 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use yaml::Diagnostics;
 
+use crate::config;
+
 use format::{Format, Said};
 
 /// The gateway at the edge of a network: whatever is said to it becomes a mesh envelope, by a mapping file.
@@ -55,8 +57,12 @@ enum Command {
     Check(check::Check),
     /// Runs the tests in the mapping files, offline
     Test(test::Test),
-    /// Prints the JSON Schema of mapping files, for editors
-    Schema,
+    /// Prints the JSON Schema of a file's format, for editors
+    Schema {
+        /// Of which file
+        #[arg(value_enum, default_value_t = FileFormat::Mapping)]
+        of: FileFormat,
+    },
     /// Writes mapping files
     #[command(subcommand)]
     Map(init::Map),
@@ -85,6 +91,17 @@ enum Command {
     Man(shell::Man),
 }
 
+/// The files whose formats editors may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FileFormat {
+    /// Mapping files
+    Mapping,
+    /// policy.yaml
+    Policy,
+    /// gateway.yaml
+    Gateway,
+}
+
 #[derive(Debug, Args)]
 struct ConfigPath {
     /// The configuration; what it names is relative to its folder
@@ -102,7 +119,7 @@ impl Command {
             Self::Test(test) => test.format,
             Self::Try(message) => message.format,
             Self::Run(_)
-            | Self::Schema
+            | Self::Schema { .. }
             | Self::Map(_)
             | Self::User(_)
             | Self::Key(_)
@@ -138,7 +155,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(path) => run::run(&path.config, &mut out),
         Command::Check(check) => check.run(&mut out),
         Command::Test(test) => test.run(&mut out),
-        Command::Schema => out.write_all(mapping::json_schema().as_bytes()).map_err(Failure::from),
+        Command::Schema { of } => {
+            let text = match of {
+                FileFormat::Mapping => mapping::json_schema(),
+                FileFormat::Policy => policy::policy_json_schema(),
+                FileFormat::Gateway => config::gateway_json_schema(),
+            };
+            out.write_all(text.as_bytes()).map_err(Failure::from)
+        }
         Command::Map(init::Map::Init(init)) => init.run(&mut out),
         Command::Try(message) => message.run(&mut out),
         Command::User(users) => users.run(&mut out),

@@ -7,7 +7,8 @@ use std::{
 };
 
 use policy::{
-    Fetched, Issuers, KeySet, Keys, KeysFrom, Policies, PolicyConfig, PolicySource, Revoked, TokenConfig, UsersFile,
+    Fetched, Issuers, KeySet, Keys, KeysFrom, KnownNames, Policies, PolicyConfig, PolicySource, Revoked, TokenConfig,
+    UsersFile,
 };
 use yaml::Diagnostic;
 
@@ -41,6 +42,7 @@ impl Guards {
         users: &Path,
         policies: &Path,
         config: &PolicyConfig,
+        names: KnownNames<'_>,
         found: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let before = found.len();
@@ -58,7 +60,7 @@ impl Guards {
             .filter(|file| file.path.ends_with(".cedar"))
             .map(|file| PolicySource { path: &file.path, name: &file.name, text: &file.text })
             .collect();
-        let (policies, wrong) = Policies::load(&cedar, &config.access);
+        let (policies, wrong) = Policies::load_knowing(&cedar, &config.access, names);
         found.extend(wrong);
         let policies = Arc::new(policies);
         let issuers = config.tokens.iter().filter_map(|token| {

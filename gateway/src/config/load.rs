@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use mapping::{AddressCheck, Bridge, Mappings, TableSource, Tables};
-use policy::PolicyConfig;
+use policy::{KnownNames, PolicyConfig};
 use schema::{Schema, Schemas};
 use yaml::{Diagnostic, Diagnostics, File, Node};
 
@@ -114,7 +114,14 @@ fn load_named(
     let (schemas, digests) = schemas(&named.places.schemas, &mut found);
     let policy = policy(&named.places.policy, &mut found);
     let Places { users, policies, .. } = &named.places;
-    let guards = policy.as_ref().and_then(|policy| Guards::load(users, policies, policy, &mut found));
+    let bridges: Vec<_> = named.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
+    let types: Vec<_> = schemas.names().collect();
+    let names = KnownNames {
+        bridges: Some(&bridges).filter(|_| config.is_some()).map(Vec::as_slice),
+        schemas: Some(&types),
+        performatives: Some(&mapping::PERFORMATIVES),
+    };
+    let guards = policy.as_ref().and_then(|policy| Guards::load(users, policies, policy, names, &mut found));
     let (tables, table_digests) = tables(&named.places.tables, &mut found);
     let mappings = mappings(named, config.as_ref(), &schemas, &tables, &mut found);
     if let (Some(config), Some(policy)) = (&config, &policy) {

@@ -61,7 +61,7 @@ static CREDENTIALS: LazyLock<Credentials> = LazyLock::new(|| {
     Credentials { file, ada, bob, eve }
 });
 
-fn authorization(who: &str) -> Option<&'static str> {
+pub(crate) fn authorization(who: &str) -> Option<&'static str> {
     match who {
         "ada" => Some(&CREDENTIALS.ada),
         "bob" => Some(&CREDENTIALS.bob),
@@ -71,7 +71,7 @@ fn authorization(who: &str) -> Option<&'static str> {
     }
 }
 
-fn site() -> Site {
+pub(crate) fn site() -> Site {
     let site = Site::shipped();
     site.write("policy.yaml", POLICY);
     site.write("users.yaml", &CREDENTIALS.file.to_string());
@@ -113,7 +113,7 @@ fn encoded(topic: &str) -> String {
 }
 
 /// What was answered, and who decided.
-fn said(answer: &Value) -> (String, String) {
+pub(crate) fn said(answer: &Value) -> (String, String) {
     match answer["status"].as_u64() {
         Some(status) => (status.to_string(), answer["decided_by"].as_str().unwrap_or_default().to_owned()),
         None => ("ok".to_owned(), "-".to_owned()),

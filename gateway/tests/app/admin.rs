@@ -145,3 +145,27 @@ async fn the_openapi_document_tells_of_every_page_and_needs_no_secret() {
     }
     assert_eq!(get(admin, "/reload").await.status, 405);
 }
+
+#[tokio::test]
+async fn off_loopback_nobody_is_anonymous() {
+    let site = Site::shipped();
+    let exposed = "admin: { listen: '0.0.0.0:0', plain_text: true, allowed_hosts: [gateway.example]";
+    site.write("gateway.yaml", &site.config_text("").replace("admin: { listen: 127.0.0.1:0", exposed));
+    let (mut user, mut users, key) = (User::default(), UsersFile::default(), NewKey::generate().unwrap());
+    user.roles = vec!["viewer".into()];
+    users.add_user("ada", user).unwrap();
+    users.add_key("ada", &key, None).unwrap();
+    site.write("users.yaml", &users.to_string());
+    let running = site.start().await;
+    let admin = (std::net::Ipv4Addr::LOCALHOST, running.addresses().admin.port()).into();
+    let ask = async |path: &str, more: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: gateway.example\r\nconnection: close\r\n{more}");
+        request(admin, &format!("{head}\r\n")).await.status
+    };
+    assert_eq!((ask("/healthz", "").await, ask("/readyz", "").await), (200, 200));
+    let authorization = format!("authorization: Bearer {}\r\n", key.key.expose());
+    for path in ["/metrics", "/ledger", "/routes"] {
+        assert_eq!(ask(path, "").await, 401, "{path}, though the policy lets in anonymous peers elsewhere");
+        assert_eq!(ask(path, &authorization).await, 200, "{path}");
+    }
+}

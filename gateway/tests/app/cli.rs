@@ -166,9 +166,17 @@ fn machines_are_told_the_same_with_stable_codes() {
 
 #[test]
 fn schema_prints_what_editors_find() {
-    let done = openmesh(&["schema"]);
-    let checked_in = std::fs::read(Site::shipped().config().with_file_name("formats/mapping.json")).unwrap();
-    assert_eq!((done.status.code(), done.stdout == checked_in), (Some(0), true));
+    let shipped = Site::shipped();
+    for (args, name) in [
+        (&["schema"][..], "mapping"),
+        (&["schema", "mapping"], "mapping"),
+        (&["schema", "policy"], "policy"),
+        (&["schema", "gateway"], "gateway"),
+    ] {
+        let done = openmesh(args);
+        let checked_in = std::fs::read(shipped.config().with_file_name(format!("formats/{name}.json"))).unwrap();
+        assert_eq!((done.status.code(), done.stdout == checked_in), (Some(0), true), "{args:?}");
+    }
 }
 
 #[test]

@@ -64,8 +64,8 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
 
 #[test]
 fn what_can_be_reached_from_outside_needs_tls_and_credentials_or_words_that_say_otherwise() {
-    let admin = SOUND.replace("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0, plain_text: true");
-    assert!(errors(&admin).contains("error[off-loopback]"), "{}", errors(&admin));
+    let admin = SOUND.replace("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0");
+    assert!(errors(&admin).contains("error[plain-text]"), "{}", errors(&admin));
     let bridge =
         |words: &str| SOUND.replace("http: { listen: 127.0.0.1:0", &format!("http: {{ listen: '[::]:0'{words}"));
     let said = errors(&bridge(""));

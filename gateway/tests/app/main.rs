@@ -17,6 +17,7 @@ mod reload;
 mod residency;
 mod revocation;
 mod sends;
+mod spelling;
 mod support;
 mod tls;
 mod tokens;

@@ -8,7 +8,7 @@ use miette::Diagnostic as _;
 use yaml::{Diagnostic, Source, Span};
 
 use super::{
-    Policies,
+    KnownNames, Policies,
     extent::{self, Exceeds, STACK_BYTES},
     schema,
     scope::Scoped,
@@ -39,10 +39,19 @@ impl Policies {
     /// Reads all files, for what the policy file declares. What is wrong is told, and left out of what is read: take it
     /// only if nothing is.
     pub fn load(sources: &[PolicySource<'_>], config: &AccessConfig) -> (Self, Vec<Diagnostic>) {
+        Self::load_knowing(sources, config, KnownNames::default())
+    }
+
+    /// As [`Policies::load`], where it is known what else there is: names that nothing has are errors.
+    pub fn load_knowing(
+        sources: &[PolicySource<'_>],
+        config: &AccessConfig,
+        names: KnownNames<'_>,
+    ) -> (Self, Vec<Diagnostic>) {
         // on a stack that whatever `extent` lets through fits into, whoever calls
         let loaded = thread::scope(|scope| {
             let roomy = thread::Builder::new().stack_size(STACK_BYTES);
-            roomy.spawn_scoped(scope, || Self::load_here(sources, config)).ok()?.join().ok()
+            roomy.spawn_scoped(scope, || Self::load_here(sources, config, names)).ok()?.join().ok()
         });
         loaded.unwrap_or_else(|| {
             let message = "no thread could be had to read them".to_owned();
@@ -50,7 +59,11 @@ impl Policies {
         })
     }
 
-    fn load_here(sources: &[PolicySource<'_>], config: &AccessConfig) -> (Self, Vec<Diagnostic>) {
+    fn load_here(
+        sources: &[PolicySource<'_>],
+        config: &AccessConfig,
+        names: KnownNames<'_>,
+    ) -> (Self, Vec<Diagnostic>) {
         let mut found = Vec::new();
         let mut all = PolicySet::new();
         let mut files = BTreeMap::new();
@@ -70,7 +83,7 @@ impl Policies {
             let message = format!("{} policies, limit is {MAX_POLICIES}", all.num_of_policies());
             found.push(Diagnostic::of_file("policies", "too-many", message));
         }
-        validate(&all, &files, config, &mut found);
+        validate(&all, &files, config, names, &mut found);
         let mut scoped: Vec<_> = all.policies().cloned().map(|policy| Scoped::new(policy, config)).collect();
         scoped.sort_by(|a, b| a.policy.id().cmp(b.policy.id()));
         (Self::new(scoped, config.clone()), found)
@@ -119,7 +132,13 @@ fn parse(file: &PolicySource<'_>, source: &Source, found: &mut Vec<Diagnostic>) 
 }
 
 /// Unknown entity types, attributes and actions, types that do not fit, and policies that can never apply.
-fn validate(all: &PolicySet, files: &BTreeMap<PolicyId, Source>, config: &AccessConfig, found: &mut Vec<Diagnostic>) {
+fn validate(
+    all: &PolicySet,
+    files: &BTreeMap<PolicyId, Source>,
+    config: &AccessConfig,
+    names: KnownNames<'_>,
+    found: &mut Vec<Diagnostic>,
+) {
     let schema = match schema::schema(config) {
         Ok(schema) => schema,
         Err(error) => {
@@ -139,6 +158,7 @@ fn validate(all: &PolicySet, files: &BTreeMap<PolicyId, Source>, config: &Access
     for policy in all.policies() {
         let Some(source) = files.get(policy.id()) else { continue };
         for uid in policy.entity_literals() {
+            found.extend(names.check(&uid, source));
             let id = uid.id().unescaped();
             if uid.type_name().basename() == "Topic"
                 && let Err(why) = Topic::new(id)

@@ -12,6 +12,7 @@ mod decision;
 mod decisions;
 mod extent;
 mod load;
+mod names;
 mod request;
 mod rules;
 mod schema;
@@ -32,6 +33,7 @@ use crate::config::AccessConfig;
 
 pub use decision::Decision;
 pub use load::PolicySource;
+pub use names::KnownNames;
 pub(crate) use rules::{MayRead, MaySend};
 
 /// The performative of an envelope that has none.

@@ -317,6 +317,43 @@ fn what_is_wrong_with_a_policy_is_said_with_its_place() {
 }
 
 #[test]
+fn a_name_that_nothing_has_is_an_error_with_the_nearest_one() {
+    let names = KnownNames {
+        bridges: Some(&["web", "floor"]),
+        schemas: Some(&["market/rfp@v1.0.0"]),
+        performatives: Some(&["inform", "cancel"]),
+    };
+    let said = |condition: &str| {
+        let text = format!("permit(principal, action in Action::\"send\", resource) when {{ {condition} }};");
+        let source = PolicySource { path: "policies/a.cedar", name: "a", text: &text };
+        let (_, found) = Policies::load_knowing(&[source], &config(), names);
+        yaml::Diagnostics::collect(found).map(|all| all.to_string())
+    };
+    for sound in [
+        "context.bridge == Bridge::\"web\"",
+        "context.schema in Schema::\"market/rfp\" || context.schema in Schema::\"market\"",
+        "context.schema == Schema::\"market/rfp@v1.0.0\" || context.schema == Schema::\"mesh/opaque@v1.0.0\"",
+        "context.performative == Performative::\"none\" || context.performative == Performative::\"x-bid\"",
+        "principal in Role::\"nobody-has-it-yet\"",
+    ] {
+        assert_eq!(said(sound), None, "{sound}");
+    }
+    for (wrong, what) in [
+        ("context.bridge == Bridge::\"wbe\"", "there is no bridge \"wbe\""),
+        ("context.schema in Schema::\"market/rpf\"", "did you mean \"market/rfp\"?"),
+        ("context.performative == Performative::\"cancle\"", "did you mean \"cancel\"?"),
+    ] {
+        let said = said(wrong).unwrap_or_default();
+        assert!(said.contains(what) && said.contains("policies/a.cedar:1:"), "{wrong}: {said}");
+    }
+    let policies = "permit(principal, action, resource) when { context.bridge == Bridge::\"wbe\" };";
+    assert!(
+        load(&policies.replace("action,", "action == Action::\"publish\",")).is_ok(),
+        "what is not known is not looked at"
+    );
+}
+
+#[test]
 fn a_policy_of_bad_intent_is_refused_or_decided_on_and_ends_nothing() {
     let when = |condition: String| format!("permit(principal, action, resource) when {{ {condition} }};");
     for (condition, why) in [

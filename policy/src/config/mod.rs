@@ -1,6 +1,7 @@
 //! What the user writes in `policy.yaml`, read strictly.
 
 mod access;
+mod format;
 mod value;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use yaml::{Diagnostics, Fields, File, Node, Problems};
 
 pub use access::{AccessConfig, DataField};
+pub use format::policy_json_schema;
 pub use value::{Attributes, ValueType};
 pub(crate) use value::{DECIMAL_DIGITS, scaled};
 
