@@ -1,8 +1,11 @@
 //! A mesh to subscribe to: hands out what the test gives it, within the credit, and remembers what was settled.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -21,6 +24,8 @@ pub struct FakeOutlet {
     log: Mutex<Vec<Delivery>>,
     /// Filters that no one may read.
     forbidden: Mutex<Option<&'static str>>,
+    /// Whether last values are only of what says that it is one.
+    only_retained: AtomicBool,
     state: watch::Sender<State>,
 }
 
@@ -81,6 +86,11 @@ impl FakeOutlet {
     /// What subscriptions opened from now on get.
     pub fn give(&self, deliveries: impl IntoIterator<Item = Delivery>) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).extend(deliveries);
+    }
+
+    /// Last values are only of deliveries that say that they are, from now on.
+    pub fn only_retained(&self) {
+        self.only_retained.store(true, Ordering::Relaxed);
     }
 
     /// Refuses a filter.
@@ -150,6 +160,10 @@ impl Outlet for FakeOutlet {
         topics.retain(|topic, value| {
             !value.envelope.data.as_slice().is_empty() && after.as_ref().is_none_or(|after| topic > after)
         });
+        if self.only_retained.load(Ordering::Relaxed) {
+            let marked: BTreeSet<_> = log.iter().filter(|one| one.retained).map(|one| one.position.clone()).collect();
+            topics.retain(|_, value| marked.contains(&value.position));
+        }
         let next = topics.keys().nth(most.saturating_sub(1)).filter(|_| topics.len() > most).cloned();
         let values = topics.into_values().take(most).collect();
         Box::pin(std::future::ready(Ok(LastValues { values, next })))
@@ -160,13 +174,16 @@ impl Outlet for FakeOutlet {
 
 impl Deliveries for Subscribed {
     fn next(&mut self) -> BoxFuture<'_, Result<Batch<Delivery>, Rejection>> {
-        let room = (self.credit as usize).saturating_sub(self.unsettled.len());
-        let batch: Vec<_> = self.queue.drain(..room.min(self.queue.len())).collect();
-        self.unsettled.extend(batch.iter().map(|delivery| (delivery.position.clone(), delivery.clone())));
-        match Batch::new(batch) {
-            Some(batch) => Box::pin(std::future::ready(Ok(batch))),
-            None => Box::pin(std::future::pending()),
-        }
+        // nothing is taken before it is polled: a future that is dropped loses nothing
+        Box::pin(async {
+            let room = (self.credit as usize).saturating_sub(self.unsettled.len());
+            let batch: Vec<_> = self.queue.drain(..room.min(self.queue.len())).collect();
+            self.unsettled.extend(batch.iter().map(|delivery| (delivery.position.clone(), delivery.clone())));
+            match Batch::new(batch) {
+                Some(batch) => Ok(batch),
+                None => std::future::pending().await,
+            }
+        })
     }
 
     fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>> {

@@ -73,9 +73,20 @@ impl Rig {
     /// # Panics
     /// If the bridge has no source or can't bind.
     pub async fn start(config: &dyn BridgeConfig) -> Self {
+        Self::start_with(config, Arc::default()).await
+    }
+
+    /// Another bridge with the keys of this one, as after a crash: nothing else of this one is known to it.
+    ///
+    /// # Panics
+    /// If the bridge has no source or can't bind.
+    pub async fn restart(&self, config: &dyn BridgeConfig) -> Self {
+        Self::start_with(config, self.keys.clone()).await
+    }
+
+    async fn start_with(config: &dyn BridgeConfig, keys: Arc<FakeKeys>) -> Self {
         let fakes = Arc::new(Fakes::new());
         let outlet = Arc::new(FakeOutlet::default());
-        let keys = Arc::new(FakeKeys::default());
         let (bytes, drain, tasks) =
             (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
         let cx = SourceContext {

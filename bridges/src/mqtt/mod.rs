@@ -8,6 +8,7 @@
 mod address;
 mod config;
 mod connection;
+mod keeper;
 mod lane;
 mod outbox;
 mod packet;

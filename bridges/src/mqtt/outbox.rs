@@ -18,6 +18,7 @@ use super::subscription::Settling;
 pub(super) struct Outbox {
     state: Mutex<Queues>,
     wake: Notify,
+    drained: Notify,
     /// The most of QoS 0.
     most: usize,
 }
@@ -37,6 +38,8 @@ struct Queues {
 pub(super) struct Waiting {
     pub(super) settling: Arc<Settling>,
     pub(super) delivery: Delivery,
+    /// It is a topic's last value, which was there before the subscription.
+    pub(super) value: bool,
 }
 
 // === impl Outbox ===
@@ -44,13 +47,22 @@ pub(super) struct Waiting {
 impl Outbox {
     /// `most`: of QoS 0.
     pub(super) fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), wake: Notify::new(), most }
+        Self { state: Mutex::default(), wake: Notify::new(), drained: Notify::new(), most }
     }
 
     /// Adds deliveries in order; at QoS 0 the oldest that are too many are dropped.
     pub(super) fn push(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, at_most_once: bool) {
+        self.add(settling, deliveries, at_most_once, false);
+    }
+
+    /// Adds last values.
+    pub(super) fn push_values(&self, settling: &Arc<Settling>, values: Vec<Delivery>, at_most_once: bool) {
+        self.add(settling, values, at_most_once, true);
+    }
+
+    fn add(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, at_most_once: bool, value: bool) {
         let mut queues = self.lock();
-        let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery });
+        let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery, value });
         if at_most_once {
             queues.once.extend(waiting);
             while queues.once.len() > self.most {
@@ -76,7 +88,23 @@ impl Outbox {
     pub(super) fn pop(&self, window: bool) -> Option<Waiting> {
         let mut queues = self.lock();
         let acked = if window { queues.acked.pop_front() } else { None };
-        acked.or_else(|| queues.once.pop_front())
+        let next = acked.or_else(|| queues.once.pop_front());
+        if queues.acked.is_empty() && queues.once.is_empty() {
+            self.drained.notify_waiters();
+        }
+        next
+    }
+
+    /// Waits until nothing waits.
+    pub(super) async fn drained(&self) {
+        let drained = self.drained.notified();
+        let empty = {
+            let queues = self.lock();
+            queues.acked.is_empty() && queues.once.is_empty()
+        };
+        if !empty {
+            drained.await;
+        }
     }
 
     /// Why a subscription is over, if one is.

@@ -5,7 +5,7 @@
 //! identifier is on disk before its release is confirmed, so exactly once rests on the store knowing the identity. Of
 //! messages to the client it says which identifier each has, again over reconnects. See `sessions` for who owns it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::{BufMut, BytesMut};
 use bytestring::ByteString;
@@ -15,10 +15,10 @@ use uuid::Uuid;
 use super::packet::{Broken, Reason, Wanted};
 
 mod generations;
-#[cfg(test)]
 mod stored;
 
 use generations::Generations;
+pub(super) use stored::SnapshotError;
 
 /// The state of one client, connected or not.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ struct Outbound {
     sent: HashMap<u16, Sent>,
     /// Sent over an earlier connection and not acknowledged, by where it came from.
     unsure: HashMap<(u32, Position), u16>,
+    /// The client has them, but the store may not know yet.
+    taken: HashSet<(u32, Position)>,
     last: u16,
     /// Sent over this connection and not acknowledged: the client's Receive Maximum bounds it.
     in_flight: u16,
@@ -215,6 +217,11 @@ impl Session {
         self.outbound.disconnected();
     }
 
+    /// Whether the client has this delivery from an earlier connection: then it is settled, and not sent.
+    pub(super) fn has_taken(&mut self, subscription: u32, position: &Position) -> bool {
+        !self.outbound.taken.is_empty() && self.outbound.taken.remove(&(subscription, position.clone()))
+    }
+
     /// An identifier for a delivery, and whether it was sent with it before. `None`: all 65,535 are taken.
     pub(super) fn send(&mut self, subscription: u32, position: &Position, qos: Qos) -> Option<(u16, bool)> {
         self.outbound.send(subscription, position, qos)
@@ -337,10 +344,14 @@ impl Outbound {
     fn disconnected(&mut self) {
         self.in_flight = 0;
         self.unsure.clear();
+        self.taken.clear();
         for (id, sent) in &mut self.sent {
             sent.counted = false;
-            if !sent.released {
-                self.unsure.insert((sent.subscription, sent.position.clone()), *id);
+            let from = (sent.subscription, sent.position.clone());
+            if sent.released {
+                self.taken.insert(from);
+            } else {
+                self.unsure.insert(from, *id);
             }
         }
     }

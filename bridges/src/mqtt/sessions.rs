@@ -116,6 +116,13 @@ impl Sessions {
         Ok((cell, token))
     }
 
+    /// Puts a stored session back, at start.
+    pub(super) fn restore(&self, key: Key, session: Session, expires: Instant) {
+        let parked = Parked { session: Some(session), expires: Some(expires) };
+        let slot = Slot { cell: Arc::new(tokio::sync::Mutex::new(parked)), taken_over: CancellationToken::new() };
+        self.lock().insert(key, slot);
+    }
+
     /// The connection is over: its session waits for the next one for `expiry`, or ends, and is handed back then.
     pub(super) fn leave(&self, held: Held, expiry: Duration) -> Option<Session> {
         let Held { key, mut guard, cell, taken_over, mut session, .. } = held;
@@ -162,6 +169,12 @@ impl Sessions {
 }
 
 // === impl Held ===
+
+impl Held {
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+}
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

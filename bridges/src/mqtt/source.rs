@@ -20,7 +20,13 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{MqttConfig, connection, reject, sessions::Sessions};
+use super::{
+    MqttConfig, connection,
+    keeper::{Keeper, Kept},
+    reject,
+    session::Session,
+    sessions::Sessions,
+};
 use crate::{
     BridgeError, Source, SourceContext,
     net::{self, Stream},
@@ -47,6 +53,7 @@ pub(super) struct Shared {
     pub(super) cx: SourceContext,
     pub(super) config: MqttConfig,
     pub(super) sessions: Sessions,
+    pub(super) keeper: Keeper,
     lanes: AtomicU64,
     /// Offers repeated after a Retry.
     pub(super) retries: Counter,
@@ -88,6 +95,7 @@ impl Source for MqttSource {
         Box::pin(async move {
             let bound = self.bound().await?;
             let shared = Arc::new(Shared::new(cx, self.config));
+            shared.restore().await;
             shared.cx.tasks.spawn(sweep(shared.clone()));
             bound.serve(&shared).await;
             Ok(())
@@ -154,10 +162,48 @@ impl Shared {
             retries: counter!("openmesh_bridge_retries_total", "bridge" => bridge()),
             dropped: counter!("openmesh_bridge_dropped_total", "bridge" => bridge()),
             open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
+            keeper: Keeper::new(cx.keys.clone()),
             sessions: Sessions::new(config.session.max_sessions),
             lanes: AtomicU64::new(0),
             cx,
             config,
+        }
+    }
+
+    /// Takes up the sessions that were kept; waits for a store that is away, until the drain.
+    async fn restore(&self) {
+        let kept = loop {
+            match self.keeper.all().await {
+                Ok(kept) => break kept,
+                Err(error) => {
+                    tracing::warn!(%error, bridge = %self.cx.bridge, "kept sessions can't be read now");
+                    let wait = tokio::time::sleep(LOOK_EVERY);
+                    if self.cx.drain.run_until_cancelled(wait).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        };
+        let now = Instant::now();
+        let restored = kept.len();
+        for Kept { key, session, left } in kept {
+            self.sessions.restore(key, session, now + left);
+        }
+        if restored > 0 {
+            tracing::info!(sessions = restored, bridge = %self.cx.bridge, "sessions of MQTT clients are taken up");
+        }
+    }
+
+    /// The name of a subscription's position in the store.
+    pub(super) fn durable_name(&self, session: &Session, subscription: u32) -> Arc<str> {
+        format!("mqtt:{}:{}:{subscription}", self.cx.bridge, session.id().simple()).into()
+    }
+
+    /// Forgets a session that is over. Where its subscriptions stood in the store is not taken up again: the store counts
+    /// these as any durable subscription whose owner is gone.
+    pub(super) async fn end(&self, session: &Session) {
+        if let Err(error) = self.keeper.forget(session).await {
+            tracing::warn!(%error, session = %session.id(), "a session that is over can't be forgotten now");
         }
     }
 
@@ -210,7 +256,8 @@ async fn sweep(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shared.cx.drain.run_until_cancelled(ticks.tick()).await.is_some() {
         for (key, session) in shared.sessions.expired(Instant::now()) {
-            tracing::debug!(client = %key.client_id, principal = %key.principal, session = %session.id(), "session expired");
+            tracing::debug!(client = %key.client_id, session = %session.id(), "session expired");
+            shared.end(&session).await;
         }
         sessions.set(shared.sessions.len() as f64);
     }

@@ -1,33 +1,63 @@
 //! One subscription of a client: a task between the mesh and the client's outbox.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
-use envelope::{Deliveries, Position, Settlement};
+use envelope::{Deliveries, Delivery, Filter, Outlet, Position, Principal, Rejection, Settlement};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 
-/// What the connection tells its subscription: outcomes, and the end.
+/// What the connection tells its subscription: outcomes, wishes, and the end.
 #[derive(Debug)]
 pub(super) struct Settling {
     /// Within the session.
     pub(super) number: u32,
     settled: Mutex<Vec<(Position, Settlement)>>,
+    values: AtomicBool,
     wake: Notify,
     stop: CancellationToken,
 }
+
+/// What a subscription works with.
+pub(super) struct Subscription {
+    pub(super) deliveries: Box<dyn Deliveries>,
+    pub(super) settling: Arc<Settling>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) at_most_once: bool,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) principal: Arc<Principal>,
+    pub(super) filter: Filter,
+}
+
+/// How many last values wait in the outbox at most.
+const PAGE: usize = 64;
 
 // === impl Settling ===
 
 impl Settling {
     pub(super) fn new(number: u32) -> Self {
-        Self { number, settled: Mutex::default(), wake: Notify::new(), stop: CancellationToken::new() }
+        Self {
+            number,
+            settled: Mutex::default(),
+            values: AtomicBool::new(false),
+            wake: Notify::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Notes an outcome; bounded by the credit of the subscription.
     pub(super) fn settle(&self, position: Position, settlement: Settlement) {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).push((position, settlement));
+        self.wake.notify_one();
+    }
+
+    /// Asks for the last values of the topics.
+    pub(super) fn want_values(&self) {
+        self.values.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -42,32 +72,60 @@ impl Settling {
     }
 }
 
-/// Runs to the end of the subscription. What is not settled goes back with `deliveries`.
-pub(super) async fn run(
-    mut deliveries: Box<dyn Deliveries>,
-    settling: Arc<Settling>,
-    outbox: Arc<Outbox>,
-    at_most_once: bool,
-) {
-    loop {
-        let step = tokio::select! {
-            biased;
-            () = settling.wake.notified() => settle(&settling, deliveries.as_mut()).await,
-            () = settling.stop.cancelled() => {
-                if let Err(why) = settle(&settling, deliveries.as_mut()).await {
-                    tracing::debug!(%why, "the last acknowledgements of a subscription are not stored");
+// === impl Subscription ===
+
+impl Subscription {
+    /// Runs to the end of the subscription. What is not settled goes back with the deliveries.
+    pub(super) async fn run(mut self) {
+        let (settling, stop) = (self.settling.clone(), self.settling.stop.clone());
+        let ended = loop {
+            // before what is newer: a topic's values never go back
+            if settling.values.swap(false, Ordering::AcqRel) {
+                match stop.run_until_cancelled(self.values()).await {
+                    Some(Ok(())) | None => {}
+                    Some(Err(why)) => break Err(why),
                 }
-                return;
             }
-            batch = deliveries.next() => batch.map(|batch| outbox.push(&settling, batch.into_vec(), at_most_once)),
+            let step = tokio::select! {
+                biased;
+                () = settling.wake.notified() => self.settle().await,
+                () = stop.cancelled() => break self.settle().await,
+                batch = self.deliveries.next() => {
+                    batch.map(|batch| self.outbox.push(&settling, batch.into_vec(), self.at_most_once))
+                }
+            };
+            if let Err(why) = step {
+                break Err(why);
+            }
         };
-        if let Err(why) = step {
-            return outbox.ended(settling.number, why);
+        match ended {
+            Ok(()) => {}
+            Err(why) if stop.is_cancelled() => {
+                tracing::debug!(%why, "the last acknowledgements of a subscription are not stored");
+            }
+            Err(why) => self.outbox.ended(settling.number, why),
         }
     }
-}
 
-async fn settle(settling: &Settling, deliveries: &mut dyn Deliveries) -> Result<(), envelope::Rejection> {
-    let settled = settling.take();
-    if settled.is_empty() { Ok(()) } else { deliveries.settle(settled).await }
+    /// Sends the last value of each topic, page by page, as the client takes them.
+    async fn values(&mut self) -> Result<(), Rejection> {
+        let mut after = None;
+        loop {
+            let page = self.outlet.last(self.principal.clone(), self.filter.clone(), after, PAGE).await?;
+            let values: Vec<Delivery> = page.values;
+            if !values.is_empty() {
+                self.outbox.push_values(&self.settling, values, self.at_most_once);
+                self.outbox.drained().await;
+            }
+            after = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(()),
+            };
+        }
+    }
+
+    async fn settle(&mut self) -> Result<(), Rejection> {
+        let settled = self.settling.take();
+        if settled.is_empty() { Ok(()) } else { self.deliveries.settle(settled).await }
+    }
 }

@@ -1,8 +1,8 @@
 //! What the client gets: deliveries to PUBLISH, and what it says of them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use envelope::{Conversation, Envelope, Position, Qos, RejectKind, Settlement, Timestamp};
+use envelope::{Conversation, Envelope, Position, Qos, RejectKind, Settlement, Timestamp, Topic};
 
 use super::{Connection, End, MAX_OUT};
 use crate::mqtt::{
@@ -12,6 +12,32 @@ use crate::mqtt::{
     reject,
     session::{OnReceived, Subscribed},
 };
+
+/// What came of one delivery.
+enum Sent {
+    /// Clear already.
+    Settled(Settlement),
+    /// The client's PUBACK is to come.
+    AtLeastOnce,
+    /// The client's PUBREC is to come.
+    ExactlyOnce,
+}
+
+/// How a delivery is written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    id: u16,
+    dup: bool,
+    retain: bool,
+    message_expiry: Option<u32>,
+}
+
+/// The last values that a subscription began with: what comes later must be newer.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    by_topic: HashMap<Topic, Position>,
+    newest: Option<Position>,
+}
 
 // === impl Connection ===
 
@@ -30,50 +56,85 @@ impl Connection {
         if self.wants_own && !self.lane.is_empty() {
             return Ok(());
         }
+        let written = self.link.out.len();
+        let mut exactly_once = false;
         while self.link.out.len() < MAX_OUT {
             let window = self.held.session.in_flight() < self.receive_maximum;
             let Some(waiting) = self.outbox.pop(window) else { break };
-            if let Some(settlement) = self.send(&waiting) {
-                waiting.settling.settle(waiting.delivery.position, settlement);
+            match self.send(&waiting) {
+                Sent::Settled(settlement) => waiting.settling.settle(waiting.delivery.position, settlement),
+                Sent::AtLeastOnce => {}
+                Sent::ExactlyOnce => exactly_once = true,
             }
+        }
+        // a client has to hear the same identifier again after a restart: nothing is written before that is on disk
+        if exactly_once && let Err(end) = self.keep().await {
+            self.link.out.truncate(written);
+            return Err(end);
         }
         Ok(())
     }
 
-    /// Writes one; what becomes of it, if that is clear already.
-    fn send(&mut self, waiting: &Waiting) -> Option<Settlement> {
+    /// Writes one.
+    fn send(&mut self, waiting: &Waiting) -> Sent {
         let number = waiting.settling.number;
+        if self.goes_back(waiting) || self.held.session.has_taken(number, &waiting.delivery.position) {
+            return Sent::Settled(Settlement::Delivered);
+        }
         let envelope = &waiting.delivery.envelope;
         let session = &mut self.held.session;
         // it was unsubscribed from meanwhile
         let Some(known) = session.subscriptions().find(|known| known.number == number) else {
-            return Some(Settlement::Delivered);
+            return Sent::Settled(Settlement::Delivered);
         };
         if known.wanted.no_local && self.own.has(&envelope.id) {
-            return Some(Settlement::Delivered);
+            return Sent::Settled(Settlement::Delivered);
         }
         let (qos, options) = (known.wanted.qos, known.clone());
         let Ok(message_expiry) = left(envelope) else {
             // the store counts it as expired when it comes by again
-            return Some(Settlement::Again { after: std::time::Duration::ZERO });
+            return Sent::Settled(Settlement::Again { after: Duration::ZERO });
         };
         let (id, dup) = match qos {
             Qos::AtMostOnce => (0, false),
             Qos::AtLeastOnce | Qos::ExactlyOnce => {
                 let Some(sent) = session.send(number, &waiting.delivery.position, qos) else {
-                    return Some(Settlement::Again { after: std::time::Duration::ZERO });
+                    return Sent::Settled(Settlement::Again { after: Duration::ZERO });
                 };
                 sent
             }
         };
-        if !self.write(envelope, &options, id, dup, message_expiry) {
+        let retain = waiting.value || (options.wanted.retain_as_published && waiting.delivery.retained);
+        let written = Written { id, dup, retain, message_expiry };
+        if !self.write(envelope, &options, written) {
             // a client that can't take it is not to get it (MQTT-3.1.2-25)
             if qos != Qos::AtMostOnce {
                 self.held.session.forget(id);
             }
-            return Some(Settlement::DeadLettered(RejectKind::TooLarge));
+            return Sent::Settled(Settlement::DeadLettered(RejectKind::TooLarge));
         }
-        (qos == Qos::AtMostOnce).then_some(Settlement::Delivered)
+        match qos {
+            Qos::AtMostOnce => Sent::Settled(Settlement::Delivered),
+            Qos::AtLeastOnce => Sent::AtLeastOnce,
+            Qos::ExactlyOnce => Sent::ExactlyOnce,
+        }
+    }
+
+    /// Whether it is no newer than the last value of its topic that the client was sent before.
+    fn goes_back(&mut self, waiting: &Waiting) -> bool {
+        let (number, delivery) = (waiting.settling.number, &waiting.delivery);
+        if waiting.value {
+            let values = self.values.entry(number).or_default();
+            values.by_topic.insert(delivery.envelope.subject.clone(), delivery.position.clone());
+            values.newest = values.newest.take().max(Some(delivery.position.clone()));
+            return false;
+        }
+        let Some(values) = self.values.get(&number) else { return false };
+        if values.newest.as_ref() < Some(&delivery.position) {
+            self.values.remove(&number);
+            return false;
+        }
+        values.by_topic.get(&delivery.envelope.subject).is_some_and(|last| delivery.position <= *last)
     }
 
     /// Whether it was written: a packet is never larger than the client takes.
@@ -81,9 +142,7 @@ impl Connection {
         &mut self,
         envelope: &Envelope,
         options: &Subscribed,
-        id: u16,
-        dup: bool,
-        message_expiry: Option<u32>,
+        Written { id, dup, retain, message_expiry }: Written,
     ) -> bool {
         let topic = to_native(envelope.subject.as_str());
         let (alias, known) = self.own_alias(&topic);
@@ -98,7 +157,7 @@ impl Connection {
         let message = Outgoing {
             dup,
             qos: options.wanted.qos,
-            retain: false,
+            retain,
             topic: if known { "" } else { &topic },
             id,
             alias,
@@ -136,20 +195,32 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) async fn received(&mut self, ack: Ack) -> Result<(), End> {
-        let reason = match self.held.session.received(ack.id, ack.reason.is_error()) {
-            OnReceived::Release(subscription, position) => {
-                self.settle(subscription, position, Settlement::Delivered);
-                Reason::SUCCESS
+    /// PUBRECs: what the client has is on disk before it is settled, so that it is never sent a second time.
+    pub(super) async fn received(&mut self, acks: &[Ack]) -> Result<(), End> {
+        let mut settled = Vec::new();
+        let mut releases = Vec::new();
+        for ack in acks {
+            match self.held.session.received(ack.id, ack.reason.is_error()) {
+                OnReceived::Release(subscription, position) => {
+                    settled.push((subscription, position, Settlement::Delivered));
+                    releases.push((ack.id, Reason::SUCCESS));
+                }
+                OnReceived::Again => releases.push((ack.id, Reason::SUCCESS)),
+                OnReceived::Refused(subscription, position) => {
+                    settled.push((subscription, position, outcome(ack.reason)));
+                }
+                OnReceived::Unknown => releases.push((ack.id, Reason::PACKET_ID_NOT_FOUND)),
             }
-            OnReceived::Again => Reason::SUCCESS,
-            OnReceived::Refused(subscription, position) => {
-                self.settle(subscription, position, outcome(ack.reason));
-                return Ok(());
-            }
-            OnReceived::Unknown => Reason::PACKET_ID_NOT_FOUND,
-        };
-        self.ack(Acked::Release, ack.id, reason, None);
+        }
+        if !settled.is_empty() {
+            self.keep().await?;
+        }
+        for (subscription, position, settlement) in settled {
+            self.settle(subscription, position, settlement);
+        }
+        for (id, reason) in releases {
+            self.ack(Acked::Release, id, reason, None);
+        }
         Ok(())
     }
 

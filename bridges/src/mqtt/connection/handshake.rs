@@ -132,6 +132,14 @@ async fn enter(
     let (held, ended) = shared.sessions.take(key, clean).await?;
     if let Some(ended) = ended {
         tracing::debug!(session = %ended.id(), "a clean start ends the session before");
+        shared.end(&ended).await;
+    }
+    if !expiry.is_zero()
+        && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true).await
+    {
+        let detail = reject::detail(&rejection);
+        shared.sessions.leave(held, expiry);
+        return Err(Broken::new(Reason::SERVER_UNAVAILABLE, detail));
     }
     let (keep_alive, told) = keep_alive(&connect, config);
     let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);

@@ -26,6 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    deliver::Values,
     handshake::Accepted,
     link::{Link, Turn},
 };
@@ -53,6 +54,8 @@ struct Connection {
     held: Held,
     /// As the client's DISCONNECT may change it.
     expiry: Duration,
+    /// The session is, or was, on disk.
+    was_kept: bool,
     will: Option<Will>,
     /// The client wants to hear why.
     problem_information: bool,
@@ -68,6 +71,8 @@ struct Connection {
     last_topic: Option<(ByteString, Arc<str>)>,
     outbox: Arc<Outbox>,
     open: HashMap<u32, Open>,
+    /// Of subscriptions that began with last values.
+    values: HashMap<u32, Values>,
     /// Aliases that the client was told of, by topic.
     own_aliases: HashMap<Arc<str>, u16>,
     alias_maximum: u16,
@@ -168,6 +173,7 @@ impl Connection {
             principal,
             peer,
             certificate: None,
+            was_kept: held.present || !expiry.is_zero(),
             held,
             expiry,
             will: connect.will,
@@ -181,6 +187,7 @@ impl Connection {
             last_topic: None,
             outbox: Arc::new(Outbox::new(shared.config.session.max_queued)),
             open: HashMap::new(),
+            values: HashMap::new(),
             own_aliases: HashMap::new(),
             alias_maximum: properties.alias_maximum.min(handshake::ALIAS_MAXIMUM),
             own: Own::default(),
@@ -269,7 +276,7 @@ impl Connection {
 
     /// Obeys the packets that were read, in order.
     async fn obey(&mut self) -> Result<(), End> {
-        let mut releases = Vec::new();
+        let (mut releases, mut receipts) = (Vec::new(), Vec::new());
         let obeyed = loop {
             if !self.lane.has_room() {
                 break Ok(());
@@ -286,6 +293,10 @@ impl Connection {
                     releases.push(ack.id);
                     Ok(())
                 }
+                Packet::PubRec(ack) => {
+                    receipts.push(ack);
+                    Ok(())
+                }
                 other => self.control(other).await,
             };
             if obeyed.is_err() {
@@ -297,6 +308,9 @@ impl Connection {
         }
         if !releases.is_empty() {
             self.release(&releases).await?;
+        }
+        if !receipts.is_empty() {
+            self.received(&receipts).await?;
         }
         obeyed
     }
@@ -331,7 +345,6 @@ impl Connection {
     async fn control(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
             Packet::PubAck(ack) => self.acked(ack),
-            Packet::PubRec(ack) => self.received(ack).await,
             Packet::PubComp(ack) => {
                 // of what was not released there is nothing to end
                 _ = self.held.session.completed(ack.id);
@@ -348,7 +361,7 @@ impl Connection {
                 Err(End::Broke(Broken::new(Reason::PROTOCOL_ERROR, "AUTH without an authentication method in CONNECT")))
             }
             // `obey` keeps these, and the decoder lets no second CONNECT pass
-            Packet::Connect(_) | Packet::Publish(_) | Packet::PubRel(_) => Ok(()),
+            Packet::Connect(_) | Packet::Publish(_) | Packet::PubRel(_) | Packet::PubRec(_) => Ok(()),
         }
     }
 
@@ -388,12 +401,21 @@ impl Connection {
         let wants_will = !matches!(end, End::Left { with_will: false });
         let will = self.will.take().filter(|_| wants_will);
         let ended = self.expiry.is_zero();
-        let Self { shared, principal, peer, held, expiry, lane_id, .. } = self;
+        let was_kept = self.was_kept;
+        let Self { shared, principal, peer, mut held, expiry, lane_id, .. } = self;
         if let Some(will) = will {
             will::publish(&shared, principal, peer, lane_id, held.taken_over.clone(), will, expiry);
         }
-        if shared.sessions.leave(held, expiry).is_some() && ended {
-            tracing::trace!(%peer, "the session ended with its connection");
+        if !ended {
+            held.session.disconnected();
+            if let Err(error) = shared.keeper.keep(held.key(), &held.session, expiry, false).await {
+                tracing::warn!(%error, %peer, "the session of an MQTT client can't be stored");
+            }
+        }
+        if let Some(session) = shared.sessions.leave(held, expiry)
+            && was_kept
+        {
+            shared.end(&session).await;
         }
     }
 

@@ -188,6 +188,9 @@ impl Connection {
     /// PUBCOMP, once the identifiers are free for good.
     pub(super) async fn release(&mut self, ids: &[u16]) -> Result<(), End> {
         let known: Vec<_> = ids.iter().map(|id| (*id, self.held.session.released(*id))).collect();
+        if known.iter().any(|(_, known)| *known) {
+            self.keep().await?;
+        }
         for (id, known) in known {
             let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
             self.ack(Acked::Complete, id, reason, None);

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::{Connection, End, Open};
 use crate::mqtt::{
     address::to_mesh,
-    packet::{self, Acked, Reason, Wanted},
+    packet::{self, Acked, Broken, Reason, RetainHandling, Wanted},
     reject,
-    subscription::{self, Settling},
+    subscription::{Settling, Subscription},
 };
 
 /// The most unsettled deliveries of one subscription.
@@ -25,6 +25,7 @@ impl Connection {
         for wanted in filters {
             answers.push(self.subscribe_to(wanted, subscription_id).await);
         }
+        self.keep().await?;
         packet::suback(&mut self.link.out, self.version, id, &answers);
         Ok(())
     }
@@ -35,6 +36,9 @@ impl Connection {
             Qos::AtLeastOnce => 1,
             Qos::ExactlyOnce => 2,
         });
+        if wanted.filter.starts_with("$share/") {
+            return Reason::SHARED_NOT_SUPPORTED;
+        }
         let Ok(filter) = filter(&wanted.filter) else { return Reason::FILTER_INVALID };
         let session = &mut self.held.session;
         let known = session.subscription(&wanted.filter).map(|known| known.number);
@@ -46,19 +50,33 @@ impl Connection {
             && self.open.get(&number).is_some_and(|open| open.durable == durable)
         {
             // the same subscription with other options; nothing is missed (MQTT-3.8.4-4)
+            if wanted.retain_handling == RetainHandling::Always
+                && let Some(open) = self.open.get(&number)
+            {
+                open.settling.want_values();
+            }
             self.held.session.subscribe(wanted, subscription_id);
             self.look_for_own();
             return granted;
         }
+        let wants_values = match wanted.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => known.is_none(),
+            RetainHandling::Never => false,
+        };
+        let at_most_once = wanted.qos == Qos::AtMostOnce;
         if let Some(number) = known {
             self.close(number).await;
         }
-        let (number, at_most_once) = match known {
-            Some(number) => (number, wanted.qos == Qos::AtMostOnce),
-            None => (self.held.session.subscribe(wanted.clone(), subscription_id).0, wanted.qos == Qos::AtMostOnce),
+        let number = match known {
+            Some(number) => number,
+            None => self.held.session.subscribe(wanted.clone(), subscription_id).0,
         };
         match self.open(number, filter, durable, at_most_once).await {
             Ok(()) => {
+                if wants_values && let Some(open) = self.open.get(&number) {
+                    open.settling.want_values();
+                }
                 self.held.session.subscribe(wanted, subscription_id);
                 self.look_for_own();
                 granted
@@ -69,6 +87,18 @@ impl Connection {
                 reason(&rejection)
             }
         }
+    }
+
+    /// Writes the session to disk, if it is to outlive its connection.
+    pub(super) async fn keep(&mut self) -> Result<(), End> {
+        if self.expiry.is_zero() {
+            return Ok(());
+        }
+        let kept = self.shared.keeper.keep(self.held.key(), &self.held.session, self.expiry, true).await;
+        kept.map_err(|rejection| {
+            tracing::warn!(%rejection, peer = %self.peer, "the session of an MQTT client can't be stored");
+            End::Broke(Broken::new(Reason::SERVER_BUSY, "the session can't be stored now"))
+        })
     }
 
     /// Opens the subscriptions of a session that was there before, and ends what was in flight over its last connection.
@@ -100,19 +130,23 @@ impl Connection {
     }
 
     async fn open(&mut self, number: u32, filter: Filter, durable: bool, at_most_once: bool) -> Result<(), Rejection> {
-        let durable_name = durable.then(|| self.durable_name(number));
+        let durable_name = durable.then(|| self.shared.durable_name(&self.held.session, number));
         let credit = if at_most_once { MAX_CREDIT } else { MAX_CREDIT.min(self.receive_maximum.into()) };
-        let what = Subscribe { filters: vec![filter], start: Start::New, durable: durable_name, credit };
+        let what = Subscribe { filters: vec![filter.clone()], start: Start::New, durable: durable_name, credit };
         let deliveries: Box<dyn Deliveries> = self.shared.cx.outlet.open(self.principal.clone(), what).await?;
         let settling = Arc::new(Settling::new(number));
-        let running = subscription::run(deliveries, settling.clone(), self.outbox.clone(), at_most_once);
-        let task = self.shared.cx.tasks.spawn(running);
+        let running = Subscription {
+            deliveries,
+            settling: settling.clone(),
+            outbox: self.outbox.clone(),
+            at_most_once,
+            outlet: self.shared.cx.outlet.clone(),
+            principal: self.principal.clone(),
+            filter,
+        };
+        let task = self.shared.cx.tasks.spawn(running.run());
         self.open.insert(number, Open { settling, task, durable });
         Ok(())
-    }
-
-    fn durable_name(&self, number: u32) -> Arc<str> {
-        format!("mqtt:{}:{}:{number}", self.shared.cx.bridge, self.held.session.id().simple()).into()
     }
 
     pub(super) async fn unsubscribe(&mut self, unsubscribe: packet::Unsubscribe) -> Result<(), End> {
@@ -127,16 +161,16 @@ impl Connection {
             }
         }
         self.look_for_own();
+        self.keep().await?;
         packet::unsuback(&mut self.link.out, self.version, unsubscribe.id, &answers);
         Ok(())
     }
 
     async fn close(&mut self, number: u32) {
-        if let Some(Open { settling, task, .. }) = self.open.remove(&number) {
-            settling.stop();
-            if task.await.is_err() {
-                tracing::error!(number, "the task of a subscription failed");
-            }
+        let Some(Open { settling, task, .. }) = self.open.remove(&number) else { return };
+        settling.stop();
+        if task.await.is_err() {
+            tracing::error!(number, "the task of a subscription failed");
         }
     }
 

@@ -54,6 +54,7 @@ pub(super) mod id {
     pub(crate) const ALIAS: u8 = 0x23;
     pub(crate) const USER: u8 = 0x26;
     pub(crate) const MAXIMUM_PACKET: u8 = 0x27;
+    pub(crate) const SHARED_AVAILABLE: u8 = 0x2A;
 }
 
 // === impl Allowed ===

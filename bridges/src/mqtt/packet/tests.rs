@@ -104,7 +104,7 @@ fn the_answers_of_ours_are_read_as_they_were_meant() {
     let mut out = BytesMut::new();
     connack(&mut out, Version::V5, Reason::SUCCESS, &says);
     let (theirs, _) = v5_0::Connack::parse(&out[2..]).unwrap();
-    assert!(theirs.session_present() && theirs.props().len() == 4, "{theirs:?}");
+    assert!(theirs.session_present() && theirs.props().len() == 5, "{theirs:?}");
     let mut out = BytesMut::new();
     ack(&mut out, Version::V5, Acked::Publish, 7, Reason::NOT_AUTHORIZED, Some("because"));
     let (theirs, _) = v5_0::Puback::parse(&out[2..]).unwrap();

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{stored::SnapshotError, *};
+use super::*;
 use crate::mqtt::packet::RetainHandling;
 
 fn offered(arrival: Result<Arrival, Broken>) -> Identity {
@@ -161,6 +161,7 @@ fn outgoing_qos_2_survives_a_restart_with_its_identifiers() {
     let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
     session.received(two, false);
     let mut restored = Session::restore(session.store()).unwrap();
+    assert!(restored.has_taken(0, &position(2)) && !restored.has_taken(0, &position(1)));
     assert_eq!(restored.releases(), [two]);
     assert_eq!(restored.send(0, &position(1), Qos::ExactlyOnce), Some((one, true)));
     let subscribed = restored.subscription("a/#").unwrap();

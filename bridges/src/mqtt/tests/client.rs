@@ -42,7 +42,14 @@ pub(super) fn config() -> MqttConfig {
 }
 
 pub(super) async fn rig() -> Rig {
-    Rig::start(&config()).await
+    rig_of(&config()).await
+}
+
+/// A rig whose last values are those that were published to be.
+pub(super) async fn rig_of(config: &MqttConfig) -> Rig {
+    let rig = Rig::start(config).await;
+    rig.outlet.only_retained();
+    rig
 }
 
 pub(super) fn text(text: &str) -> Vec<u8> {

@@ -218,6 +218,17 @@ async fn mqtt_3_3_2_12_a_topic_alias_stands_for_its_topic_on_this_connection() {
 }
 
 #[tokio::test]
+async fn mqtt_3_3_1_5_retain_asks_for_the_last_value_of_the_topic() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    client.ask(&publish(0x03, "a", 1, &[0], "x")).await;
+    client.ask(&publish(0x02, "a", 2, &[0], "x")).await;
+    let retain: Vec<_> = rig.seen().into_iter().flatten().map(|inbound| inbound.retain).collect();
+    assert_eq!(retain, [true, false]);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_read_before_a_client_left_is_taken_all_the_same() {
     let rig = rig().await;
     let mut client = Client::three(&rig).await;

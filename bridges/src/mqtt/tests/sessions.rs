@@ -189,6 +189,44 @@ async fn mqtt_3_14_2_2_a_session_that_ends_with_its_connection_can_t_be_made_to_
 }
 
 #[tokio::test]
+async fn a_session_is_taken_up_after_a_restart_with_its_subscriptions_and_identifiers() {
+    let first = rig().await;
+    first.outlet.give([delivery(1, "a", "one".into())]);
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 0x22)])).await;
+    let sent = client.next().await.unwrap();
+    client.ask(&publish(0x04, "b", 7, &[0], "x")).await;
+    let second = first.restart(&config()).await;
+    second.outlet.only_retained();
+    second.outlet.give([delivery(1, "a", "one".into())]);
+    let (mut client, connack) = Client::connected(second.address(), &hello).await;
+    assert_eq!(connack.body[0], 1);
+    let again = client.next().await.unwrap();
+    assert_eq!((again.first, again.published(true).1), (0x3C, sent.published(true).1));
+    client.ask(&publish(0x0C, "b", 7, &[0], "x")).await;
+    assert_eq!(first.seen()[0][0].identity, second.seen()[0][0].identity, "exactly once");
+    let names = |rig: &Rig| rig.outlet.state().opened[0].1.durable.clone();
+    assert_eq!(names(&first), names(&second));
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_ends_is_forgotten_on_disk_too() {
+    let first = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
+    client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;
+    first.outlet.until(|state| state.ended == 1).await;
+    first.stop().await;
+    let second = first.restart(&config()).await;
+    assert_eq!(connack(&second, &hello).await, (0, 0));
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn at_the_drain_a_client_of_mqtt_5_is_told_so() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;

@@ -196,11 +196,64 @@ async fn mqtt_3_8_4_3_subscribing_again_changes_the_options_and_misses_nothing()
     rig.stop().await;
 }
 
+fn retained(n: u64, topic: &'static str, text: &'static str) -> envelope::Delivery {
+    envelope::Delivery { retained: true, ..delivery(n, topic, Bytes::from(text)) }
+}
+
+#[tokio::test]
+async fn mqtt_3_3_1_6_a_subscription_begins_with_the_last_values_as_its_retain_handling_says() {
+    for (options, expected) in [(0x01, true), (0x11, true), (0x21, false)] {
+        let rig = rig().await;
+        rig.outlet.give([retained(1, "a", "old"), retained(2, "a", "kept"), retained(3, "b", "")]);
+        let mut client = Client::five(&rig).await;
+        subscribed(&mut client, true, &[("#", options)]).await;
+        let first = client.next().await.unwrap();
+        assert_eq!(first.first & 0x01, u8::from(expected), "RETAIN");
+        assert_eq!(first.published(true).3, if expected { "kept" } else { "old" }, "a value never goes back");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_8_4_4_subscribing_again_brings_the_last_values_again_unless_it_is_not_to() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("a", 0x01)]).await;
+    rig.outlet.give([retained(1, "a", "kept")]);
+    subscribed(&mut client, true, &[("a", 0x11)]).await;
+    assert_eq!(client.until_pong().await, [], "it is not new");
+    subscribed(&mut client, true, &[("a", 0x01)]).await;
+    let again = client.next().await.unwrap();
+    assert_eq!((again.first & 0x01, again.published(true).3.as_str()), (1, "kept"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_3_1_12_and_13_retain_is_0_for_what_comes_later_but_with_retain_as_published() {
+    for (options, retain) in [(0x21, 0), (0x29, 1)] {
+        let rig = rig().await;
+        rig.outlet.give([retained(1, "a", "later")]);
+        let mut client = Client::five(&rig).await;
+        subscribed(&mut client, true, &[("a", options)]).await;
+        assert_eq!(client.next().await.unwrap().first & 0x01, retain);
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn shared_subscriptions_are_refused_and_connack_says_so() {
+    let rig = rig().await;
+    let (mut client, connack) = Client::connected(rig.address(), &Hello::five("a")).await;
+    assert!(connack.body.windows(2).any(|two| two == [0x2A, 0]));
+    assert_eq!(subscribed(&mut client, true, &[("$share/g/a", 1)]).await, [0x9E]);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn subscriptions_are_bounded() {
     let mut config = super::client::config();
     config.session.max_subscriptions = 2;
-    let rig = Rig::start(&config).await;
+    let rig = super::client::rig_of(&config).await;
     let mut client = Client::five(&rig).await;
     assert_eq!(subscribed(&mut client, true, &[("a", 0), ("b", 0), ("c", 0), ("a", 0)]).await, [0, 0, 0x97, 0]);
     rig.stop().await;

@@ -1,0 +1,170 @@
+//! Session state on disk: in the bridge's key-value, an entry a session, written where the standard's promises need it.
+//!
+//! What has to be there before a client is told: that a session exists and what it is subscribed to (CONNACK, SUBACK), that
+//! an identifier of QoS 2 is released (PUBCOMP), and which identifier a delivery of QoS 2 has (before it is sent).
+//! Nothing of it is written for a session that ends with its connection.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use envelope::{KeyEntry, KeyValue, KeyWrite, Rejection};
+
+use super::{
+    session::{Session, SnapshotError},
+    sessions::Key,
+};
+
+/// Writes and reads the sessions of one listener.
+#[derive(Clone)]
+pub(super) struct Keeper(Arc<dyn KeyValue>);
+
+/// A session as it was kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) key: Key,
+    pub(super) session: Session,
+    /// How long it still outlives its connection. One that was connected when the gateway ended has all of its time.
+    pub(super) left: Duration,
+}
+
+/// What its keys begin with.
+const PREFIX: &str = "session/";
+/// How many are read at once.
+const PAGE: usize = 256;
+/// Behind its end an entry stays for a while, so that the sweep finds it and ends what it stands for.
+const GRACE: Duration = Duration::from_secs(86_400);
+
+// === impl Keeper ===
+
+impl Keeper {
+    pub(super) fn new(keys: Arc<dyn KeyValue>) -> Self {
+        Self(keys)
+    }
+
+    /// Writes a session that is to outlive its connection by `expiry`, which counts from now on unless it is `connected`.
+    /// Once it answers, the session is on disk.
+    pub(super) async fn keep(
+        &self,
+        key: &Key,
+        session: &Session,
+        expiry: Duration,
+        connected: bool,
+    ) -> Result<(), Rejection> {
+        let write = KeyWrite::put(name(session), value(key, session, expiry, connected));
+        let write = if connected { write } else { write.expiring(expiry.saturating_add(GRACE)) };
+        self.0.write(vec![write]).await.map(|_| ())
+    }
+
+    /// Forgets a session.
+    pub(super) async fn forget(&self, session: &Session) -> Result<(), Rejection> {
+        self.0.write(vec![KeyWrite::delete(name(session))]).await.map(|_| ())
+    }
+
+    /// All that are kept; one that can't be read is told of and left alone.
+    pub(super) async fn all(&self) -> Result<Vec<Kept>, Rejection> {
+        let mut all = Vec::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = self.0.list(PREFIX, after.as_deref(), PAGE).await?;
+            for KeyEntry { key, value, .. } in page.entries {
+                match kept(value) {
+                    Ok(kept) => all.push(kept),
+                    Err(error) => tracing::error!(%error, %key, "a kept session can't be read"),
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+fn name(session: &Session) -> String {
+    format!("{PREFIX}{}", session.id().simple())
+}
+
+/// When its connection ended (0: it has not) and for how long it stays from then on, whose it is, and the session.
+fn value(key: &Key, session: &Session, expiry: Duration, connected: bool) -> Bytes {
+    let session = session.store();
+    let mut out = BytesMut::with_capacity(32 + key.principal.len() + key.client_id.len() + session.len());
+    out.put_u64(if connected { 0 } else { now().as_secs() });
+    out.put_u64(expiry.as_secs());
+    for text in [&*key.principal, &*key.client_id] {
+        out.put_u32(text.len() as u32);
+        out.put_slice(text.as_bytes());
+    }
+    out.put_slice(&session);
+    out.freeze()
+}
+
+fn kept(mut value: Bytes) -> Result<Kept, SnapshotError> {
+    let (written, expiry) = (number(&mut value)?, number(&mut value)?);
+    let (principal, client_id) = (text(&mut value)?, text(&mut value)?);
+    let session = Session::restore(value)?;
+    let left = match written {
+        0 => expiry,
+        ended => ended.saturating_add(expiry).saturating_sub(now().as_secs()),
+    };
+    let key = Key { principal: Arc::from(&*principal), client_id: ByteString::from(&*client_id) };
+    Ok(Kept { key, session, left: Duration::from_secs(left) })
+}
+
+fn number(value: &mut Bytes) -> Result<u64, SnapshotError> {
+    if value.len() < 8 { Err(SnapshotError::Damaged) } else { Ok(value.get_u64()) }
+}
+
+fn text(value: &mut Bytes) -> Result<ByteString, SnapshotError> {
+    if value.len() < 4 {
+        return Err(SnapshotError::Damaged);
+    }
+    let length = value.get_u32() as usize;
+    if value.len() < length {
+        return Err(SnapshotError::Damaged);
+    }
+    ByteString::try_from(value.split_to(length)).map_err(|_| SnapshotError::Damaged)
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::FakeKeys;
+
+    fn key(client: &'static str) -> Key {
+        Key { principal: "p".into(), client_id: ByteString::from_static(client) }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_there_again_and_what_is_forgotten_is_not() {
+        let keeper = Keeper::new(Arc::new(FakeKeys::default()));
+        let (one, two) = (Session::new(), Session::new());
+        keeper.keep(&key("one"), &one, Duration::from_secs(100), false).await.unwrap();
+        keeper.keep(&key("two"), &two, Duration::from_secs(100), true).await.unwrap();
+        keeper.forget(&two).await.unwrap();
+        let all = keeper.all().await.unwrap();
+        assert_eq!((all.len(), all[0].session.id(), &all[0].key), (1, one.id(), &key("one")));
+        assert!((98..=100).contains(&all[0].left.as_secs()));
+    }
+
+    #[test]
+    fn damaged_entries_are_refused_and_never_a_panic() {
+        let whole = value(&key("one"), &Session::new(), Duration::from_secs(9), false);
+        for end in 0..whole.len() {
+            assert!(kept(whole.slice(..end)).is_err(), "cut at {end}");
+        }
+    }
+}
