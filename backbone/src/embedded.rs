@@ -9,8 +9,8 @@ use std::{
 };
 
 use envelope::{
-    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Rejection, Start, Subscribe, Topic,
-    Verdicts,
+    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Position, Rejection, Start,
+    Subscribe, Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::{
     prepare::prepare,
     pull::Pull,
     queue::{Job, Queue, closed, queue},
-    shared::Shared,
+    shared::{Shared, locked},
     state::State,
     store::Store,
     times,
@@ -129,6 +129,13 @@ impl Backbone for Embedded {
 
     fn ledger(&self) -> Arc<dyn Ledger> {
         self.shared.books.clone()
+    }
+
+    fn is_settled(&self, durable: &str, position: &Position) -> Option<bool> {
+        let sequence = position::sequence(position)?;
+        let feeds = locked(&self.shared.feeds);
+        let state = feeds.get(durable)?.lock();
+        Some(sequence <= state.high && !state.handed.contains(&sequence))
     }
 
     fn report(&self) -> LedgerReport {

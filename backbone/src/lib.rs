@@ -37,7 +37,8 @@ mod writer;
 use std::sync::Arc;
 
 use envelope::{
-    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Rejection, Subscribe, Topic, Verdicts,
+    Admission, Admitted, Batch, Deliveries, Filter, KeyValue, LastValues, Ledger, Position, Rejection, Subscribe,
+    Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 
@@ -69,6 +70,10 @@ pub trait Backbone: Send + Sync {
 
     /// Where bridges and the Account layer count; what they count rides with the next group commit.
     fn ledger(&self) -> Arc<dyn Ledger>;
+
+    /// Whether a durable subscription is done with the envelope at this position, whatever became of it; `None` if there is
+    /// no such subscription, or the position is none.
+    fn is_settled(&self, durable: &str, position: &Position) -> Option<bool>;
 
     /// All counters at this moment.
     fn report(&self) -> LedgerReport;

@@ -60,7 +60,7 @@ impl Publish {
             Group::Many(envelopes) => envelopes,
         };
         let id = envelopes.first().map_or(EnvelopeId::new(uuid::Uuid::nil()), |first| first.id);
-        let (refused, retained) = (refusal(mapped.ack, envelopes.len()), mapped.retain);
+        let (refused, retained) = (refusal(envelopes.len()), mapped.retain);
         if refused.is_some() {
             return self.messages.push(Message { id, row, records: 0, refused, retained: false });
         }
@@ -74,15 +74,10 @@ impl Publish {
     }
 }
 
-/// What can't be promised is refused, rather than acked too early.
-fn refusal(ack: AckPoint, envelopes: usize) -> Option<Rejection> {
-    let detail = match (ack, envelopes) {
-        (_, 0) => "a message without an envelope can't be stored",
-        (AckPoint::Received | AckPoint::Durable, _) => return None,
-        (AckPoint::Delivered, _) => "this backbone can't tell when a message is delivered; use ack: durable",
-        (AckPoint::Consumer, _) => "this backbone can't tell when a consumer acked; use ack: durable",
-    };
-    Some(Rejection::new(RejectKind::Conflict, "backbone", detail))
+/// A message that nothing would be stored of is refused.
+fn refusal(envelopes: usize) -> Option<Rejection> {
+    let detail = "a message without an envelope can't be stored";
+    (envelopes == 0).then(|| Rejection::new(RejectKind::Conflict, "backbone", detail))
 }
 
 // === impl Message ===

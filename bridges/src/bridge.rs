@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use envelope::{Audit, Authenticator, Flow, Ingress, KeyValue, Ledger, Outlet, Sink};
+use envelope::{Audit, Authenticator, Flow, Ingress, KeyValue, Ledger, Outlet, Promises, Sink};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,6 +20,8 @@ pub struct SourceContext {
     pub outlet: Arc<dyn Outlet>,
     /// The bridge's own small durable state, written in the steps that store messages.
     pub keys: Arc<dyn KeyValue>,
+    /// What receipts promise beyond the store.
+    pub promises: Arc<dyn Promises>,
     /// Credentials to principal.
     pub authenticator: Arc<dyn Authenticator>,
     /// Counts what never reaches the store.

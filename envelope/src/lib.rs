@@ -40,10 +40,10 @@ pub use priority::Priority;
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
     Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, LastValues, MapResult, Mapper, Outlet,
-    Settlement, Sink, Start, Store, Subscribe,
+    Promises, Settlement, Sink, Start, Store, Subscribe,
 };
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;
 pub use topic::{Filter, FilterTrie, Topic, TopicError};
 pub use trace::{TRACEPARENT_BYTES, TraceContext};
-pub use verdict::{Admission, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};
+pub use verdict::{Admission, Reached, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};

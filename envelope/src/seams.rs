@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use tower::util::BoxCloneSyncService;
 
 use crate::{
-    Admission, Admitted, Batch, Delivery, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal, RejectKind,
-    Rejection, Route, Taken, Terms, Timestamp, Topic, Verdicts,
+    Admission, Admitted, Batch, Delivery, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal, Reached,
+    RejectKind, Rejection, Route, Taken, Terms, Ticket, Timestamp, Topic, Verdicts,
 };
 
 /// Protocol to mesh: the whole ingress stack. One verdict a message, in the batch's order.
@@ -102,6 +102,13 @@ pub trait Outlet: Send + Sync {
         after: Option<Topic>,
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
+}
+
+/// The promises of receipts, for who has made them to a peer.
+pub trait Promises: Send + Sync {
+    /// Waits until the promise is kept or broken, at most as long as its mapping says. To be awaited once, outside of the
+    /// stack: nothing of it is held meanwhile.
+    fn reached(&self, ticket: Ticket) -> BoxFuture<'static, Reached>;
 }
 
 /// An open subscription. At most `credit` deliveries are unsettled at any time; settling gives credit back.

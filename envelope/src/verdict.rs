@@ -45,6 +45,21 @@ pub enum Settled {
     Now,
     /// It will be: the source awaits the ticket outside the stack.
     Later(Ticket),
+    /// It will not be: whoever was to take the message did not.
+    Never,
+}
+
+/// How waiting for a ticket ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// The ack point is reached.
+    Yes,
+    /// It is reached by an answer, told in the mapping's words if it has any.
+    Answered(Option<Reply>),
+    /// Not in time: the message is stored, and what is to become of it becomes of it later.
+    Late,
+    /// Whoever was to take the message did not, for good.
+    Never,
 }
 
 /// A promise to say when an ack point beyond `durable` is reached.
@@ -58,6 +73,24 @@ pub enum Taken {
     ByPeer,
     /// The mapping says that it is not to be sent. MAPPING's answer, never a sink's.
     NotSent,
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    /// As it is once its ticket has ended so.
+    pub fn reach(&mut self, reached: Reached) {
+        match reached {
+            Reached::Yes => self.settled = Settled::Now,
+            Reached::Answered(reply) => {
+                self.settled = Settled::Now;
+                // an answer is not only accepted
+                self.reply = reply.map(|reply| Box::new(Reply { status: reply.status.or(Some(200)), ..reply }));
+            }
+            Reached::Never => self.settled = Settled::Never,
+            Reached::Late => {}
+        }
+    }
 }
 
 // === impl Verdict ===

@@ -26,6 +26,7 @@ use crate::{
     readiness::Readiness,
     reload::{Because, Reload, Reloaded, describe},
     telemetry,
+    tickets::Tickets,
     wiring::Wiring,
 };
 
@@ -138,8 +139,10 @@ impl App {
             bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
             notices
         });
-        let wiring = Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone())
-            .telling(notices);
+        let tickets = Tickets::new(loaded.config.domain.clone(), bridges.stop.clone())?;
+        let wiring =
+            Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
+                .telling(notices);
         // Before anything is taken: a mapping that sends misses nothing of it.
         let egress = wiring.egress(&loaded.config.bridges, built.sinks, &sinks);
         egress.prepare(&loaded.mappings).await.map_err(StartError::Subscription)?;

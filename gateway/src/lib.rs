@@ -16,6 +16,7 @@ mod outlet;
 mod readiness;
 mod reload;
 pub mod telemetry;
+mod tickets;
 mod wiring;
 
 pub use app::{Addresses, App, Running, StartError};

@@ -16,6 +16,7 @@ use crate::{
     egress::{Around, EgressPumps, Way},
     notice::Notices,
     outlet::GatewayOutlet,
+    tickets::Tickets,
 };
 
 /// The seams of every bridge.
@@ -33,6 +34,8 @@ pub(crate) struct Wiring {
     /// What everybody has sent lately, over all bridges and reloads.
     meters: Arc<Meters>,
     audit: AuditLog,
+    /// Who waits for more than the store.
+    tickets: Tickets,
 }
 
 // === impl Wiring ===
@@ -45,6 +48,7 @@ impl Wiring {
         authenticator: Arc<dyn Authenticator>,
         backbone: Arc<dyn Backbone>,
         audit: AuditLog,
+        tickets: Tickets,
     ) -> Self {
         Self {
             backbone,
@@ -55,6 +59,7 @@ impl Wiring {
             notices: None,
             meters: Arc::default(),
             audit,
+            tickets,
         }
     }
 
@@ -73,6 +78,7 @@ impl Wiring {
             outlet: Arc::new(self.outlet(name)),
             keys: self.backbone.keys(&format!("bridge/{name}")),
             authenticator: self.authenticator.clone(),
+            promises: Arc::new(self.tickets.clone()),
             ledger: self.backbone.ledger(),
             bytes: self.bytes.clone(),
             drain: until.stop.clone(),
@@ -102,7 +108,7 @@ impl Wiring {
             backbone: self.backbone.clone(),
             current: self.current.clone(),
             meters: self.meters.clone(),
-            fates: Arc::new(()),
+            fates: Arc::new(self.tickets.clone()),
         };
         EgressPumps::new(around, ways, until.clone())
     }
@@ -118,10 +124,15 @@ impl Wiring {
             max_payload_bytes: config.max_payload_bytes(),
             max_in_flight: self.max_in_flight,
             meters: self.meters.clone(),
+            desk: Some(Arc::new(self.tickets.clone())),
         };
         // The store is always ready: what bounds it is the permits above.
         let backbone = self.backbone.clone();
-        let store = service_fn(move |batch: Batch<Admitted>| backbone.publish(batch));
+        let tickets = self.tickets.clone();
+        let store = service_fn(move |batch: Batch<Admitted>| {
+            let (tickets, backbone) = (tickets.clone(), backbone.clone());
+            async move { tickets.publish(&backbone, batch).await }
+        });
         let stack = policy::ingress(store, &ingress, self.current.clone(), self.backbone.ledger());
         match &self.notices {
             Some(notices) => notices.watch(stack, name.clone()),

@@ -81,6 +81,7 @@ fn stack(backbone: &Embedded) -> Ingress {
         max_payload_bytes: 1 << 20,
         max_in_flight: NonZeroU32::MIN.saturating_add(63),
         meters: Arc::default(),
+        desk: None,
     };
     policy::ingress(Store::new(tower::service_fn(answer)), &limits, epoch.into_current(), backbone.ledger())
 }

@@ -10,6 +10,7 @@
 mod access;
 mod account;
 mod admit;
+mod answers;
 mod audit;
 mod authenticate;
 mod config;
@@ -32,6 +33,7 @@ mod trace;
 
 pub use access::{Action, Decision, KnownNames, Policies, PolicySource};
 pub use admit::admit_audit;
+pub use answers::{ReplyDesk, ReplyTopics};
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{
     CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys, KeysFrom,

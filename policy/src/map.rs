@@ -3,24 +3,33 @@
 //! What the mapping files say is decided behind [`envelope::Mapper`]; this layer stamps each verdict with its route, and
 //! each envelope with the residency label that it keeps.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use envelope::{Admission, Inbound, MapResult, Mapped, Rejection, Verdict, Verdicts};
 use tower::{Layer, Service};
 
 use crate::{
-    Pass,
+    Pass, ReplyDesk, answers,
     lift::{Answered, Rejoin, Stopped},
     residency,
 };
 
 /// Maps by the epoch of the batch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MapLayer;
+#[derive(Clone)]
+pub(crate) struct MapLayer {
+    /// Where answers are handed in, if anybody waits for one.
+    pub(crate) desk: Option<Arc<dyn ReplyDesk>>,
+}
 
 /// What [`MapLayer`] makes.
-#[derive(Debug, Clone)]
-pub(crate) struct Map<S>(S);
+#[derive(Clone)]
+pub(crate) struct Map<S> {
+    inner: S,
+    desk: Option<Arc<dyn ReplyDesk>>,
+}
 
 // === impl MapLayer ===
 
@@ -28,7 +37,7 @@ impl<S> Layer<S> for MapLayer {
     type Service = Map<S>;
 
     fn layer(&self, inner: S) -> Map<S> {
-        Map(inner)
+        Map { inner, desk: self.desk.clone() }
     }
 }
 
@@ -43,7 +52,7 @@ where
     type Future = Rejoin<S::Future, Admission>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, pass: Pass<Inbound>) -> Self::Future {
@@ -54,6 +63,11 @@ where
         let mut stopped = Stopped::default();
         for (index, inbound) in batch.into_vec().into_iter().enumerate() {
             let lane = inbound.lane;
+            if answers::is_answer(&inbound) {
+                let (route, answer) = answers::take(self.desk.as_ref(), &epoch, inbound);
+                answered.push(Answered { index, lane, verdict: Verdict { route: Some(route), answer } });
+                continue;
+            }
             let result = match stopped.guard(lane) {
                 Ok(()) => epoch.mapper.map(inbound),
                 Err(behind) => MapResult::Refused(None, behind),
@@ -61,6 +75,7 @@ where
             let (route, answer) = match result {
                 MapResult::Mapped(mut message) => match residency::label(&epoch, &mut message) {
                     Ok(()) => {
+                        answers::stamp(self.desk.as_ref(), &mut message);
                         routes.push(message.route.clone());
                         mapped.push(message);
                         continue;
@@ -73,6 +88,6 @@ where
             stopped.note(lane, &answer);
             answered.push(Answered { index, lane, verdict: Verdict { route, answer } });
         }
-        Rejoin::send(mapped, routes, answered, |batch| self.0.call(Pass { epoch, batch }))
+        Rejoin::send(mapped, routes, answered, |batch| self.inner.call(Pass { epoch, batch }))
     }
 }

@@ -1,6 +1,6 @@
 //! The ingress stack: THE order of the layers that a message passes on its way to the store.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use envelope::{Admission, Admitted, Batch, Flow, Ingress, Ledger, RejectKind, Rejection, Verdicts};
 use tower::{
@@ -11,7 +11,7 @@ use tower::{
 };
 
 use crate::{
-    Current,
+    Current, ReplyDesk,
     access::MaySend,
     account::AccountLayer,
     admit::AdmitLayer,
@@ -33,7 +33,7 @@ use crate::{
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One bridge's ingress.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct IngressConfig {
     /// What happens when too much is in flight.
     pub flow: Flow,
@@ -45,6 +45,8 @@ pub struct IngressConfig {
     pub meters: Arc<Meters>,
     /// Where refusals are put on record; of the ingress of this bridge.
     pub trail: Arc<Trail>,
+    /// Where answers are handed in; without one nobody waits for any.
+    pub desk: Option<Arc<dyn ReplyDesk>>,
 }
 
 /// The layers over `store`, outermost first: the first one meets a message first. `explain.rs` asks them in this order.
@@ -75,7 +77,7 @@ where
         // Around MAPPING, which knows the routes: what the sender is told in the words of its mapping.
         .layer(ReplyLayer)
         // Below here a message has envelopes, a topic and a route; what it can't map is refused.
-        .layer(MapLayer)
+        .layer(MapLayer { desk: config.desk.clone() })
         // A message that came back is dropped before it counts against anyone's limits.
         .layer(RuleLayer(LoopGuard))
         // Under overload what matters least is refused first, before it costs its topic anything. It holds up nobody
@@ -101,6 +103,14 @@ where
             BoxCloneSyncService::new(outer.layer(shed.into_inner()).service(inner))
         }
         Flow::Pull => BoxCloneSyncService::new(outer.layer(limit).service(inner)),
+    }
+}
+
+// === impl IngressConfig ===
+
+impl fmt::Debug for IngressConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IngressConfig").field("trail", &self.trail).field("flow", &self.flow).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use envelope::{
     Admission, Audit, Authenticator, Batch, Credentials, EnvelopeId, Inbound, Ingress, Ledger, Position, Principal,
-    Receipt, RejectKind, Rejection, Route, Settled, Verdict, Verdicts,
+    Promises, Reached, Receipt, RejectKind, Rejection, Route, Settled, Ticket, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -94,6 +94,7 @@ impl Rig {
             ingress: fakes.clone().ingress(),
             outlet: outlet.clone(),
             keys: keys.clone(),
+            promises: fakes.clone(),
             authenticator: fakes.clone(),
             ledger: fakes.clone(),
             audit: fakes.clone(),
@@ -252,6 +253,18 @@ impl Ledger for Fakes {
 
     fn returned(&self, _: &str, kind: RejectKind) {
         self.counts.send_modify(|counts| counts.returned.push(kind));
+    }
+}
+
+impl Promises for Fakes {
+    /// Ticket 0 is kept, 1 is broken, all others are late.
+    fn reached(&self, ticket: Ticket) -> BoxFuture<'static, Reached> {
+        let reached = match ticket.0 {
+            0 => Reached::Yes,
+            1 => Reached::Never,
+            _ => Reached::Late,
+        };
+        Box::pin(std::future::ready(reached))
     }
 }
 

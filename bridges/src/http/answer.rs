@@ -62,6 +62,10 @@ pub(super) fn not_settled(receipt: &Receipt) -> Option<Problem> {
             let detail = format!("{} is stored, not yet delivered", receipt.id);
             Some(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not-settled", "ack", detail))
         }
+        Settled::Never => {
+            let detail = format!("{} is stored, and who was to take it did not", receipt.id);
+            Some(Problem::new(StatusCode::BAD_GATEWAY, "not-delivered", "ack", detail))
+        }
     }
 }
 

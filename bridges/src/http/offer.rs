@@ -12,7 +12,8 @@ use std::{
 };
 
 use envelope::{
-    Admission, Batch, Credentials, Disposition, Inbound, Lane, Principal, RejectKind, Rejection, Verdict, Verdicts,
+    Admission, Batch, Credentials, Disposition, Inbound, Lane, Principal, RejectKind, Rejection, Settled, Verdict,
+    Verdicts,
 };
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tower::ServiceExt;
@@ -77,6 +78,18 @@ impl Offer {
         }
         tracing::error!(bridge = %self.cx.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
         Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known"))
+    }
+}
+
+impl Offer {
+    /// The admission once its ack point is reached, or is known not to be. Nothing of the stack is held meanwhile.
+    pub(super) async fn reached(&self, mut admission: Admission) -> Admission {
+        if let Admission::Stored(receipt) = &mut admission
+            && let Settled::Later(ticket) = receipt.settled
+        {
+            receipt.reach(self.cx.promises.reached(ticket).await);
+        }
+        admission
     }
 }
 

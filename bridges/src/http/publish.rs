@@ -32,7 +32,7 @@ const COPIED_BYTES: usize = 4_096;
 /// Answers a request that is a message.
 pub(super) async fn publish(offer: &Arc<Offer>, peer: &Peer, request: Request<Incoming>) -> Response {
     match take(offer, peer, request).await {
-        Ok(admission) => answer::admitted(&admission),
+        Ok(admission) => answer::admitted(&offer.reached(admission).await),
         Err(problem) => problem.into_response(),
     }
 }

@@ -232,7 +232,7 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 }
 
 /// What mapping files may ask of this gateway.
-const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: false, pass_through: false };
+const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: true, pass_through: false };
 
 /// What a bridge says of an address to send to; nothing where the config itself is wrong.
 fn check_of<'c>(name: &str, config: Option<&'c Config>) -> impl Fn(&str) -> Result<(), String> + Sync + 'c {

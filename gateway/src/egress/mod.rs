@@ -95,6 +95,8 @@ impl EgressPumps {
 
     /// Makes the subscriptions that are not there yet, so that nothing stored from here on is missed by its mapping.
     pub(crate) async fn prepare(&self, mappings: &Mappings) -> Result<(), Rejection> {
+        let taker = |sender: mapping::EgressInfo<'_>| (durable(sender.route.name()), sender.topic.clone());
+        self.0.around.fates.takers(mappings.senders().map(taker).collect());
         for sender in mappings.senders() {
             let name = sender.route.name();
             if !self.running().contains_key(name) {

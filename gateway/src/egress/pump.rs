@@ -54,10 +54,9 @@ pub(super) struct Pump {
 pub(crate) trait Fates: Send + Sync {
     /// One of the mappings that this envelope was for is done with it; whether a peer took it.
     fn settled(&self, id: EnvelopeId, taken: bool);
-}
 
-impl Fates for () {
-    fn settled(&self, _: EnvelopeId, _: bool) {}
+    /// The subscriptions of the mappings that send from now on, and what they select.
+    fn takers(&self, takers: Vec<(Arc<str>, Filter)>);
 }
 
 /// An open subscription and what is under way of it.

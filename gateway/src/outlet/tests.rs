@@ -64,6 +64,10 @@ impl Backbone for OneSubscription {
         unreachable!("nothing is counted")
     }
 
+    fn is_settled(&self, _: &str, _: &Position) -> Option<bool> {
+        None
+    }
+
     fn report(&self) -> LedgerReport {
         LedgerReport::default()
     }

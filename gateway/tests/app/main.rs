@@ -12,6 +12,7 @@ mod explain;
 mod flow;
 mod limits;
 mod notices;
+mod promises;
 mod receiver;
 mod reload;
 mod residency;

@@ -325,6 +325,7 @@ impl World {
             max_payload_bytes: MAX_PAYLOAD,
             max_in_flight,
             meters: Arc::default(),
+            desk: None,
         };
         let (current, counts) = (epoch(1, Told).into_current(), Arc::new(Counts::default()));
         let ingress = ingress(store, &config, current.clone(), counts.clone());

@@ -41,6 +41,8 @@ pub(super) struct BadFrame {
     pub(super) problem: Box<Problem>,
 }
 
+/// What the topics of answers begin with.
+const REPLIES: &str = "$mesh/reply/";
 /// The most bytes of a `ref`, and of a durable name.
 const MAX_NAME_BYTES: usize = 128;
 /// The most filters of a subscription, and the most positions of a frame.
@@ -50,7 +52,7 @@ const MAX_POSITIONS: usize = 4_096;
 const MAX_HEADERS: usize = 100;
 /// The longest a nack may ask for.
 const MAX_AGAIN: Duration = Duration::from_secs(3_600);
-const OPS: &str = "ack, credit, nack, publish, subscribe, unsubscribe";
+const OPS: &str = "ack, credit, nack, publish, reply, subscribe, unsubscribe";
 
 /// The members of a frame that were asked for; the others are unknown.
 struct Members<'j> {
@@ -76,6 +78,7 @@ fn read(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
     }
     match root.get("op").and_then(Node::as_str) {
         Some("publish") => publish(text, root),
+        Some("reply") => reply(text, root),
         Some("subscribe") => subscribe(root),
         Some("ack") => {
             let members = Members::of(root, &["op", "sub", "positions"])?;
@@ -110,14 +113,7 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
         .ok_or_else(|| bad(format!("address {:?} is no \"METHOD /path\"", shortened(target))))?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let address = address(method, path)?;
-    let payload = match (root.get("payload"), root.get("text")) {
-        (Some(payload), None) => text.slice(payload.span()),
-        (None, Some(text)) => {
-            let text = text.as_str().ok_or_else(|| bad("member \"text\" is no string"))?;
-            Bytes::copy_from_slice(text.as_bytes())
-        }
-        _ => return Err(bad("a publish frame has either \"payload\" or \"text\"")),
-    };
+    let payload = payload(text, root, "publish")?;
     let headers = headers(&members, query)?;
     let header = |name| headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
     let event = header("ce-source").zip(header("ce-id"));
@@ -126,6 +122,45 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
     let ascii = |name| header(name).filter(|value| value.is_ascii()).and_then(|value| std::str::from_utf8(value).ok());
     let trace = ascii("traceparent").and_then(|parent| TraceContext::parse(parent, ascii("tracestate")));
     Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace } })
+}
+
+/// An answer to an envelope: a message like any other, addressed to the envelope's `replyto`.
+fn reply(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+    let members =
+        Members::of(root, &["op", "ref", "to", "inreplyto", "performative", "content_type", "payload", "text", "key"])?;
+    let reference = members.name("ref")?;
+    let to = members.string("to")?.filter(|to| to.starts_with(REPLIES));
+    let to = to.ok_or_else(|| bad("member \"to\" is the \"replyto\" of the envelope that is answered"))?;
+    let payload = payload(text, root, "reply")?;
+    let kind = match root.get("payload") {
+        Some(_) => "application/json",
+        None => "text/plain; charset=utf-8",
+    };
+    let said = [
+        ("inreplyto", members.string("inreplyto")?),
+        ("performative", members.string("performative")?),
+        ("content-type", Some(members.string("content_type")?.unwrap_or(kind))),
+    ];
+    let header = |(name, value): (&str, Option<&str>)| {
+        value.map(|value| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+    };
+    let headers = said.into_iter().filter_map(header).collect();
+    let address = to.into();
+    let key = members.string("key")?.map(str::as_bytes);
+    let identity = identity(to, key, None).map_err(|error| bad(error.to_string()))?;
+    Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace: None } })
+}
+
+/// The message of a frame, as it stands there.
+fn payload(text: &Bytes, root: Node<'_>, op: &str) -> Read<Bytes> {
+    match (root.get("payload"), root.get("text")) {
+        (Some(payload), None) => Ok(text.slice(payload.span())),
+        (None, Some(text)) => {
+            let text = text.as_str().ok_or_else(|| bad("member \"text\" is no string"))?;
+            Ok(Bytes::copy_from_slice(text.as_bytes()))
+        }
+        _ => Err(bad(format!("a {op} frame has either \"payload\" or \"text\""))),
+    }
 }
 
 fn headers(members: &Members<'_>, query: Option<&str>) -> Read<Headers> {

@@ -3,10 +3,13 @@
 //! While a message can't be taken, the lane keeps it and everything behind it, reads nothing, and offers again with
 //! jittered backoff. It gives back only at the drain, when the client is gone, or after `retry_for`.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::extract::ws::Message;
-use envelope::{Batch, Disposition, Inbound, RejectKind, Verdict};
+use envelope::{Admission, Batch, Disposition, Inbound, RejectKind, Settled, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{End, answers, writer::Out};
@@ -23,7 +26,7 @@ pub(super) struct Waiting {
 /// What a lane works with.
 #[derive(Debug)]
 pub(super) struct LaneContext<'c> {
-    pub(super) offer: &'c Offer,
+    pub(super) offer: &'c Arc<Offer>,
     pub(super) out: &'c Out,
     /// Cancelled when nothing can be sent to the client any more.
     pub(super) gone: &'c CancellationToken,
@@ -59,6 +62,7 @@ impl LaneContext<'_> {
             let mut again = Vec::new();
             for (message, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict.answer {
+                    Ok(admission) if is_later(&admission) => self.answer_later(message.reference, admission),
                     Ok(admission) => self.send(answers::admitted(message.reference.as_deref(), &admission)).await,
                     Err(rejection) => match rejection.disposition() {
                         Disposition::Final => {
@@ -107,6 +111,16 @@ impl LaneContext<'_> {
         })
     }
 
+    /// In a task of its own: the lane goes on. There are no more of them than the gateway has tickets.
+    fn answer_later(&self, reference: Option<String>, admission: Admission) {
+        let (offer, out) = (self.offer.clone(), self.out.clone());
+        self.offer.cx.tasks.spawn(async move {
+            let admission = offer.reached(admission).await;
+            // nobody is left to hear it if this fails
+            _ = out.send(answers::admitted(reference.as_deref(), &admission)).await;
+        });
+    }
+
     fn give_back(&self, kinds: impl Iterator<Item = RejectKind>, end: End) -> Result<(), End> {
         kinds.for_each(|kind| self.offer.returned(kind));
         Err(end)
@@ -123,6 +137,11 @@ impl LaneContext<'_> {
     async fn send(&self, message: Message) {
         let _ = self.out.send(message).await;
     }
+}
+
+/// Whether its ack point is beyond the store.
+fn is_later(admission: &Admission) -> bool {
+    matches!(admission, Admission::Stored(receipt) if matches!(receipt.settled, Settled::Later(_)))
 }
 
 /// Doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`]; between half of it and all of it.

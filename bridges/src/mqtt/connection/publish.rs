@@ -181,7 +181,7 @@ impl Connection {
     fn is_settled(&self, settled: &Settled) -> bool {
         match settled {
             Settled::Now => true,
-            Settled::Later(_) => false,
+            Settled::Later(_) | Settled::Never => false,
         }
     }
 

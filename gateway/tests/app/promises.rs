@@ -1,0 +1,197 @@
+//! Promises beyond the store: `ack: delivered`, `ack: consumer` and answers, through a whole gateway.
+
+use gateway::drain::Drained;
+use serde_json::{Value, json};
+
+use crate::{
+    receiver::Hook,
+    sends::{counts, site},
+    support::{Answer, Site, Socket, get, post, request, web},
+};
+
+const DELIVERED: &str = "mapping: alerts
+from: { bridge: web, address: \"POST /alerts/{place}\" }
+envelope: { topic: \"alerts/${address.place}\", performative: inform, key: \"${address.place}\" }
+ack: delivered
+ack_within: ";
+const ASKS: &str = "mapping: asks
+from: { bridge: web, address: POST /ask }
+envelope: { topic: market/ask, performative: request }
+ack: consumer
+reply:
+  - within: 5s
+    status: '${envelope.performative == \"refuse\" ? 409 : 200}'
+    body: { price: \"${payload.price}\", said: \"${envelope.performative}\" }
+";
+const MAY_REPLY: &str = "permit (principal == Principal::\"anonymous\", action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n";
+
+fn delivered(hook: &Hook, within: &str) -> Site {
+    let site = site(hook, "");
+    site.write("mappings/alerts.yaml", &format!("{DELIVERED}{within}\n"));
+    site
+}
+
+/// A publish with this idempotency key.
+async fn keyed(running: &gateway::Running, key: &str, path: &str, body: &str) -> Answer {
+    let (at, length) = (web(running), body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\nidempotency-key: {key}");
+    request(at, &format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_hears_yes_when_a_peer_took_it_and_not_before() {
+    let hook = Hook::start().await;
+    let running = delivered(&hook, "20s").start().await;
+    hook.answers(&[503, 503]);
+    let answer = post(web(&running), "/alerts/a", "1").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(hook.count(), 3, "it was refused twice and then taken");
+    counts(&running, "tells", |counts| counts["delivered"] == 1).await;
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_hears_that_nobody_took_it() {
+    let hook = Hook::start().await;
+    let running = delivered(&hook, "20s").start().await;
+    hook.answers(&[400]);
+    let answer = post(web(&running), "/alerts/a", "1").await;
+    assert_eq!((answer.status, &answer.json()["kind"]), (502, &json!("not-delivered")), "{answer:?}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_time_the_sender_hears_that_it_is_stored_and_a_retry_waits_for_the_same_message() {
+    let hook = Hook::start().await;
+    let site = delivered(&hook, "200ms");
+    let running = site.start().await;
+    hook.answers_with("HTTP/1.1 503 x\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n");
+    let late = keyed(&running, "k1", "/alerts/a", "1").await;
+    assert_eq!((late.status, &late.json()["kind"]), (504, &json!("not-settled")), "{late:?}");
+    assert!(late.json()["detail"].as_str().unwrap().contains("is stored, not yet delivered"), "{late:?}");
+    assert_eq!(keyed(&running, "k1", "/alerts/a", "1").await.status, 504, "it is not delivered yet");
+    assert_eq!(running.drain().await, Drained::Clean);
+
+    // the next start sends it, and then the store knows
+    let running = site.start().await;
+    hook.until(2).await;
+    counts(&running, "tells", |counts| counts["delivered"] == 1).await;
+    let known = keyed(&running, "k1", "/alerts/a", "1").await;
+    assert_eq!(known.status, 202, "{known:?}");
+    assert_eq!(hook.count(), 2, "a duplicate is not sent again");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_can_not_say_is_never_told_as_a_yes() {
+    let hook = Hook::start().await;
+    let site = delivered(&hook, "300ms");
+    let running = site.start().await;
+    hook.answers(&[400]);
+    assert_eq!(keyed(&running, "k1", "/alerts/a", "1").await.status, 502);
+    assert_eq!(running.drain().await, Drained::Clean);
+    let running = site.start().await;
+    let again = keyed(&running, "k1", "/alerts/a", "1").await;
+    assert!(again.status >= 500, "{again:?}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_goes_on_while_a_message_of_it_is_waited_for() {
+    let hook = Hook::start().await;
+    let running = delivered(&hook, "20s").start().await;
+    hook.answers_with("HTTP/1.1 503 x\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n");
+    let mut socket = Socket::open(web(&running)).await;
+    let frame = |reference: &str, place: &str| json!({ "op": "publish", "ref": reference, "address": format!("POST /alerts/{place}"), "payload": 1 });
+    socket.send(&frame("slow", "a")).await;
+    hook.until(1).await;
+    socket.send(&frame("fast", "b")).await;
+    let first = socket.next().await;
+    assert_eq!((&first["op"], &first["ref"]), (&json!("receipt"), &json!("fast")), "{first}");
+    let second = socket.next().await;
+    assert_eq!((&second["op"], &second["ref"]), (&json!("receipt"), &json!("slow")), "{second}");
+    drop(socket);
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+fn asking(within: &str) -> Site {
+    let site = Site::shipped();
+    site.write("mappings/asks.yaml", &ASKS.replace("5s", within));
+    site.write("policies/replies.cedar", MAY_REPLY);
+    site
+}
+
+fn answer_to(asked: &Value, performative: &str, price: u32) -> Value {
+    json!({ "op": "reply", "ref": "r", "to": asked["replyto"], "inreplyto": asked["id"], "performative": performative,
+        "payload": { "price": price } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_answered_by_an_agent_and_the_first_answer_counts() {
+    let running = asking("20s").start().await;
+    let at = web(&running);
+    let mut agent = Socket::subscribe(at, "market/#", "new", None).await;
+    agent.frame("subscribed").await;
+    let asks = tokio::spawn(async move { post(at, "/ask", r#"{"what":"copper"}"#).await });
+    let asked = agent.envelope().await;
+    assert!(asked["replyto"].as_str().unwrap().starts_with("$mesh/reply/plant-a/"), "{asked}");
+    assert!(asked["replyby"].is_string(), "{asked}");
+
+    let mut forged = answer_to(&asked, "inform", 1);
+    forged["to"] = "$mesh/reply/plant-a/00000000000000000000000000000000".into();
+    agent.send(&forged).await;
+    let refused = agent.next().await;
+    assert_eq!((&refused["op"], &refused["kind"]), (&json!("error"), &json!("denied")), "{refused}");
+
+    agent.send(&answer_to(&asked, "inform", 17)).await;
+    assert_eq!(agent.next().await["op"], "filtered");
+    let answer = asks.await.unwrap();
+    assert_eq!((answer.status, answer.json()), (200, json!({ "price": 17, "said": "inform" })));
+
+    agent.send(&answer_to(&asked, "inform", 18)).await;
+    let second = agent.next().await;
+    assert_eq!((&second["op"], &second["kind"]), (&json!("error"), &json!("conflict")), "{second}");
+    drop(agent);
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_answers_in_time_is_a_504_and_what_comes_late_is_refused() {
+    let running = asking("300ms").start().await;
+    let at = web(&running);
+    let mut agent = Socket::subscribe(at, "market/#", "new", None).await;
+    agent.frame("subscribed").await;
+    let answer = post(at, "/ask", "{}").await;
+    assert_eq!(answer.status, 504, "{answer:?}");
+    let asked = agent.envelope().await;
+    agent.send(&answer_to(&asked, "inform", 17)).await;
+    let late = agent.next().await;
+    assert_eq!((&late["op"], &late["kind"]), (&json!("error"), &json!("conflict")), "{late}");
+    drop(agent);
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_not_reply_is_refused_and_the_request_goes_on() {
+    let site = asking("20s");
+    site.write("policies/replies.cedar", "");
+    let running = site.start().await;
+    let at = web(&running);
+    let mut agent = Socket::subscribe(at, "market/#", "new", None).await;
+    agent.frame("subscribed").await;
+    let asks = tokio::spawn(async move { post(at, "/ask", "{}").await });
+    let asked = agent.envelope().await;
+    agent.send(&answer_to(&asked, "inform", 17)).await;
+    let refused = agent.next().await;
+    assert_eq!((&refused["op"], &refused["kind"]), (&json!("error"), &json!("denied")), "{refused}");
+    site.write("policies/replies.cedar", MAY_REPLY);
+    running.reload().await;
+    agent.send(&answer_to(&asked, "refuse", 0)).await;
+    assert_eq!(agent.next().await["op"], "filtered");
+    let answer = asks.await.unwrap();
+    assert_eq!((answer.status, &answer.json()["said"]), (409, &json!("refuse")));
+    drop(agent);
+    assert_eq!(running.drain().await, Drained::Clean);
+}

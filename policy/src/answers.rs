@@ -1,0 +1,129 @@
+//! Answers to requests: what asks for one gets a topic for it, and what comes to such a topic goes to who waits.
+//!
+//! An answer is not mapped and not stored: it passes every layer up to MAPPING, and then the policies' action `reply`. Who
+//! waits, and whether it is in time, is known to the [`ReplyDesk`] of the gateway.
+
+use std::sync::Arc;
+
+use envelope::{
+    Admission, Conversation, Data, Envelope, EnvelopeId, Group, IdentityParts, Inbound, Mapped, RejectKind, Rejection,
+    Route, Timestamp, Topic,
+};
+
+use ring::{hmac, rand::SystemRandom};
+
+use crate::{Epoch, NoRandom, conformance::OPAQUE};
+
+/// Where answers are handed in.
+pub trait ReplyDesk: Send + Sync {
+    /// Where answers to this envelope go: nobody who has not read it can know it.
+    fn topic(&self, id: EnvelopeId) -> Option<Topic>;
+
+    /// Takes an answer that came `to` a reply topic. Refuses one that is late, or to another envelope.
+    fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection>;
+}
+
+/// The topics of answers, of one start of the gateway: who has not read a request can't know its topic.
+#[derive(Debug)]
+pub struct ReplyTopics(hmac::Key);
+
+/// What every reply topic begins with; a bridge addresses an answer to the topic.
+const REPLIES: &str = "$mesh/reply/";
+/// The name of what takes answers, where messages have the name of their mapping.
+const ROUTE: &str = "$reply";
+const DECIDED_BY: &str = "reply";
+/// What a request may be answered with (FIPA ACL); the first of them if nothing is said.
+const PERFORMATIVES: [&str; 8] =
+    ["inform", "agree", "refuse", "failure", "not-understood", "propose", "reject", "confirm"];
+
+/// Gives an envelope whose sender waits for an answer the topic for it.
+pub(crate) fn stamp(desk: Option<&Arc<dyn ReplyDesk>>, message: &mut Mapped) {
+    let Some(within) = message.terms.reply.as_ref().and_then(|reply| reply.within()) else { return };
+    let (Some(desk), Group::One(envelope)) = (desk, &mut message.group) else { return };
+    let Some(topic) = desk.topic(envelope.id) else { return };
+    let by = envelope.time.as_micros().saturating_add(u64::try_from(within.as_micros()).unwrap_or(u64::MAX));
+    let conversation = envelope.conversation.get_or_insert_default();
+    conversation.replyto = Some(topic.as_str().into());
+    conversation.replyby = Some(Timestamp::from_micros(by));
+}
+
+/// Whether it is an answer, and not for the mappings.
+pub(crate) fn is_answer(inbound: &Inbound) -> bool {
+    inbound.address.starts_with(REPLIES)
+}
+
+/// Hands an answer in: who waits for it has it then, or it is refused.
+pub(crate) fn take(
+    desk: Option<&Arc<dyn ReplyDesk>>,
+    epoch: &Epoch,
+    inbound: Inbound,
+) -> (Route, Result<Admission, Rejection>) {
+    let route = Route::new(ROUTE, "1");
+    let answer = hand_in(desk, epoch, inbound).map(|()| Admission::Filtered);
+    (route, answer)
+}
+
+fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -> Result<(), Rejection> {
+    let header = |name: &str| {
+        let found = inbound.headers.iter().find(|(known, _)| known == name)?;
+        std::str::from_utf8(&found.1).ok()
+    };
+    let refuse = |detail: &str| Rejection::new(RejectKind::Malformed, DECIDED_BY, detail);
+    let inreplyto =
+        header("inreplyto").ok_or_else(|| refuse("an answer says \"inreplyto\": the id that it answers"))?;
+    let id = EnvelopeId::parse(inreplyto).ok_or_else(|| refuse("\"inreplyto\" is no id of an envelope"))?;
+    let performative = header("performative").unwrap_or(PERFORMATIVES[0]);
+    if !PERFORMATIVES.contains(&performative) {
+        return Err(refuse(&format!("an answer is one of {}", PERFORMATIVES.join(", "))));
+    }
+    let subject = Topic::new(&*inbound.address).map_err(|error| refuse(&error.to_string()))?;
+    let (domain, bridge, principal) = (&*epoch.domain, &*inbound.bridge, &*inbound.principal.id);
+    let parts = IdentityParts { domain, bridge, principal, route: ROUTE };
+    let answer = Envelope {
+        id: inbound.identity.envelope_id(parts),
+        source: format!("mesh://{domain}/{bridge}/{principal}").into(),
+        kind: OPAQUE.into(),
+        subject: subject.clone(),
+        time: inbound.received_at.into(),
+        expirytime: None,
+        datacontenttype: header("content-type").map(Into::into),
+        dataschema: None,
+        data: Data::Opaque(inbound.payload.clone()),
+        performative: Some(performative.into()),
+        partitionkey: None,
+        residency: Vec::new(),
+        classification: None,
+        hops: Vec::new(),
+        trace: inbound.trace.clone(),
+        conversation: Some(Box::new(Conversation { inreplyto: Some(inreplyto.into()), ..Conversation::default() })),
+        origin: None,
+        priority: None,
+    };
+    let decision = epoch.policies.may_send(&inbound.principal, &answer, bridge);
+    decision.into_result(&inbound.principal, || format!("reply to {:?}", subject.as_str()))?;
+    match desk {
+        Some(desk) => desk.answer(&subject, id, &answer),
+        None => Err(Rejection::new(RejectKind::Conflict, DECIDED_BY, "nobody waits for answers here")),
+    }
+}
+
+// === impl ReplyTopics ===
+
+impl ReplyTopics {
+    /// With a key of its own.
+    pub fn new() -> Result<Self, NoRandom> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map(Self).map_err(|_| NoRandom)
+    }
+
+    /// `$mesh/reply/DOMAIN/` and 128 bits in hexadecimal.
+    pub fn topic(&self, domain: &str, id: EnvelopeId) -> Option<Topic> {
+        use std::fmt::Write;
+        let tag = hmac::sign(&self.0, id.to_string().as_bytes());
+        let mut topic = format!("{REPLIES}{domain}/");
+        for byte in tag.as_ref().iter().take(16) {
+            // writing to a String can't fail
+            let _ = write!(topic, "{byte:02x}");
+        }
+        Topic::new(topic).ok()
+    }
+}
