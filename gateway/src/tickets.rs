@@ -27,6 +27,9 @@ use uuid::Uuid;
 
 use crate::egress::Fates;
 
+/// The name of a mapping's subscription, and what it selects.
+type Taker = (Arc<str>, Filter);
+
 /// The messages that are waited for. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub(crate) struct Tickets(Arc<Shared>);
@@ -34,7 +37,7 @@ pub(crate) struct Tickets(Arc<Shared>);
 struct Shared {
     table: Mutex<Table>,
     /// The subscriptions of mappings that send, and what they select.
-    takers: Mutex<Arc<[(Arc<str>, Filter)]>>,
+    takers: Mutex<Arc<[Taker]>>,
     /// What makes reply topics ones that nobody can guess.
     topics: ReplyTopics,
     domain: Arc<str>,
@@ -257,7 +260,7 @@ impl Fates for Tickets {
         }
     }
 
-    fn takers(&self, takers: Vec<(Arc<str>, Filter)>) {
+    fn takers(&self, takers: Vec<Taker>) {
         *self.0.takers.lock().unwrap_or_else(PoisonError::into_inner) = takers.into();
     }
 }
