@@ -27,6 +27,9 @@ use uuid::Uuid;
 
 use crate::egress::Fates;
 
+#[cfg(test)]
+mod tests;
+
 /// The name of a mapping's subscription, and what it selects.
 type Taker = (Arc<str>, Filter);
 
