@@ -192,6 +192,11 @@ impl Group {
         let known = self.in_group.get(&message.id).copied().or_else(|| self.known(message.id, state, store));
         if let Some(sequence) = known {
             records.for_each(drop);
+            // who was answered at once has heard yes already
+            if asked && self.is_misused(message, sequence, store) {
+                let detail = "the idempotency key was used for another message";
+                return Verdict::no(Rejection::new(RejectKind::Malformed, "idempotency_key", detail));
+            }
             let doubted = state.doubted.contains(&message.id) && !self.redeemed.contains(&message.id);
             self.count(&message.row, asked, doubted);
             if doubted {
@@ -211,6 +216,20 @@ impl Group {
             self.append(prepared, &message.row, state);
         }
         message.stored(Some(sequence), false)
+    }
+
+    /// Whether the sender used the name of the message stored at `sequence` for something else.
+    fn is_misused(&mut self, message: &Message, sequence: u64, store: &Store) -> bool {
+        let Some(own) = message.print else { return false };
+        let at = sequence.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        let first = match at.and_then(|at| self.records.get(at)) {
+            Some(prepared) => record::print(&prepared.record),
+            None => store.print_at(sequence).unwrap_or_else(|error| {
+                self.broken = Some(error);
+                None
+            }),
+        };
+        first.is_some_and(|first| first != own)
     }
 
     fn count(&mut self, row: &Arc<RouteRow>, asked: bool, accepted: bool) {

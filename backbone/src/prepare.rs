@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Mapped, Receipt, RejectKind, Rejection, Settled,
+    AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Identity, Mapped, Receipt, RejectKind, Rejection, Settled,
     Timestamp, Verdict, Verdicts,
 };
 
@@ -61,10 +61,14 @@ impl Publish {
         };
         let id = envelopes.first().map_or(EnvelopeId::new(uuid::Uuid::nil()), |first| first.id);
         let (refused, retained) = (refusal(envelopes.len()), mapped.retain);
+        let print = match &mapped.identity {
+            Identity::Keyed { print, .. } => Some(*print),
+            Identity::Native(_) | Identity::Fresh(_) => None,
+        };
         if refused.is_some() {
-            return self.messages.push(Message { id, row, records: 0, refused, retained: false });
+            return self.messages.push(Message { id, row, records: 0, refused, retained: false, print });
         }
-        self.messages.push(Message { id, row, records: envelopes.len(), refused: None, retained });
+        self.messages.push(Message { id, row, records: envelopes.len(), refused: None, retained, print });
         for envelope in envelopes {
             let record = record::encode(domain, now, epoch, &mapped, &envelope);
             self.bytes += record.len();

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Admission, Admitted, Batch, EnvelopeId, RejectKind, Rejection, Subscribe, Timestamp, Verdicts};
+use envelope::{
+    Admission, Admitted, Batch, EnvelopeId, Fingerprint, RejectKind, Rejection, Subscribe, Timestamp, Verdicts,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
@@ -64,6 +66,8 @@ pub(crate) struct Message {
     pub(crate) refused: Option<Rejection>,
     /// Its envelopes are to be last values.
     pub(crate) retained: bool,
+    /// What its sender used its name for, if another use of it is to be refused.
+    pub(crate) print: Option<Fingerprint>,
 }
 
 /// An envelope and its record, whose hole for the hash is not filled yet.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use envelope::{
-    Conversation, Data, Envelope, EnvelopeId, Identity, Mapped, Origin, Priority, TRACEPARENT_BYTES, Timestamp, Topic,
-    TraceContext,
+    Conversation, Data, Envelope, EnvelopeId, Fingerprint, Identity, Mapped, Origin, Priority, TRACEPARENT_BYTES,
+    Timestamp, Topic, TraceContext,
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -107,6 +107,11 @@ fn put_header(out: &mut Vec<u8>, domain: &str, admitted_at: Timestamp, epoch: u6
             out.push(1);
             out.extend_from_slice(uuid.as_bytes());
         }
+        Identity::Keyed { name, print } => {
+            out.push(2);
+            put_bytes(out, name);
+            out.extend_from_slice(&print.0);
+        }
     }
 }
 
@@ -142,7 +147,20 @@ pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> 
 /// The envelope's id and nothing else: a retry is recognised by it.
 pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
     let mut reader = Reader::new(record);
-    let format = version(&mut reader)?;
+    let (format, _) = up_to_flags(&mut reader)?;
+    flags(&mut reader, format)?;
+    id(&mut reader)
+}
+
+/// What the sender used the message's name for, where it said so.
+pub(crate) fn print(record: &[u8]) -> Option<Fingerprint> {
+    let (_, print) = up_to_flags(&mut Reader::new(record)).ok()?;
+    print
+}
+
+/// Reads the header up to its flags: the format, and what the name was used for.
+fn up_to_flags(reader: &mut Reader<'_>) -> Result<(u8, Option<Fingerprint>), DecodeError> {
+    let format = version(reader)?;
     reader.take(CHAIN.len(), "hash")?;
     reader.bytes("domain")?;
     reader.u64("admission time")?;
@@ -153,10 +171,13 @@ pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
     match reader.u8("identity")? {
         0 => reader.bytes("identity")?,
         1 => reader.take(16, "identity")?,
+        2 => {
+            reader.bytes("identity")?;
+            return Ok((format, Some(Fingerprint(reader.array("fingerprint")?))));
+        }
         _ => return Err(DecodeError::Invalid("identity")),
     };
-    flags(&mut reader, format)?;
-    id(&mut reader)
+    Ok((format, None))
 }
 
 /// When the envelope was admitted, and nothing else.
@@ -211,6 +232,10 @@ fn header(reader: &mut Reader<'_>) -> Result<(Header, u64), DecodeError> {
         identity: match reader.u8("identity")? {
             0 => Identity::Native(Bytes::copy_from_slice(reader.bytes("identity")?)),
             1 => Identity::Fresh(Uuid::from_bytes(reader.array("identity")?)),
+            2 => Identity::Keyed {
+                name: Bytes::copy_from_slice(reader.bytes("identity")?),
+                print: Fingerprint(reader.array("fingerprint")?),
+            },
             _ => return Err(DecodeError::Invalid("identity")),
         },
         retained: false,

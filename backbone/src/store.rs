@@ -17,7 +17,7 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use envelope::EnvelopeId;
+use envelope::{EnvelopeId, Fingerprint};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 use crate::{
@@ -209,6 +209,15 @@ impl Store {
     /// The last sequence that was given up; 0 if none was.
     pub(crate) fn reached(&self) -> fjall::Result<u64> {
         Ok(self.gaps()?.last().map_or(0, |(_, last)| *last))
+    }
+
+    /// What the sender of the record at `sequence` used its name for, where it said so and the record is still there.
+    pub(crate) fn print_at(&self, sequence: u64) -> fjall::Result<Option<Fingerprint>> {
+        let mut record = self.log.get(sequence.to_be_bytes())?;
+        if record.is_none() {
+            record = self.kept.get(sequence.to_be_bytes())?;
+        }
+        Ok(record.and_then(|record| record::print(&record)))
     }
 
     /// One record, and its bytes.

@@ -18,9 +18,21 @@ pub struct EnvelopeId {
 pub enum Identity {
     /// Stable over the sender's retries; hashed into the id together with where it came from.
     Native(Bytes),
+    /// As [`Native`](Self::Native), of a sender that may use a name twice by mistake: another message of the same name is
+    /// refused.
+    Keyed {
+        /// What is hashed into the id.
+        name: Bytes,
+        /// What tells messages of this name apart; stored with the first.
+        print: Fingerprint,
+    },
     /// The protocol has none: a UUIDv7 made once, at decode, so that an offer repeated is no second message.
     Fresh(Uuid),
 }
+
+/// The first 128 bits of a SHA-256 over what a sender sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Fingerprint(pub [u8; 16]);
 
 /// What makes a native identity unique in the mesh.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +105,7 @@ impl Identity {
     pub fn envelope_id(&self, parts: IdentityParts<'_>) -> EnvelopeId {
         let native = match self {
             Self::Fresh(uuid) => return EnvelopeId::new(*uuid),
-            Self::Native(native) => native,
+            Self::Native(native) | Self::Keyed { name: native, .. } => native,
         };
         let mut hash = Sha256::new();
         for part in [parts.domain, parts.bridge, parts.principal, parts.route].map(str::as_bytes) {
@@ -105,6 +117,22 @@ impl Identity {
         let mut first = [0; 16];
         first.copy_from_slice(&digest[..16]);
         EnvelopeId::new(Uuid::new_v8(first))
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// Of these parts. Each is preceded by its length, so that parts do not run together.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash.finalize()[..16]);
+        Self(first)
     }
 }
 
@@ -136,6 +164,14 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
+    }
+
+    #[test]
+    fn what_a_name_is_used_for_makes_no_other_id() {
+        let keyed = |body: &[u8]| Identity::Keyed { name: "k".into(), print: Fingerprint::of(&[b"", body]) };
+        assert_eq!(keyed(b"1").envelope_id(PARTS), keyed(b"2").envelope_id(PARTS));
+        assert_eq!(keyed(b"1").envelope_id(PARTS), native(b"k").envelope_id(PARTS));
+        assert_ne!(Fingerprint::of(&[b"a", b"b"]), Fingerprint::of(&[b"ab", b""]));
     }
 
     #[test]

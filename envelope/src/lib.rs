@@ -27,7 +27,7 @@ mod verdict;
 pub use admitted::Admitted;
 pub use batch::Batch;
 pub use data::Data;
-pub use id::{EnvelopeId, Identity, IdentityParts};
+pub use id::{EnvelopeId, Fingerprint, Identity, IdentityParts};
 pub use json::Json;
 pub use keys::{Expect, KeyChange, KeyEntry, KeyPage, KeyValue, KeyWatch, KeyWrite};
 pub use ledger::{Audit, Ledger};

@@ -59,7 +59,7 @@ impl Mapper for ToOneTopic {
     fn map(&self, inbound: Inbound) -> MapResult {
         let id = match &inbound.identity {
             Identity::Fresh(uuid) => EnvelopeId::new(*uuid),
-            Identity::Native(_) => return MapResult::Filtered(self.route.clone()),
+            Identity::Native(_) | Identity::Keyed { .. } => return MapResult::Filtered(self.route.clone()),
         };
         let envelope = Envelope {
             id,

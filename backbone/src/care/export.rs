@@ -48,11 +48,14 @@ impl Folder {
 
 fn put_header(line: &mut Vec<u8>, at: u64, header: &Header) {
     let (kind, identity) = match &header.identity {
-        Identity::Native(native) => ("native", Hex(native).to_string()),
+        Identity::Native(native) | Identity::Keyed { name: native, .. } => ("native", Hex(native).to_string()),
         Identity::Fresh(uuid) => ("fresh", Hex(uuid.as_bytes()).to_string()),
     };
     line.extend_from_slice(format!("{{\"sequence\":{at},\"epoch\":{}", header.epoch).as_bytes());
     line.extend_from_slice(format!(",\"retained\":{}", header.retained).as_bytes());
+    if let Identity::Keyed { print, .. } = &header.identity {
+        line.extend_from_slice(format!(",\"fingerprint\":\"{}\"", Hex(&print.0)).as_bytes());
+    }
     let admitted_at = header.admitted_at.to_string();
     for (name, text) in [
         ("admitted_at", &*admitted_at),

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    AckPoint, Admission, Group, Identity, Json, Lane, Ledger as _, Mapped, Principal, Rejection, Route, Timestamp,
-    cloudevents, json::Node,
+    AckPoint, Admission, Fingerprint, Group, Identity, Json, Lane, Ledger as _, Mapped, Principal, Rejection, Route,
+    Timestamp, cloudevents, json::Node,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -115,7 +115,7 @@ impl Imports {
         let envelope = Json::parse(Bytes::copy_from_slice(envelope.source().as_bytes())).map_err(|e| e.to_string())?;
         let envelope = cloudevents::parse_json(&envelope).map_err(|error| format!("envelope: {error}"))?;
         let identity = match (root.get("native"), root.get("fresh")) {
-            (Some(native), None) => Identity::Native(bytes_of(native)?.into()),
+            (Some(native), None) => named(bytes_of(native)?, root.get("fingerprint"))?,
             (None, Some(fresh)) => {
                 let uuid = Uuid::from_slice(&bytes_of(fresh)?).map_err(|_| "\"fresh\" is no UUID")?;
                 Identity::Fresh(uuid)
@@ -145,6 +145,12 @@ impl Imports {
             },
         })
     }
+}
+
+fn named(name: Vec<u8>, print: Option<Node<'_>>) -> Result<Identity, String> {
+    let Some(print) = print else { return Ok(Identity::Native(name.into())) };
+    let print = bytes_of(print)?.try_into().map_err(|_| "\"fingerprint\" is not 16 bytes")?;
+    Ok(Identity::Keyed { name: name.into(), print: Fingerprint(print) })
 }
 
 fn bytes_of(node: Node<'_>) -> Result<Vec<u8>, String> {

@@ -1,3 +1,5 @@
+use envelope::{Fingerprint, RejectKind};
+
 use super::*;
 use crate::DedupWindow;
 
@@ -32,6 +34,31 @@ async fn a_retry_gets_the_originals_receipt_even_after_a_restart() {
     let report = store.report();
     let web = &report.bridges["web"];
     assert_eq!((web.received, web.accepted, web.duplicate, report.store.stored), (3, 1, 2, 1));
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_used_for_another_message_is_refused_even_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyed = |body: &[u8]| {
+        let (mut mapped, epoch) = message(7, "a").into_parts();
+        mapped.identity = Identity::Keyed { name: "k".into(), print: Fingerprint::of(&[body]) };
+        sealed(mapped, epoch)
+    };
+    let store = open(folder.path());
+    let in_one_batch = offer(&store, vec![keyed(b"1"), keyed(b"1"), keyed(b"2")]).await.unwrap();
+    let [Ok(first), Ok(again), Err(other)] = &in_one_batch[..] else { panic!("{in_one_batch:?}") };
+    assert_eq!((first.duplicate, again.duplicate, &again.position), (false, true, &first.position));
+    assert_eq!((other.kind, other.decided_by), (RejectKind::Malformed, "idempotency_key"));
+    store.ledger().refused("web", None, other.kind);
+    store.close().await.unwrap();
+
+    let store = open(folder.path());
+    let later = offer(&store, vec![keyed(b"2"), keyed(b"1"), message(7, "a")]).await.unwrap();
+    let [Err(other), Ok(again), Ok(unnamed)] = &later[..] else { panic!("{later:?}") };
+    assert_eq!((other.decided_by, again.duplicate, unnamed.duplicate), ("idempotency_key", true, true));
+    store.ledger().refused("web", None, other.kind);
+    assert_eq!(store.report().store.stored, 1);
     assert_balanced(&store);
 }
 

@@ -66,7 +66,6 @@ fn envelope(id: u128, topic: &str) -> Envelope {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "there is no policy in these tests")]
 fn admitted(group: Group, ack: AckPoint) -> Admitted {
     let mapped = Mapped {
         route: Route::new("r", "1"),
@@ -79,7 +78,12 @@ fn admitted(group: Group, ack: AckPoint) -> Admitted {
         retain: false,
         group,
     };
-    Admitted::seal(mapped, 1)
+    sealed(mapped, 1)
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no policy in these tests")]
+fn sealed(mapped: Mapped, epoch: u64) -> Admitted {
+    Admitted::seal(mapped, epoch)
 }
 
 fn message(id: u128, topic: &str) -> Admitted {

@@ -9,9 +9,20 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Problem, draft::is_carried};
 
-/// 202 with the receipt, or what the mapping says in its place; a message that its mapping drops is 202 as well, with `{"filtered":true}`: it was taken, and
-/// a sender need not know more.
-pub(super) fn admitted(admission: &Admission) -> Response {
+/// 202 with the receipt, or what the mapping says in its place; a message that its mapping drops is 202 as well, with
+/// `{"filtered":true}`: it was taken, and a sender need not know more.
+///
+/// `keyed` is a request with an idempotency key: its repetition hears what the first one heard, and a header says so.
+pub(super) fn admitted(admission: &Admission, keyed: bool) -> Response {
+    let replayed = keyed && matches!(admission, Admission::Stored(receipt) if receipt.duplicate);
+    let mut response = admitted_once(admission, replayed);
+    if replayed {
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn admitted_once(admission: &Admission, replayed: bool) -> Response {
     if let Admission::Stored(receipt) = admission {
         if let Some(problem) = not_settled(receipt) {
             return problem.into_response();
@@ -22,7 +33,12 @@ pub(super) fn admitted(admission: &Admission) -> Response {
         }
     }
     let mut body = Vec::with_capacity(128);
-    write_admission(&mut body, admission);
+    match admission {
+        Admission::Stored(receipt) if replayed => {
+            write_admission(&mut body, &Admission::Stored(Receipt { duplicate: false, ..receipt.clone() }));
+        }
+        Admission::Stored(_) | Admission::Filtered => write_admission(&mut body, admission),
+    }
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -90,4 +106,15 @@ pub(super) fn write_position(out: &mut Vec<u8>, position: &Position) {
         out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
     out.push(b'"');
+}
+
+/// Reads what [`write_position`] writes.
+pub(super) fn read_position(text: &str) -> Option<Position> {
+    const MAX_DIGITS: usize = 128;
+    let digits = text.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+    let valid = digits.len().is_multiple_of(2) && (2..=MAX_DIGITS).contains(&digits.len());
+    let bytes: Option<Vec<u8>> = if valid { digits.chunks_exact(2).map(byte).collect() } else { None };
+    Some(Position(bytes?.into()))
 }

@@ -21,6 +21,8 @@ pub struct HttpConfig {
     pub max_payload_bytes: usize,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+    /// How often a stream of events that has none says that it is still there.
+    pub heartbeat: Duration,
     /// `/mesh/v1/ws`.
     pub websocket: WebSocketConfig,
 }
@@ -92,6 +94,7 @@ impl HttpConfig {
             server: ServerConfig::new(listen),
             max_payload_bytes: PAYLOAD,
             body_timeout: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
             websocket: WebSocketConfig::around(PAYLOAD),
         }
     }
@@ -102,6 +105,7 @@ impl HttpConfig {
         let server = ServerConfig::read(&mut fields, folder, problems);
         let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
         let body_timeout = timeout(&mut fields, "body_timeout", 30, problems);
+        let heartbeat = timeout(&mut fields, "heartbeat", 15, problems);
         let largest = max_payload_bytes.unwrap_or(PAYLOAD);
         let websocket = match fields.optional("websocket") {
             Some(node) => WebSocketConfig::read(node, largest, problems),
@@ -112,6 +116,7 @@ impl HttpConfig {
             server: server?,
             max_payload_bytes: max_payload_bytes?,
             body_timeout: body_timeout?,
+            heartbeat: heartbeat?,
             websocket: websocket?,
         })
     }

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use envelope::{Headers, Identity, Inbound, Lane, Principal, TraceContext};
+use envelope::{Fingerprint, Headers, Identity, Inbound, Lane, Principal, TraceContext};
 use http::{HeaderMap, HeaderName};
 
 /// Everything of an [`Inbound`] but its sender. `Debug` shows neither headers nor payload.
@@ -18,6 +18,8 @@ pub(super) struct Draft {
 
 /// The name under which mappings see a request's raw query. A header of that name is dropped.
 pub(super) const QUERY: &str = "query";
+/// What the headers of CloudEvents attributes begin with.
+pub(super) const ATTRIBUTE: &str = "ce-";
 /// The most bytes of an idempotency key.
 const MAX_KEY_BYTES: usize = 255;
 
@@ -29,6 +31,19 @@ pub(super) struct KeyError;
 // === impl Draft ===
 
 impl Draft {
+    /// Notes what its key is used for: payload and query. The address is a part of the key.
+    pub(super) fn fingerprint(&mut self) {
+        if let Identity::Keyed { print, .. } = &mut self.identity {
+            let query = self.headers.last().filter(|(name, _)| name == QUERY).map_or(&b""[..], |(_, query)| query);
+            *print = Fingerprint::of(&[query, &self.payload]);
+        }
+    }
+
+    /// Whether its sender gave it an idempotency key.
+    pub(super) fn is_keyed(&self) -> bool {
+        matches!(self.identity, Identity::Keyed { .. })
+    }
+
     /// Adds the sender.
     pub(super) fn into_inbound(
         self,
@@ -95,7 +110,44 @@ pub(super) fn headers(map: &HeaderMap, query: Option<&str>) -> Headers {
     carried().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
     let mut values = values.freeze();
     let query = query.map(|query| (QUERY.to_owned(), Bytes::copy_from_slice(query.as_bytes())));
-    carried().map(|(name, value)| (name.as_str().to_owned(), values.split_to(value.len()))).chain(query).collect()
+    let own = |(name, value): (&HeaderName, &http::HeaderValue)| {
+        let value = values.split_to(value.len());
+        let is_attribute = name.as_str().starts_with(ATTRIBUTE);
+        (name.as_str().to_owned(), if is_attribute { attribute(value) } else { value })
+    };
+    carried().map(own).chain(query).collect()
+}
+
+/// The value of a CloudEvents attribute (the HTTP binding, section 3.1.3.2): quotes are taken off, then percent-encoding is
+/// undone. What is no percent-encoding stays as it is.
+pub(super) fn attribute(value: Bytes) -> Bytes {
+    let is_quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
+    if !is_quoted && !value.contains(&b'%') {
+        return value;
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = if is_quoted { &value[1..value.len() - 1] } else { &value[..] };
+    while let Some((byte, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                rest = &after[2..];
+            }
+            (b'\\', ..) if is_quoted && !after.is_empty() => {
+                out.push(after[0]);
+                rest = &after[1..];
+            }
+            _ => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    match std::str::from_utf8(&out) {
+        Ok(_) => out.into(),
+        Err(_) => String::from_utf8_lossy(&out).into_owned().into(),
+    }
 }
 
 /// The sender's name for a message: its idempotency key, else its CloudEvents source and id, else a fresh one.
@@ -104,23 +156,30 @@ pub(super) fn identity(address: &str, key: Option<&[u8]>, event: Option<(&[u8], 
     match (key, event) {
         (Some(key), _) => {
             let valid = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
-            if valid { Ok(native([b"key", address.as_bytes(), key])) } else { Err(KeyError) }
+            let name = || native([b"key", address.as_bytes(), key]);
+            if valid { Ok(Identity::Keyed { name: name(), print: Fingerprint::default() }) } else { Err(KeyError) }
         }
-        // an empty attribute is none (CloudEvents, section 3.1)
-        (None, Some((source, id))) if !source.is_empty() && !id.is_empty() => Ok(native([b"event", source, id])),
-        (None, _) => Ok(Identity::fresh()),
+        (None, event) => Ok(event_identity(event)),
+    }
+}
+
+/// A CloudEvent's own source and id; a fresh one without them. An empty attribute is none (CloudEvents, section 3.1).
+pub(super) fn event_identity(event: Option<(&[u8], &[u8])>) -> Identity {
+    match event {
+        Some((source, id)) if !source.is_empty() && !id.is_empty() => Identity::Native(native([b"event", source, id])),
+        Some(_) | None => Identity::fresh(),
     }
 }
 
 /// The parts, each but the last with a NUL behind it, which none of them has.
-fn native([kind, within, name]: [&[u8]; 3]) -> Identity {
+fn native([kind, within, name]: [&[u8]; 3]) -> Bytes {
     let mut native = BytesMut::with_capacity(kind.len() + within.len() + name.len() + 2);
     native.extend_from_slice(kind);
     native.extend_from_slice(&[0]);
     native.extend_from_slice(within);
     native.extend_from_slice(&[0]);
     native.extend_from_slice(name);
-    Identity::Native(native.freeze())
+    native.freeze()
 }
 
 /// [`identity`] of a request.
@@ -131,8 +190,9 @@ pub(super) fn request_identity(address: &str, map: &HeaderMap) -> Result<Identit
     if keys.next().is_some() {
         return Err(KeyError);
     }
-    let attribute = |name| map.get(name).map(|value| value.as_bytes());
-    let event = attribute("ce-source").zip(attribute("ce-id"));
+    let own = |name| map.get(name).map(|value| attribute(Bytes::copy_from_slice(value.as_bytes())));
+    let event = own("ce-source").zip(own("ce-id"));
+    let event = event.as_ref().map(|(source, id)| (&source[..], &id[..]));
     identity(address, key.map(|key| key.as_bytes()), event)
 }
 
@@ -180,7 +240,7 @@ mod tests {
         let key = ("idempotency-key", "k1");
         let event = [("ce-source", "/plant"), ("ce-id", "e1")];
         let by_key = request_identity("POST /a", &map(&[key, event[0], event[1]])).unwrap();
-        assert_eq!(by_key, Identity::Native(Bytes::from("key\0POST /a\0k1")));
+        assert!(matches!(by_key, Identity::Keyed { name, .. } if name == "key\0POST /a\0k1"));
         let by_event = request_identity("POST /a", &map(&event)).unwrap();
         assert_eq!(by_event, Identity::Native(Bytes::from("event\0/plant\0e1")));
         let half = request_identity("POST /a", &map(&event[..1])).unwrap();
@@ -193,6 +253,26 @@ mod tests {
     fn the_same_key_at_another_address_is_another_message() {
         let key = map(&[("idempotency-key", "k1")]);
         assert_ne!(request_identity("POST /a", &key), request_identity("POST /b", &key));
+    }
+
+    #[test]
+    fn attributes_of_events_are_decoded_as_the_binding_says() {
+        let map = map(&[("ce-subject", "Caf%C3%A9 %E2%82%ac"), ("x-other", "%41"), ("ce-source", "\"/a \\\"b%22\"")]);
+        let seen = headers(&map, None);
+        let value = |name: &str| seen.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap();
+        assert_eq!(value("ce-subject"), "Café €");
+        assert_eq!(value("ce-source"), "/a \"b\"");
+        assert_eq!(value("x-other"), "%41");
+        for (plain, read) in [("100%", "100%"), ("%zz%4", "%zz%4"), ("%ff", "\u{fffd}"), ("\"", "\""), ("\"\"", "")] {
+            assert_eq!(attribute(Bytes::from_static(plain.as_bytes())), read, "{plain}");
+        }
+    }
+
+    #[test]
+    fn one_event_has_one_name_however_its_attributes_are_encoded() {
+        let of = |source| request_identity("POST /a", &map(&[("ce-source", source), ("ce-id", "1")])).unwrap();
+        assert_eq!(of("/caf%C3%A9"), of("/caf%c3%a9"));
+        assert_eq!(of("/caf%C3%A9"), Identity::Native(Bytes::from("event\0/café\x001")));
     }
 
     #[test]

@@ -5,13 +5,17 @@
 
 mod address;
 mod answer;
+mod batch;
 mod config;
 mod draft;
+mod events;
 mod finish;
 mod guard;
+mod last;
 mod offer;
 mod problem;
 mod publish;
+mod query;
 mod server;
 mod source;
 mod websocket;

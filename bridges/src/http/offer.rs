@@ -4,16 +4,18 @@
 //! is counted here.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use bytes::Bytes;
 use envelope::{
-    Admission, Batch, Credentials, Disposition, Inbound, Lane, Principal, RejectKind, Rejection, Settled, Verdict,
-    Verdicts,
+    Admission, Batch, Credentials, Disposition, Identity, Inbound, Lane, Principal, RejectKind, Rejection, Settled,
+    Verdict, Verdicts,
 };
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tower::ServiceExt;
@@ -27,6 +29,8 @@ pub(super) struct Offer {
     pub(super) cx: SourceContext,
     pub(super) config: HttpConfig,
     lanes: AtomicU64,
+    /// Requests with an idempotency key that are not answered yet.
+    running: Mutex<HashSet<Key>>,
     /// Requests refused because too many bytes were in flight.
     pub(super) full: Counter,
     /// Offers repeated after a Retry.
@@ -42,7 +46,7 @@ impl Offer {
         describe_gauge!("openmesh_bridge_websockets", "open WebSockets");
         let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
-        Self { cx, config, lanes: AtomicU64::new(0), full, retries }
+        Self { cx, config, lanes: AtomicU64::new(0), running: Mutex::default(), full, retries }
     }
 
     /// A lane of its own: for a request, for a WebSocket.
@@ -91,6 +95,19 @@ impl Offer {
         }
         admission
     }
+
+    /// [`Self::reached`] of each. Their deadlines run at the same time, so all of them take no longer than one.
+    pub(super) async fn all_reached(&self, verdicts: Verdicts<Admission>) -> Verdicts<Admission> {
+        let mut all = Vec::with_capacity(verdicts.len());
+        for Verdict { route, answer } in verdicts {
+            let answer = match answer {
+                Ok(admission) => Ok(self.reached(admission).await),
+                Err(rejection) => Err(rejection),
+            };
+            all.push(Verdict { route, answer });
+        }
+        all
+    }
 }
 
 /// Offers one message once: whatever is not taken is given back to the peer with the answer.
@@ -100,29 +117,96 @@ pub(super) async fn once(
     credentials: Credentials,
     draft: Draft,
 ) -> Result<Admission, Rejection> {
-    let principal = match offer.cx.authenticator.verify(credentials, Some(peer)).await {
-        Ok(principal) => principal,
-        Err(rejection) => {
-            offer.outside(&rejection, None, Some(peer));
-            return Err(rejection);
-        }
-    };
-    let sender = principal.clone();
-    let inbound = draft.into_inbound(offer.cx.bridge.clone(), offer.lane(), principal, Some(peer));
-    match offer.call(Batch::one(inbound)).await {
-        Ok(mut verdicts) => match verdicts.pop() {
-            Some(Verdict { answer: Ok(admission), .. }) => Ok(admission),
-            Some(Verdict { answer: Err(rejection), .. }) => {
-                if rejection.disposition() == Disposition::Retry {
-                    offer.returned(rejection.kind);
-                }
-                Err(rejection)
+    let principal = known(offer, peer, credentials, 1).await?;
+    let _running = match &draft.identity {
+        Identity::Keyed { name, .. } => match Running::begin(offer, &principal, name) {
+            Some(running) => Some(running),
+            None => {
+                let detail = "the first request with this idempotency key is not answered yet";
+                let rejection = Rejection::new(RejectKind::Conflict, "idempotency_key", detail);
+                offer.outside(&rejection, Some(&principal), Some(peer));
+                return Err(rejection);
             }
-            None => Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known")),
         },
-        Err(rejection) => {
-            offer.outside(&rejection, Some(&sender), Some(peer));
-            Err(rejection)
-        }
+        Identity::Native(_) | Identity::Fresh(_) => None,
+    };
+    let inbound = draft.into_inbound(offer.cx.bridge.clone(), offer.lane(), principal.clone(), Some(peer));
+    let verdicts = offered(offer, peer, &principal, Batch::one(inbound)).await?;
+    let verdict = verdicts.into_iter().next();
+    verdict.map_or_else(
+        || Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known")),
+        |verdict| verdict.answer,
+    )
+}
+
+/// Offers messages once, in order: a verdict each.
+pub(super) async fn all(
+    offer: &Offer,
+    peer: IpAddr,
+    credentials: Credentials,
+    drafts: Vec<Draft>,
+) -> Result<Verdicts<Admission>, Rejection> {
+    let principal = known(offer, peer, credentials, drafts.len()).await?;
+    let (lane, bridge) = (offer.lane(), &offer.cx.bridge);
+    let inbound = |draft: Draft| draft.into_inbound(bridge.clone(), lane, principal.clone(), Some(peer));
+    match Batch::new(drafts.into_iter().map(inbound).collect()) {
+        Some(batch) => offered(offer, peer, &principal, batch).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Who sends `messages`.
+async fn known(
+    offer: &Offer,
+    peer: IpAddr,
+    credentials: Credentials,
+    messages: usize,
+) -> Result<Arc<Principal>, Rejection> {
+    let verified = offer.cx.authenticator.verify(credentials, Some(peer)).await;
+    verified.inspect_err(|rejection| (0..messages).for_each(|_| offer.outside(rejection, None, Some(peer))))
+}
+
+async fn offered(
+    offer: &Offer,
+    peer: IpAddr,
+    principal: &Arc<Principal>,
+    batch: Batch<Inbound>,
+) -> Result<Verdicts<Admission>, Rejection> {
+    let sent = batch.len();
+    let called = offer.call(batch).await;
+    let verdicts = called
+        .inspect_err(|rejection| (0..sent).for_each(|_| offer.outside(rejection, Some(principal), Some(peer))))?;
+    let refused = verdicts.iter().filter_map(|verdict| verdict.answer.as_ref().err());
+    refused
+        .filter(|rejection| rejection.disposition() == Disposition::Retry)
+        .for_each(|rejection| offer.returned(rejection.kind));
+    Ok(verdicts)
+}
+
+/// A request with an idempotency key that is under way. Ends when it is dropped.
+#[derive(Debug)]
+struct Running<'o> {
+    offer: &'o Offer,
+    key: Key,
+}
+
+/// Who, and what they call it.
+type Key = (Arc<str>, Bytes);
+
+// === impl Running ===
+
+impl<'o> Running<'o> {
+    /// `None` if one with this key is under way. No more of them are than there are requests.
+    fn begin(offer: &'o Offer, principal: &Principal, name: &Bytes) -> Option<Self> {
+        let key = (principal.id.clone(), name.clone());
+        let mut running = offer.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // made only if it is the first: its end takes the lock
+        running.insert(key.clone()).then(|| Self { offer, key })
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.offer.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }

@@ -121,6 +121,13 @@ impl Problem {
         &self.detail
     }
 
+    /// Without what a mapping says in its place.
+    #[must_use]
+    pub(super) fn in_its_own_words(self) -> Self {
+        let more = self.more.map(|more| Box::new(More { reply: None, ..*more }));
+        Self { more, ..self }
+    }
+
     /// What the mapping says in its place, if it does.
     pub(super) fn reply(&self) -> Option<&Reply> {
         self.more.as_ref()?.reply.as_deref()

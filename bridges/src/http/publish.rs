@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use envelope::{Admission, Credentials, Identity, RejectKind, Rejection};
+use envelope::{Credentials, Identity, RejectKind, Rejection};
 use http::{HeaderMap, Request, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -16,7 +16,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     Peer, Problem,
     address::address,
-    answer,
+    answer, batch,
     draft::{self, Draft},
     finish::Finish,
     offer::{self, Offer},
@@ -29,15 +29,12 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 /// larger, and would keep all of it for as long as the message lives.
 const COPIED_BYTES: usize = 4_096;
 
-/// Answers a request that is a message.
+/// Answers a request that is a message, or a batch of them.
 pub(super) async fn publish(offer: &Arc<Offer>, peer: &Peer, request: Request<Incoming>) -> Response {
-    match take(offer, peer, request).await {
-        Ok(admission) => answer::admitted(&offer.reached(admission).await),
-        Err(problem) => problem.into_response(),
-    }
+    take(offer, peer, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Result<Admission, Problem> {
+async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Result<Response, Problem> {
     let peer = from.address.ip();
     let (parts, body) = request.into_parts();
     let (address, identity) = match names(&parts) {
@@ -48,24 +45,55 @@ async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Re
         }
     };
     let (payload, in_flight) = read(offer, peer, body).await?;
-    offer.received(1);
-    let draft = Draft {
+    let mut draft = Draft {
         address,
         headers: draft::headers(&parts.headers, parts.uri.query()),
         payload,
         identity,
         trace: draft::trace(&parts.headers),
     };
-    let credentials = credentials(&parts.headers, from);
+    let (credentials, is_batch) = (credentials(&parts.headers, from), batch::is_batch(&parts.headers));
     // what is left of the head is a part of the connection's read buffer, which is used again once nothing holds it
     drop(parts);
     let shared = offer.clone();
+    if is_batch {
+        let drafts = events(offer, peer, &draft)?;
+        let verdicts = async move {
+            let verdicts = offer::all(&shared, peer, credentials, drafts).await;
+            drop(in_flight);
+            verdicts
+        };
+        let verdicts =
+            Finish::new(verdicts, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))?;
+        return Ok(batch::answer(&offer.all_reached(verdicts).await));
+    }
+    offer.received(1);
+    draft.fingerprint();
+    let keyed = draft.is_keyed();
     let verdict = async move {
         let verdict = offer::once(&shared, peer, credentials, draft).await;
         drop(in_flight);
         verdict
     };
-    Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))
+    let admission =
+        Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))?;
+    Ok(answer::admitted(&offer.reached(admission).await, keyed))
+}
+
+/// The messages of a batch; one that is none is a message that is refused.
+fn events(offer: &Offer, peer: IpAddr, draft: &Draft) -> Result<Vec<Draft>, Problem> {
+    let split = match draft.is_keyed() {
+        true => Err("an event's source and id are its name: a batch takes no Idempotency-Key".to_owned()),
+        false => batch::split(draft, &draft.payload).map_err(|error| error.to_string()),
+    };
+    let drafts = split.map_err(|detail| {
+        offer.received(1);
+        let rejection = Rejection::new(RejectKind::Malformed, "cloudevents_batch", detail);
+        offer.outside(&rejection, None, Some(peer));
+        Problem::from(&rejection)
+    })?;
+    offer.received(drafts.len() as u64);
+    Ok(drafts)
 }
 
 /// What the head says the message is.

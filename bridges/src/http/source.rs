@@ -8,7 +8,9 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::{ServiceExt, service_fn};
 
-use super::{HttpConfig, Listener, Peer, Problem, address::is_reserved, offer::Offer, publish::publish, websocket};
+use super::{
+    HttpConfig, Listener, Peer, Problem, address::is_reserved, events, last, offer::Offer, publish::publish, websocket,
+};
 use crate::{BridgeError, Source, SourceContext};
 
 /// Takes what HTTP clients publish, and serves those that subscribe.
@@ -61,10 +63,15 @@ impl Source for HttpSource {
 
 /// The gateway's own endpoints.
 fn endpoints(offer: &Arc<Offer>) -> Router {
-    Router::new().route("/mesh/v1/ws", any(websocket::upgrade)).with_state(offer.clone()).fallback(async || {
-        let detail = "no endpoint has this path; paths under /mesh/v1 are never mapped";
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "http", detail)
-    })
+    Router::new()
+        .route("/mesh/v1/ws", any(websocket::upgrade))
+        .route("/mesh/v1/events", any(events::events))
+        .route("/mesh/v1/last/{*topic}", any(last::last))
+        .with_state(offer.clone())
+        .fallback(async || {
+            let detail = "no endpoint has this path; paths under /mesh/v1 are never mapped";
+            Problem::new(StatusCode::NOT_FOUND, "not-found", "http", detail)
+        })
 }
 
 async fn answer(

@@ -260,3 +260,69 @@ async fn clients_of_the_first_fan_out_hear_what_they_know() {
     assert_eq!(mesh.envelope().await["data"]["open"], true);
     assert_eq!(running.drain().await, Drained::Clean);
 }
+
+#[tokio::test]
+async fn a_last_value_is_read_waited_for_and_found_by_who_joins() {
+    let site = Site::shipped();
+    let doors = "mapping: doors\nfrom: { bridge: web, address: \"POST /doors/{door}\" }\n\
+                 envelope: { topic: \"doors/${address.door}\", performative: inform }\nkeep: last\n\
+                 tests:\n  - name: t\n    given: { address: POST /doors/1, payload: { open: true } }\n    \
+                 expect: { topic: doors/1 }\n";
+    site.write("mappings/doors.yaml", doors);
+    let running = site.start().await;
+    let address = web(&running);
+    assert_eq!(get(address, "/mesh/v1/last/doors/1").await.status, 404);
+    assert_eq!(post(address, "/doors/1", r#"{"open":true}"#).await.status, 202);
+    let value = get(address, "/mesh/v1/last/doors/1").await;
+    assert_eq!((value.status, &value.json()["data"]["open"]), (200, &true.into()), "{value:?}");
+    let tag = value.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    let ask = |more: &str| {
+        format!(
+            "GET /mesh/v1/last/doors/1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nif-none-match: {tag}\r\n{more}\r\n"
+        )
+    };
+    assert_eq!(request(address, &ask("")).await.status, 304);
+    let (patient, hurried) = (ask("prefer: wait=20\r\n"), ask("prefer: wait=1\r\n"));
+    assert_eq!(request(address, &hurried).await.status, 304);
+    let (next, posted) = tokio::join!(request(address, &patient), post(address, "/doors/1", r#"{"open":false}"#));
+    assert_eq!(posted.status, 202);
+    assert_eq!((next.status, &next.json()["data"]["open"]), (200, &false.into()), "{next:?}");
+    let mut joins = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET /mesh/v1/events?filter=doors/%23&start=last HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    joins.write_all(head.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("\"open\":false") {
+        let mut bytes = [0; 1_024];
+        let count = timeout(PATIENCE, joins.read(&mut bytes)).await.unwrap().unwrap();
+        assert!(count > 0, "{seen}");
+        seen.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    assert!(!seen.contains("\"open\":true"), "{seen}");
+    let future = format!(
+        "GET /mesh/v1/events?filter=doors/%23 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nlast-event-id: 00000000ffffffff\r\n\r\n"
+    );
+    assert_eq!(request(address, &future).await.status, 409);
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_key_is_used_for_one_message_only() {
+    let site = Site::shipped();
+    let running = site.start().await;
+    let address = web(&running);
+    let send = |body: &str| {
+        let length = body.len();
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nidempotency-key: k1\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let first = request(address, &send(r#"{"f":50,"unit":"F"}"#)).await;
+    let again = request(address, &send(r#"{"f":50,"unit":"F"}"#)).await;
+    assert_eq!((first.status, &first.text), (again.status, &again.text));
+    assert!(again.head.contains("idempotency-replayed: true"), "{again:?}");
+    let other = request(address, &send(r#"{"f":51,"unit":"F"}"#)).await;
+    assert_eq!((other.status, &other.json()["decided_by"]), (422, &"idempotency_key".into()), "{other:?}");
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["balanced"], true, "{ledger:#}");
+    assert_eq!(ledger["bridges"]["web"]["rejected"]["malformed"], 1, "{ledger:#}");
+}

@@ -45,7 +45,10 @@ fn every_key_is_read() {
         retry_for: seconds(60),
         paths: Vec::new(),
     };
-    assert_eq!(config, HttpConfig { server, max_payload_bytes: 2 << 20, body_timeout: seconds(6), websocket });
+    assert_eq!(
+        config,
+        HttpConfig { server, max_payload_bytes: 2 << 20, body_timeout: seconds(6), heartbeat: seconds(15), websocket }
+    );
 }
 
 #[test]

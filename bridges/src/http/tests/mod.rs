@@ -1,8 +1,13 @@
 //! The bridge over real sockets, against a fake stack.
 
+mod batches;
 mod client;
 mod conformance;
+mod events;
+mod hostile;
+mod keys;
 mod lane;
+mod last;
 mod limits;
 mod requests;
 mod subscriptions;

@@ -6,7 +6,7 @@ use envelope::{Admission, Identity, Receipt, RejectKind, Rejection, Reply, Settl
 use futures_util::SinkExt;
 use tokio_tungstenite::{
     connect_async,
-    tungstenite::{self, Message},
+    tungstenite::{self, Message, client::IntoClientRequest},
 };
 
 use super::client::{Client, Ws, member};
@@ -126,5 +126,40 @@ async fn a_mapping_whose_words_are_no_text_answers_in_binary() {
     });
     ws.send("x").await;
     assert_eq!(ws.next().await, Some(Message::binary(vec![0xff])));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_names_a_subprotocol_hears_which_one_it_is() {
+    let rig = rig().await;
+    for (path, offered, chosen) in [
+        ("/mesh/v1/ws", "openmesh.v1.json", Some("openmesh.v1.json")),
+        ("/mesh/v1/ws", "mqtt, openmesh.v1.json", Some("openmesh.v1.json")),
+        ("/MESSAGES", "cloudevents.json", Some("cloudevents.json")),
+        ("/MESSAGES", "openmesh.v1.json", None),
+        ("/mesh/v1/ws", "cloudevents.json", None),
+    ] {
+        let mut client = Client::connect(rig.address()).await;
+        let head = format!(
+            "GET {path}\nConnection: upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Protocol: {offered}"
+        );
+        let answer = client.ask(&head, "").await;
+        assert_eq!((answer.status, answer.header("sec-websocket-protocol")), (101, chosen), "{path} {offered}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn frames_of_the_subprotocol_of_events_are_events_in_structured_mode() {
+    let rig = rig().await;
+    let mut request = format!("ws://{}/MESSAGES", rig.address()).into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "cloudevents.json".parse().unwrap());
+    let mut ws = Ws(connect_async(request).await.unwrap().0);
+    ws.send("{}").await;
+    ws.text().await;
+    let inbound = rig.seen().remove(0).remove(0);
+    let headers: Vec<_> = inbound.headers.iter().map(|(name, value)| (name.as_str(), &value[..])).collect();
+    assert_eq!(headers, [("content-type", &b"application/cloudevents+json"[..])]);
     rig.stop().await;
 }

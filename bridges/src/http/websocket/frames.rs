@@ -5,13 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use envelope::{Filter, Headers, Json, Position, Settlement, Start, TraceContext, json::Node};
+use envelope::{Filter, Headers, Json, Position, Settlement, Start, Timestamp, TraceContext, json::Node};
 use http::{HeaderName, StatusCode};
 
 use crate::http::{
     Problem,
     address::{AddressError, address},
-    draft::{Draft, QUERY, identity, is_carried},
+    answer::read_position,
+    draft::{self, Draft, QUERY, identity, is_carried},
+    events::is_durable_name,
 };
 
 /// What a client asks.
@@ -121,7 +123,9 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
         identity(&address, members.string("key")?.map(str::as_bytes), event).map_err(|error| bad(error.to_string()))?;
     let ascii = |name| header(name).filter(|value| value.is_ascii()).and_then(|value| std::str::from_utf8(value).ok());
     let trace = ascii("traceparent").and_then(|parent| TraceContext::parse(parent, ascii("tracestate")));
-    Ok(ClientFrame::Publish { reference, draft: Draft { address, headers, payload, identity, trace } })
+    let mut draft = Draft { address, headers, payload, identity, trace };
+    draft.fingerprint();
+    Ok(ClientFrame::Publish { reference, draft })
 }
 
 /// An answer to an envelope: a message like any other, addressed to the envelope's `replyto`.
@@ -175,7 +179,9 @@ fn headers(members: &Members<'_>, query: Option<&str>) -> Read<Headers> {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let value = value.as_str().filter(|value| !value.chars().any(char::is_control)).ok_or_else(wrong)?;
             if is_carried(name.as_str()) {
-                headers.push((name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+                let bytes = Bytes::copy_from_slice(value.as_bytes());
+                let is_attribute = name.as_str().starts_with(draft::ATTRIBUTE);
+                headers.push((name.as_str().to_owned(), if is_attribute { draft::attribute(bytes) } else { bytes }));
             }
         }
     }
@@ -189,16 +195,11 @@ fn subscribe(root: Node<'_>) -> Read<ClientFrame> {
     let filters: Result<Vec<_>, _> = filters.iter().map(|text| Filter::new(*text)).collect();
     let start = match root.get("start") {
         None => Start::New,
-        Some(start) => match (start.as_str(), start.get("after").and_then(Node::as_str)) {
-            (Some("new"), _) => Start::New,
-            (Some("earliest"), _) => Start::Earliest,
-            (None, Some(after)) => Start::After(position(after)?),
-            _ => return Err(bad("start is \"new\", \"earliest\" or {\"after\": position}")),
-        },
+        Some(start) => start_of(start)?,
     };
     let durable = match members.string("durable")? {
         None => None,
-        Some(name) if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name) => Some(name.to_owned()),
+        Some(name) if is_durable_name(name) => Some(name.to_owned()),
         Some(_) => {
             return Err(bad(format!("a durable name is 1 to {MAX_NAME_BYTES} of A-Z, a-z, 0-9, '.', '_' and '-'")));
         }
@@ -213,25 +214,35 @@ fn subscribe(root: Node<'_>) -> Read<ClientFrame> {
     }))
 }
 
+fn start_of(start: Node<'_>) -> Read<Start> {
+    let wrong = || bad("start is \"new\", \"earliest\", \"last\", {\"after\": position} or {\"time\": RFC 3339}");
+    if let Some(word) = start.as_str() {
+        return match word {
+            "new" => Ok(Start::New),
+            "earliest" => Ok(Start::Earliest),
+            "last" => Ok(Start::Last),
+            _ => Err(wrong()),
+        };
+    }
+    let mut members = start.as_object().ok_or_else(wrong)?;
+    match (members.next(), members.next()) {
+        (Some(("after", after)), None) => Ok(Start::After(position(after.as_str().ok_or_else(wrong)?)?)),
+        (Some(("time", time)), None) => {
+            let time = time.as_str().and_then(Timestamp::parse).ok_or_else(wrong)?;
+            Ok(Start::Time(time))
+        }
+        _ => Err(wrong()),
+    }
+}
+
 fn settle(members: &Members<'_>, settlement: Settlement) -> Read<ClientFrame> {
     let positions = members.list("positions", MAX_POSITIONS)?;
     let settled: Read<Vec<_>> = positions.iter().map(|text| Ok((position(text)?, settlement.clone()))).collect();
     Ok(ClientFrame::Settle { sub: members.name("sub")?, settled: settled? })
 }
 
-/// Reads what [`crate::http::answer::write_position`] writes.
 fn position(text: &str) -> Read<Position> {
-    let digits = text.as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
-    let valid = digits.len().is_multiple_of(2) && (2..=MAX_NAME_BYTES).contains(&digits.len());
-    let bytes: Option<Vec<u8>> = if valid { digits.chunks_exact(2).map(byte).collect() } else { None };
-    let bytes = bytes.ok_or_else(|| bad(format!("{:?} is no position of this gateway", shortened(text))))?;
-    Ok(Position(bytes.into()))
-}
-
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+    read_position(text).ok_or_else(|| bad(format!("{:?} is no position of this gateway", shortened(text))))
 }
 
 fn shortened(text: &str) -> &str {

@@ -21,9 +21,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use envelope::{Identity, Principal, RejectKind};
+use envelope::{Identity, Principal, RejectKind, cloudevents};
 use futures_util::StreamExt;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,10 @@ enum End {
     Broke { code: u16, reason: Cow<'static, str> },
 }
 
+/// The subprotocol of frames with an `op`, for clients that name one.
+const PROTOCOL: &str = "openmesh.v1.json";
+/// The subprotocol of CloudEvents over WebSockets: each frame is an event in structured mode.
+const EVENTS_PROTOCOL: &str = "cloudevents.json";
 /// A batch with this many bytes takes no further frame.
 pub(super) const BATCH_BYTES: usize = 262_144;
 /// How long an ended connection may take to settle what was acked, and to send what is queued.
@@ -66,7 +70,7 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(not_a_websocket)?;
+    let upgrade = upgrade.map_err(not_a_websocket)?.protocols([PROTOCOL]);
     accept(offer, peer, &headers, upgrade, Tongue::Ops).await
 }
 
@@ -94,6 +98,11 @@ pub(super) async fn upgrade_for_messages(offer: Arc<Offer>, peer: Peer, request:
     let (mut parts, _) = request.into_parts();
     let accepted = async {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(not_a_websocket)?;
+        let upgrade = upgrade.protocols([EVENTS_PROTOCOL]);
+        if upgrade.selected_protocol().is_some() {
+            let content_type = HeaderValue::from_static(cloudevents::CONTENT_TYPE);
+            parts.headers.insert(header::CONTENT_TYPE, content_type);
+        }
         let like = Draft {
             address: address_of_frames(parts.uri.path())?,
             headers: draft::headers(&parts.headers, parts.uri.query()),

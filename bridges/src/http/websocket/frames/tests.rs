@@ -23,6 +23,24 @@ fn every_op_is_read() {
 }
 
 #[test]
+fn a_subscription_begins_where_its_frame_says() {
+    let start = |start: &str| {
+        let frame = format!(r#"{{"op":"subscribe","ref":"s","filters":["a"],"start":{start},"credit":1}}"#);
+        match read(&frame) {
+            Ok(ClientFrame::Subscribe(wish)) => Ok(wish.start),
+            Ok(other) => panic!("{other:?}"),
+            Err(bad) => Err(bad.problem.detail().to_owned()),
+        }
+    };
+    let time = Timestamp::parse("2026-01-31T12:00:00Z").unwrap();
+    assert_eq!(start(r#"{"time":"2026-01-31T12:00:00Z"}"#), Ok(Start::Time(time)));
+    assert_eq!((start(r#""last""#), start(r#""new""#)), (Ok(Start::Last), Ok(Start::New)));
+    for wrong in ["7", "{}", r#"{"time":"noon"}"#, r#"{"time":7}"#, r#"{"after":"00","time":"2026-01-31T12:00:00Z"}"#] {
+        assert!(start(wrong).unwrap_err().starts_with("start is \"new\""), "{wrong}");
+    }
+}
+
+#[test]
 fn a_payload_shares_the_frames_memory_and_keeps_its_text() {
     let frame = Bytes::from_static(VALID[0].as_bytes());
     let Ok(ClientFrame::Publish { draft, .. }) = parse(&frame) else { panic!("no publish frame") };
