@@ -126,13 +126,15 @@ async fn received_is_answered_without_a_position_and_stored_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ack_point_that_can_not_be_told_is_refused() {
+async fn an_ack_point_beyond_the_store_is_stored_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let one = admitted(Group::One(envelope(1, "a")), AckPoint::Delivered);
-    let rejection = offer(&store, vec![one]).await.unwrap().remove(0).unwrap_err();
-    assert_eq!(rejection.disposition(), envelope::Disposition::Final);
-    assert_eq!(store.report().store.stored, 0);
+    let later = [AckPoint::Delivered, AckPoint::Consumer].into_iter().zip(1..);
+    let messages = later.map(|(ack, id)| admitted(Group::One(envelope(id, "a")), ack)).collect();
+    let receipts = offer(&store, messages).await.unwrap();
+    assert!(receipts.iter().all(|receipt| receipt.as_ref().is_ok_and(|receipt| receipt.position.is_some())));
+    assert_eq!(store.report().store.stored, 2);
+    assert_balanced(&store);
 }
 
 #[tokio::test(flavor = "multi_thread")]
