@@ -51,7 +51,11 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
     for (name, bridge) in &config.bridges {
         let claims: Vec<_> = bridge.resources().iter().map(ToString::to_string).collect();
         let guarantees = bridge.delivery();
-        line(format!("bridge {name}: {}, at most {} bytes a message", claims.join(", "), bridge.max_payload_bytes()))?;
+        let what = match claims.is_empty() && bridge.sends() {
+            true => "sends".to_owned(),
+            false => format!("{}, at most {} bytes a message", claims.join(", "), bridge.max_payload_bytes()),
+        };
+        line(format!("bridge {name}: {what}"))?;
         line(format!("  in order: {}; yes is said by: {}", guarantees.ordered_within, guarantees.ack))?;
     }
     let mut routes = 0;

@@ -201,6 +201,23 @@ async fn what_policy_does_not_let_a_bridge_read_is_an_error_of_the_files() {
 }
 
 #[tokio::test]
+async fn check_says_what_a_bridge_that_only_sends_does() {
+    let hook = Hook::start().await;
+    let site = site(&hook, "");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_openmesh"))
+        .args(["check", "--config"])
+        .arg(site.config())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("bridge chat: sends\n  in order: what has the same key; yes is said by: a status of"),
+        "{said}"
+    );
+    assert!(said.contains("mapping tells: alerts/#  ->  chat POST /hook"), "{said}");
+}
+
+#[tokio::test]
 async fn an_address_that_the_bridge_can_not_send_to_is_an_error_with_its_place() {
     let hook = Hook::start().await;
     let site = site(&hook, "");
