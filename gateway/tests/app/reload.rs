@@ -1,6 +1,7 @@
 //! Hot reload, in process and of the binary.
 
 use std::{
+    fs,
     net::SocketAddr,
     sync::{
         Arc,
@@ -150,6 +151,29 @@ async fn a_policy_that_lets_nobody_in_holds_from_the_next_request_on() {
     assert_eq!(taken(&running).await, 2);
     assert_eq!(post(web(&running), "/nowhere", "{}").await.status, 401);
     assert_eq!(epoch(running.addresses().admin).await["changes"]["policy"], true);
+}
+
+#[tokio::test]
+async fn a_policy_file_that_is_deleted_while_the_gateway_runs_changes_nothing_and_is_told_and_lets_no_gateway_start() {
+    let site = Site::shipped();
+    site.write("policy.yaml", "anonymous: false\n");
+    let running = site.start().await;
+    let admin = running.addresses().admin;
+    fs::remove_file(site.config().with_file_name("policy.yaml")).unwrap();
+    assert!(matches!(running.reload().await, Reloaded::Refused(1)));
+    assert_eq!(post(web(&running), "/nowhere", "{}").await.status, 401, "what was in force stays");
+    let ready = get(admin, "/readyz").await;
+    assert_eq!(
+        (ready.status, ready.json()["configuration"].as_str()),
+        (200, Some("refused with 1 error, the one before is in force"))
+    );
+    let refused = epoch(admin).await["refused"].to_string();
+    assert!(refused.contains("policy.yaml") && refused.contains("can't be read"), "{refused}");
+    assert!(site.load().unwrap_err().contains("policy.yaml: error[unreadable]"));
+    site.write("policy.yaml", "anonymous: true\n");
+    assert!(matches!(running.reload().await, Reloaded::Changed(2)));
+    assert_eq!(post(web(&running), "/nowhere", "{}").await.status, 404);
+    assert_eq!(get(admin, "/readyz").await.json(), json!({ "ready": true }));
 }
 
 #[tokio::test]
