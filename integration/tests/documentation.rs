@@ -139,6 +139,8 @@ fn run(site: &Site, example: &Example) -> usize {
         let prelude = format!("exec 2>&1\nopenmesh() {{ {} \"$@\"; }}\n", binary().display());
         // its default port is the documented one
         let command = command.replace("openmesh tail", &format!("openmesh tail --url ws://{}/mesh/v1/ws", site.http));
+        let command = command.replace("openmesh send", &format!("openmesh send --url http://{}", site.http));
+        let command = command.replace("openmesh status", &format!("openmesh status --url http://{}", site.admin));
         let output = Command::new("timeout")
             .args(["30", "bash", "-c", &format!("{prelude}{command}")])
             .current_dir(site.config().parent().unwrap())
