@@ -19,6 +19,26 @@ pub struct EmbeddedConfig {
     pub keys: KeyQuota,
     /// How much of the log is kept.
     pub retention: Retention,
+    /// How many dead letters are kept.
+    pub dead_letters: DeadLetterQuota,
+    /// After so many deliveries that nobody took, an envelope of a durable subscription is a dead letter. Counted since the
+    /// gateway's start.
+    pub max_deliveries: Option<u32>,
+    /// A durable subscription that nobody consumed for so long ends.
+    pub park_for: Duration,
+}
+
+/// How many dead letters are kept. Past it a message is refused or given up all the same, and only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetterQuota {
+    /// Letters.
+    pub most: usize,
+    /// Bytes of all letters.
+    pub bytes: u64,
+    /// Bytes of the letters of one sender on one mapping.
+    pub sender_bytes: u64,
+    /// Letters of one sender on one mapping in a minute.
+    pub sender_per_minute: u32,
 }
 
 /// How much of the log is kept: past any of the bounds the oldest records go. The newest one always stays.
@@ -104,6 +124,9 @@ impl EmbeddedConfig {
     /// The most topics that have a last value if nothing else is said: about 20 MB of memory with topics of 60 bytes.
     pub const LAST_VALUES: usize = 100_000;
 
+    /// When a durable subscription that nobody consumes ends if nothing else is said.
+    pub const PARK_FOR: Duration = Duration::from_secs(7 * 86_400);
+
     /// With the default bounds.
     pub fn new(path: impl Into<PathBuf>, domain: impl Into<Arc<str>>) -> Self {
         Self {
@@ -114,6 +137,9 @@ impl EmbeddedConfig {
             last_values: Self::LAST_VALUES,
             keys: KeyQuota::default(),
             retention: Retention::default(),
+            dead_letters: DeadLetterQuota::default(),
+            max_deliveries: None,
+            park_for: Self::PARK_FOR,
         }
     }
 }
@@ -142,6 +168,15 @@ impl Default for Retention {
     /// 30 days and 16 GiB.
     fn default() -> Self {
         Self { age: Some(Duration::from_secs(30 * 86_400)), bytes: Some(16 << 30), records: None }
+    }
+}
+
+// === impl DeadLetterQuota ===
+
+impl Default for DeadLetterQuota {
+    /// 100,000 letters of 256 MiB; of one sender 16 MiB and 600 a minute.
+    fn default() -> Self {
+        Self { most: 100_000, bytes: 256 << 20, sender_bytes: 16 << 20, sender_per_minute: 600 }
     }
 }
 

@@ -16,9 +16,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
-    Backbone, EmbeddedConfig, LedgerReport, OpenError, Status, fetch,
+    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Status, dead, fetch,
     keys::Bucket,
     ledger::Books,
+    orders::Order,
     position,
     prepare::prepare,
     pull::Pull,
@@ -66,6 +67,15 @@ impl Embedded {
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    fn order(&self, order: Order) -> impl Future<Output = Result<usize, Rejection>> + Send + 'static {
+        let queue = self.queue.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            queue.send(Job::Order(order, reply)).await?;
+            answer.await.map_err(|_| closed())?
+        }
     }
 
     /// Reads the whole log and checks each record against the hash that the next one keeps of it.
@@ -136,6 +146,30 @@ impl Backbone for Embedded {
         let feeds = locked(&self.shared.feeds);
         let state = feeds.get(durable)?.lock();
         Some(sequence <= state.high && !state.handed.contains(&sequence))
+    }
+
+    fn dead_letters(&self, after: u64, most: usize) -> BoxFuture<'static, Result<Vec<DeadLetter>, Rejection>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { fetch::blocking(&shared, move |store| dead::list(store, after, most)).await })
+    }
+
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<bool, Rejection>> {
+        let done = self.order(Order::Bury(Box::new(letter)));
+        Box::pin(async move { Ok(done.await? > 0) })
+    }
+
+    fn drop_dead_letters(&self, ids: Vec<u64>) -> BoxFuture<'static, Result<usize, Rejection>> {
+        Box::pin(self.order(Order::DropLetters(ids)))
+    }
+
+    fn replay_dead_letter(&self, id: u64) -> BoxFuture<'static, Result<bool, Rejection>> {
+        let done = self.order(Order::Replay(id));
+        Box::pin(async move { Ok(done.await? > 0) })
+    }
+
+    fn drop_subscription(&self, name: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
+        let done = self.order(Order::DropSubscription(name.into()));
+        Box::pin(async move { Ok(done.await? > 0) })
     }
 
     fn report(&self) -> LedgerReport {

@@ -114,7 +114,7 @@ pub(crate) async fn last_values(
     after: Option<Topic>,
     most: usize,
 ) -> Result<LastValues, Rejection> {
-    let page = read(&shared.last).page(&[filter], after.as_ref(), u64::MAX, most.min(MAX_CHUNK));
+    let page = read(&shared.last).page(&[filter], after.as_ref(), u64::MAX, most.clamp(1, MAX_CHUNK));
     let sequences: Vec<_> = page.found.iter().map(|(_, sequence)| *sequence).collect();
     let in_memory: Option<Vec<Found>> =
         sequences.iter().map(|sequence| Some((*sequence, Some(shared.tail.get(*sequence)?)))).collect();

@@ -12,9 +12,11 @@ use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
+    dead::DeadChanges,
     keys::{KeyChanges, KeyJob},
     last::{LastChanges, retained},
     ledger::{Deltas, RouteRow, Row},
+    orders::{Order, OrderReply},
     queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
     record::{self, Chain, Stored},
     registry::Registry,
@@ -53,6 +55,11 @@ pub(crate) struct Group {
     pub(crate) keys: KeyChanges,
     /// As of the group's last record.
     pub(crate) times: Option<Times>,
+    pub(crate) dead: DeadChanges,
+    /// Subscriptions that end.
+    pub(crate) dropped: Vec<u32>,
+    /// What was settled and is to be delivered again.
+    pub(crate) revived: Vec<(Arc<Feed>, u64)>,
     /// What goes from the log.
     pub(crate) trim: Trim,
     /// What the log has with it.
@@ -85,6 +92,7 @@ enum Reply {
     Settle(oneshot::Sender<Result<(), Rejection>>),
     Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
     Keys(oneshot::Sender<Result<u64, Rejection>>, Result<u64, Rejection>),
+    Order(OrderReply, Result<usize, Rejection>),
 }
 
 /// The answers of a group, given when they are dropped: a task that never runs still gives them.
@@ -123,11 +131,12 @@ impl Group {
         match job {
             Job::Publish(publish) => self.publish(publish, state, store, shared),
             Job::Settle { feed, outcomes, reply } => {
-                self.settle(&feed, outcomes, &state.registry);
+                self.settle(&feed, outcomes, state, store, shared);
                 self.replies.extend(reply.map(Reply::Settle));
             }
             Job::Advance(advance) => self.advance(advance, &state.registry, shared),
             Job::Keys(job) => self.write_keys(job, state, store, shared),
+            Job::Order(order, reply) => self.take_order(order, reply, state, store, shared),
             job @ (Job::Attach { .. } | Job::Close(_)) => job.fail(&unavailable("the writer mixed up its jobs")),
         }
     }
@@ -140,6 +149,14 @@ impl Group {
                 self.replies.push(Reply::Keys(job.reply, Err(unavailable("the store could not be read"))));
             }
         }
+    }
+
+    fn take_order(&mut self, order: Order, reply: OrderReply, state: &State, store: &Store, shared: &Shared) {
+        let answer = self.order(order, state, store, shared).unwrap_or_else(|error| {
+            self.broken = Some(error);
+            Err(unavailable("the store could not be read"))
+        });
+        self.replies.push(Reply::Order(reply, answer));
     }
 
     fn publish(&mut self, publish: Publish, state: &State, store: &Store, shared: &Shared) {
@@ -282,19 +299,34 @@ impl Group {
         Some(self.cursors.entry(feed.id).or_insert_with(|| known.clone()))
     }
 
-    fn settle(&mut self, feed: &Arc<Feed>, outcomes: Vec<(u64, Outcome)>, registry: &Registry) {
-        let Some(cursor) = self.cursor(feed, registry) else { return };
-        let state = feed.lock();
-        let mut settled = Vec::with_capacity(outcomes.len());
+    fn settle(
+        &mut self,
+        feed: &Arc<Feed>,
+        outcomes: Vec<(u64, Outcome)>,
+        state: &State,
+        store: &Store,
+        shared: &Shared,
+    ) {
+        let context = (state, store, shared);
+        let Some(cursor) = self.cursor(feed, &state.registry) else { return };
+        let feed_state = feed.lock();
+        let (mut settled, mut dead) = (Vec::with_capacity(outcomes.len()), Vec::new());
         for (sequence, outcome) in outcomes {
-            if cursor.is_open(sequence, &state.handed) {
-                cursor.settle(sequence, outcome, &state.handed);
+            if cursor.is_open(sequence, &feed_state.handed) {
+                cursor.settle(sequence, outcome, &feed_state.handed);
+                let is_dead = matches!(outcome, Outcome::DeadLettered(_) | Outcome::GivenUp(_));
+                dead.extend(is_dead.then_some((sequence, outcome)));
             }
             // One that is not open any more is in nobody's hands either.
             settled.push((feed.clone(), sequence));
         }
-        drop(state);
+        drop(feed_state);
         self.settled.extend(settled);
+        for (sequence, outcome) in dead {
+            if let Err(error) = self.bury_delivery(feed, sequence, outcome, context) {
+                self.broken = Some(error);
+            }
+        }
     }
 
     /// A sequence is in nobody's hands any more.
@@ -380,8 +412,9 @@ impl Group {
             state.doubted.remove(id);
         });
         let records = std::mem::take(&mut self.records).into_iter();
-        self.gone = shared.tail.extend(self.first, records.map(|one| (one.stored, one.size)));
+        self.gone = shared.tail.extend(self.first, state.extent.first, records.map(|one| (one.stored, one.size)));
         self.feed(&state.registry);
+        self.apply_orders(state, shared);
     }
 
     /// Tells the consumers.
@@ -389,6 +422,7 @@ impl Group {
         for (feed, sequence) in self.settled.drain(..) {
             let mut state = feed.lock();
             state.handed.remove(&sequence);
+            state.attempts.remove(&sequence);
             state.high = state.high.max(sequence);
         }
         for (feed, tip) in self.caught_up.drain(..) {
@@ -428,7 +462,13 @@ impl Group {
     /// Whether there is nothing to store.
     pub(crate) fn is_empty(&self) -> bool {
         let settled = self.cursors.is_empty() && self.evicted.is_empty() && self.rows.is_empty();
-        self.records.is_empty() && settled && self.last.is_empty() && self.keys.is_empty() && self.trim.is_empty()
+        self.records.is_empty()
+            && settled
+            && self.last.is_empty()
+            && self.keys.is_empty()
+            && self.trim.is_empty()
+            && self.dead.is_empty()
+            && self.dropped.is_empty()
     }
 }
 
@@ -444,6 +484,8 @@ impl Drop for Answers {
                 (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),
                 (Reply::Advance(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
+                (Reply::Order(reply, answer), None) => reply.send(answer).is_ok(),
+                (Reply::Order(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
                 (Reply::Keys(reply, answer), None) => reply.send(answer).is_ok(),
                 (Reply::Keys(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
             };

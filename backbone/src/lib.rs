@@ -7,6 +7,7 @@ mod attach;
 pub mod care;
 mod codec;
 mod config;
+mod dead;
 mod dedup;
 mod embedded;
 mod fetch;
@@ -14,6 +15,7 @@ mod group;
 mod keys;
 mod last;
 mod ledger;
+mod orders;
 mod position;
 mod prepare;
 mod pull;
@@ -42,7 +44,8 @@ use envelope::{
 };
 use futures_util::future::BoxFuture;
 
-pub use config::{DedupWindow, EmbeddedConfig, KeyQuota, MinFree, OpenError, Retention};
+pub use config::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, OpenError, Retention};
+pub use dead::{DeadContent, DeadLetter};
 pub use embedded::Embedded;
 pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
 pub use verify::Verified;
@@ -74,6 +77,23 @@ pub trait Backbone: Send + Sync {
     /// Whether a durable subscription is done with the envelope at this position, whatever became of it; `None` if there is
     /// no such subscription, or the position is none.
     fn is_settled(&self, durable: &str, position: &Position) -> Option<bool>;
+
+    /// Dead letters behind the number `after`, in order: at most `most`, and about a MiB of them.
+    fn dead_letters(&self, after: u64, most: usize) -> BoxFuture<'static, Result<Vec<DeadLetter>, Rejection>>;
+
+    /// Keeps a dead letter, whatever its `id` says; `false` if a quota is used up. Once it answers, the letter is durable.
+    fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<bool, Rejection>>;
+
+    /// Drops dead letters; answers how many of them there were.
+    fn drop_dead_letters(&self, ids: Vec<u64>) -> BoxFuture<'static, Result<usize, Rejection>>;
+
+    /// Has its subscription deliver a dead letter's envelope again, through everything that a delivery passes; the letter goes.
+    /// `false` if there is none of this number. Refused with [`Conflict`](envelope::RejectKind::Conflict) where that can't be.
+    fn replay_dead_letter(&self, id: u64) -> BoxFuture<'static, Result<bool, Rejection>>;
+
+    /// Ends a durable subscription with all that is pending for it; `false` if there is none of this name. Its consumer, if
+    /// there is one, hears of it.
+    fn drop_subscription(&self, name: &str) -> BoxFuture<'static, Result<bool, Rejection>>;
 
     /// All counters at this moment.
     fn report(&self) -> LedgerReport;

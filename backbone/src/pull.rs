@@ -157,6 +157,7 @@ impl Pull {
         if self.shared.closed.load(SeqCst) {
             return Err(closed());
         }
+        self.redeliver.extend(state.revived.drain(..));
         let now = Timestamp::now();
         let mut out = Vec::new();
         while out.len() < room {
@@ -168,6 +169,13 @@ impl Pull {
                 },
             };
             if durable && !hold(&mut state, sequence, repeat) {
+                continue;
+            }
+            if durable
+                && repeat
+                && let Some(times) = over(&mut state, sequence, self.shared.config.max_deliveries)
+            {
+                self.outcomes.push((sequence, Outcome::GivenUp(times)));
                 continue;
             }
             if stored.envelope.expirytime.is_some_and(|end| end <= now) {
@@ -412,6 +420,14 @@ fn hold(state: &mut FeedState, sequence: u64, repeat: bool) -> bool {
     state.high = state.high.max(sequence);
     state.handed.insert(sequence);
     true
+}
+
+/// Counts another delivery; how many there were if it would be one too many.
+fn over(state: &mut FeedState, sequence: u64, most: Option<u32>) -> Option<u32> {
+    let most = most?;
+    let attempts = state.attempts.entry(sequence).or_insert(1);
+    *attempts = attempts.saturating_add(1);
+    (*attempts > most).then_some(most)
 }
 
 /// An envelope on its way out.

@@ -17,6 +17,7 @@ use crate::{
     attach::Attached,
     keys::KeyJob,
     ledger::RouteRow,
+    orders::{Order, OrderReply},
     record::Stored,
     subscription::{Feed, Outcome},
 };
@@ -40,6 +41,7 @@ pub(crate) enum Job {
     Settle { feed: Arc<Feed>, outcomes: Vec<(u64, Outcome)>, reply: Option<oneshot::Sender<Result<(), Rejection>>> },
     Advance(Advance),
     Keys(KeyJob),
+    Order(Order, OrderReply),
     Attach { what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
     Close(oneshot::Sender<Result<(), Rejection>>),
 }
@@ -193,7 +195,8 @@ impl Job {
             Self::Publish(publish) => publish.bytes,
             Self::Settle { outcomes, .. } => outcomes.len() * size_of::<(u64, Outcome)>(),
             Self::Keys(job) => job.bytes(),
-            Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 0,
+            Self::Order(Order::Bury(letter), _) => letter.bytes(),
+            Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Close(_) => 0,
         }
     }
 
@@ -202,7 +205,7 @@ impl Job {
         match self {
             Self::Publish(publish) => publish.records.len().max(1),
             Self::Keys(job) => job.writes.len(),
-            Self::Settle { .. } | Self::Advance(_) | Self::Attach { .. } | Self::Close(_) => 1,
+            Self::Settle { .. } | Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Close(_) => 1,
         }
     }
 
@@ -212,6 +215,7 @@ impl Job {
             Self::Publish(publish) => publish.reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
             Self::Settle { reply, .. } => reply.map(|reply| reply.send(Err(rejection.clone())).is_ok()),
             Self::Advance(advance) => Some(advance.reply.send(Err(rejection.clone())).is_ok()),
+            Self::Order(_, reply) => Some(reply.send(Err(rejection.clone())).is_ok()),
             Self::Keys(job) => Some(job.reply.send(Err(rejection.clone())).is_ok()),
             Self::Attach { reply, .. } => Some(reply.send(Err(rejection.clone())).is_ok()),
             Self::Close(reply) => Some(reply.send(Err(rejection.clone())).is_ok()),

@@ -77,6 +77,10 @@ pub struct SubscriptionCounts {
     pub expired: u64,
     /// It went by retention before it was settled.
     pub lapsed: u64,
+    /// A consumer has it open.
+    pub attached: bool,
+    /// Since when nobody consumes it: it ends when that is too long.
+    pub idle_since: Option<String>,
     /// Not settled yet. Negative only if a counter is wrong.
     pub pending: i64,
 }
@@ -92,6 +96,12 @@ pub struct StoreCounts {
     pub last_sequence: u64,
     /// Bytes of the log's records.
     pub bytes: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Dead letters since the start that were not kept, because a quota was used up.
+    pub dead_letters_over: u64,
+    /// Topics that have a last value.
+    pub last_values: u64,
     /// Groups committed since the store was made: one sync each.
     pub groups: u64,
     /// Ids that are remembered.

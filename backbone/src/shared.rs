@@ -32,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) first: AtomicU64,
     /// Of the log's records.
     pub(crate) bytes: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    /// Dead letters that were not kept.
+    pub(crate) dead_over: AtomicU64,
     /// The last sequence on disk.
     pub(crate) tip: AtomicU64,
     /// The number of the last group.
@@ -64,6 +67,8 @@ impl Shared {
             revision: watch::Sender::new(0),
             first: AtomicU64::new(1),
             bytes: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            dead_over: AtomicU64::new(0),
             tip: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
@@ -119,6 +124,9 @@ impl Shared {
                 first_sequence: self.first.load(SeqCst),
                 last_sequence: tip,
                 bytes: self.bytes.load(SeqCst),
+                dead_letters: self.dead_letters.load(SeqCst),
+                dead_letters_over: self.dead_over.load(SeqCst),
+                last_values: read(&self.last).len() as u64,
                 groups: self.groups.load(SeqCst),
                 dedup_entries: self.remembered.load(SeqCst),
                 dedup_evicted: self.evicted.load(SeqCst),

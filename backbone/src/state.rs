@@ -11,6 +11,7 @@ use envelope::{EnvelopeId, Timestamp};
 use crate::{
     DedupWindow, OpenError,
     codec::DecodeError,
+    dead::DeadBook,
     dedup::Fingerprints,
     group::Group,
     keys::{ChangeLog, Keys},
@@ -43,6 +44,7 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) keys: Keys,
     pub(crate) times: Times,
+    pub(crate) dead: DeadBook,
     pub(crate) extent: Extent,
     /// Retention has more to do.
     pub(crate) trims: bool,
@@ -80,6 +82,7 @@ impl State {
             times: Times::load(store).map_err(failed)?,
             extent: Extent::load(store, last).map_err(failed)?,
             trims: false,
+            dead: DeadBook::load(store).map_err(failed)?,
             doubted: HashSet::new(),
             saved: HashMap::new(),
             oldest: VecDeque::new(),
@@ -120,6 +123,7 @@ impl State {
         state.keys.revision = state.keys.revision.max(store.revision().map_err(failed)?);
         shared.revision.send_replace(state.keys.revision);
         *locked(&shared.changes) = ChangeLog::behind(state.keys.revision);
+        shared.dead_letters.store(state.dead.len() as u64, SeqCst);
         shared.first.store(state.extent.first, SeqCst);
         shared.bytes.store(state.extent.bytes, SeqCst);
         shared.tip.store(last, SeqCst);

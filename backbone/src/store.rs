@@ -9,8 +9,9 @@
 //! | last | topic | sequence of its last value, and when that expires |
 //! | times | latest admission time up to there | a sequence |
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
+//! | dead | number | a dead letter |
 //! | keys | owner and key | revision, when it ends, value |
-//! | meta | word | `format`, `group`, `gaps` that a repair left, `revision`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
+//! | meta | word | `format`, `group`, `gaps` that a repair left, `revision`, `dead`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
@@ -53,6 +54,7 @@ pub(crate) struct Store {
     pub(crate) last: Keyspace,
     pub(crate) keys: Keyspace,
     pub(crate) kept: Keyspace,
+    pub(crate) dead: Keyspace,
     pub(crate) times: Keyspace,
     pub(crate) meta: Keyspace,
 }
@@ -93,6 +95,7 @@ impl Store {
             last: keyspace("last", MEMTABLE)?,
             keys: keyspace("keys", MEMTABLE)?,
             kept: keyspace("kept", MEMTABLE)?,
+            dead: keyspace("dead", MEMTABLE)?,
             times: keyspace("times", MEMTABLE)?,
             meta: keyspace("meta", MEMTABLE)?,
             database,
@@ -157,7 +160,7 @@ impl Store {
         self.word("revision")
     }
 
-    fn word(&self, word: &'static str) -> fjall::Result<u64> {
+    pub(crate) fn word(&self, word: &'static str) -> fjall::Result<u64> {
         let value = self.meta.get(word)?;
         Ok(value.and_then(|bytes| Reader::new(&bytes).u64(word).ok()).unwrap_or(0))
     }
@@ -281,7 +284,7 @@ impl Store {
     }
 
     /// Each with the size at which its memtable is sealed.
-    fn keyspaces(&self) -> [(&Keyspace, u64); 9] {
+    fn keyspaces(&self) -> [(&Keyspace, u64); 10] {
         [
             (&self.log, LOG_MEMTABLE),
             (&self.dedup, MEMTABLE),
@@ -290,6 +293,7 @@ impl Store {
             (&self.last, MEMTABLE),
             (&self.keys, MEMTABLE),
             (&self.kept, MEMTABLE),
+            (&self.dead, MEMTABLE),
             (&self.times, MEMTABLE),
             (&self.meta, MEMTABLE),
         ]

@@ -4,7 +4,7 @@
 //! writer tells the consumer what to read, and the consumer tells the writer what it has handed out.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Expired,
     /// Its record went by retention.
     Lapsed,
+    /// Nobody took it in so many deliveries.
+    GivenUp(u32),
 }
 
 /// The durable part. Everything up to `top` is settled or does not match, but for `gaps`.
@@ -80,8 +82,14 @@ pub(crate) struct FeedState {
     pub(crate) handed: BTreeSet<u64>,
     /// The highest sequence that was handed out or settled.
     pub(crate) high: u64,
+    /// Handed out more than once, how often; since the start.
+    pub(crate) attempts: HashMap<u64, u32>,
+    /// Were settled, and are to be handed out again.
+    pub(crate) revived: Vec<u64>,
     /// The durable counters, for the report.
     pub(crate) counts: SubscriptionCounts,
+    /// [`Cursor::idle_since`].
+    idle_since: Option<Timestamp>,
     /// The consumer's.
     pub(crate) wake: Arc<Notify>,
 }
@@ -107,6 +115,9 @@ impl Cursor {
             Outcome::Delivered => self.counts.delivered += 1,
             Outcome::Refused(kind) => *self.counts.refused.entry(kind.as_str()).or_default() += 1,
             Outcome::DeadLettered(kind) => *self.counts.dead_lettered.entry(kind.as_str()).or_default() += 1,
+            Outcome::GivenUp(_) => {
+                *self.counts.dead_lettered.entry(RejectKind::Unavailable.as_str()).or_default() += 1;
+            }
             Outcome::Expired => self.counts.expired += 1,
             Outcome::Lapsed => self.counts.lapsed += 1,
         }
@@ -161,8 +172,7 @@ impl Cursor {
             expired: reader.u64("expired")?,
             refused: by_kind(&mut reader)?,
             dead_lettered: by_kind(&mut reader)?,
-            lapsed: 0,
-            pending: 0,
+            ..SubscriptionCounts::default()
         };
         let mut idle_since = None;
         // A cursor of format 1 ends here.
@@ -183,6 +193,7 @@ impl Feed {
             state.handed = cursor.gaps.clone();
             state.high = cursor.top;
             state.counts = cursor.counts.clone();
+            state.idle_since = cursor.idle_since;
         }
         let mark = cursor.map_or(0, |cursor| cursor.mark);
         Self { id, name, mark: AtomicU64::new(mark), doubtful: mark, state: Mutex::new(state) }
@@ -195,7 +206,10 @@ impl Feed {
 
     /// The durable counters at this moment.
     pub(crate) fn report(&self) -> SubscriptionCounts {
-        let mut counts = self.lock().counts.clone();
+        let state = self.lock();
+        let mut counts = state.counts.clone();
+        counts.attached = state.attached;
+        counts.idle_since = state.idle_since.filter(|_| !state.attached).map(|since| since.to_string());
         counts.pending = counts.matched.cast_signed() - counts.settled().cast_signed();
         counts
     }
@@ -203,7 +217,9 @@ impl Feed {
     /// Makes a cursor's new state visible, once it is on disk.
     pub(crate) fn show(&self, cursor: &Cursor) {
         self.mark.fetch_max(cursor.mark, SeqCst);
-        self.lock().counts = cursor.counts.clone();
+        let mut state = self.lock();
+        state.counts = cursor.counts.clone();
+        state.idle_since = cursor.idle_since;
     }
 }
 
@@ -239,6 +255,8 @@ impl FeedState {
     pub(crate) fn attach(&mut self, tip: u64) -> u64 {
         self.displace();
         self.attached = true;
+        // They are in hand like everything that is not settled.
+        self.revived.clear();
         self.restart(tip);
         self.generation
     }

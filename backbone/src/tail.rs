@@ -29,9 +29,15 @@ impl Tail {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what a group stored: envelopes and the size of their records, the first at `first`. Gives what has no place
+    /// Adds what a group stored: envelopes and the size of their records, the first at `first`; what is before
+    /// `kept` went by retention. Gives what has no place
     /// any more, so that nothing is freed under the lock.
-    pub(crate) fn extend(&self, first: u64, envelopes: impl Iterator<Item = (Arc<Stored>, usize)>) -> Vec<Arc<Stored>> {
+    pub(crate) fn extend(
+        &self,
+        first: u64,
+        kept: u64,
+        envelopes: impl Iterator<Item = (Arc<Stored>, usize)>,
+    ) -> Vec<Arc<Stored>> {
         let mut gone = Vec::new();
         let mut ring = self.lock();
         if first != ring.first + ring.envelopes.len() as u64 {
@@ -42,7 +48,7 @@ impl Tail {
             ring.bytes += bytes;
             ring.envelopes.push_back((envelope, bytes));
         }
-        while ring.envelopes.len() > MAX_ENVELOPES || ring.bytes > MAX_BYTES {
+        while ring.envelopes.len() > MAX_ENVELOPES || ring.bytes > MAX_BYTES || ring.first < kept {
             let Some((envelope, bytes)) = ring.envelopes.pop_front() else { break };
             ring.bytes -= bytes;
             ring.first += 1;

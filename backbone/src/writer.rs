@@ -30,6 +30,8 @@ const MAX_BYTES: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it sleeps while retention has more to do.
 const TRIM: Duration = Duration::from_millis(5);
+/// Between two looks at which subscriptions nobody consumes.
+const PARK: Duration = Duration::from_secs(60);
 /// So many jobs in a group are a crowd: most of it comes back once it is answered.
 const CROWD: usize = 8;
 /// How long a crowd is waited for at most, and only as long as the last sync took: one sync more would take longer.
@@ -69,6 +71,8 @@ pub(crate) struct Writer {
     /// The group that failed.
     pub(crate) doubt: Option<Group>,
     pub(crate) tried: Option<Instant>,
+    /// When it was looked at which subscriptions nobody consumes.
+    parked: Instant,
     meters: Meters,
     /// The jobs of the last group, and how long its sync took.
     last: (usize, Duration),
@@ -114,6 +118,7 @@ impl Writer {
             commit: hooks.commit,
             doubt: None,
             tried: None,
+            parked: Instant::now(),
             meters,
             last: (0, Duration::ZERO),
             runtime: Handle::try_current().ok(),
@@ -178,6 +183,10 @@ impl Writer {
         }
         self.state.evict(&mut group, self.shared.config.dedup_window, &store);
         group.last.expire(&read(&self.shared.last));
+        if self.parked.elapsed() >= PARK.min(self.shared.config.park_for) {
+            self.parked = Instant::now();
+            group.park(&self.state, &self.shared);
+        }
         let kept = group.keys.expire(&self.state.keys, &store);
         if let Err(error) = kept.and_then(|()| group.trim(&self.state, &store, &self.shared)) {
             group.broken = Some(error);
@@ -244,7 +253,11 @@ impl Writer {
         for old in &group.evicted {
             batch.remove(&store.dedup, old.first().to_be_bytes());
         }
-        for (id, cursor) in &group.cursors {
+        group.dead.write(&mut batch, store);
+        for name in group.dropped.iter().filter_map(|id| self.state.registry.get(*id)?.feed.name.clone()) {
+            batch.remove(&store.subscriptions, name);
+        }
+        for (id, cursor) in group.cursors.iter().filter(|(id, _)| !group.dropped.contains(id)) {
             let name = self.state.registry.get(*id).and_then(|one| one.feed.name.clone());
             if let Some(name) = name {
                 batch.insert(&store.subscriptions, name, cursor.encode());

@@ -39,8 +39,8 @@ pub use principal::{Attribute, CertificateNames, Principal, Proof};
 pub use priority::Priority;
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
-    Authenticator, Credentials, Deliveries, EgressMapper, Flow, Ingress, LastValues, MapResult, Mapper, Outlet,
-    Promises, Settlement, Sink, Start, Store, Subscribe,
+    Authenticator, Credentials, DeadLetters, DeadMessage, Deliveries, EgressMapper, Flow, Ingress, LastValues,
+    MapResult, Mapper, Outlet, Promises, Settlement, Sink, Start, Store, Subscribe,
 };
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;

@@ -175,6 +175,39 @@ pub trait Mapper: Send + Sync {
     fn replies(&self) -> bool {
         false
     }
+
+    /// Whether any mapping keeps what does not conform as a dead letter.
+    fn buries(&self) -> bool {
+        false
+    }
+}
+
+/// A message as its protocol brought it, for whoever keeps what could not be taken. `Debug` shows no payload.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeadMessage {
+    /// When it was decoded.
+    pub at: Timestamp,
+    /// The bridge that brought it.
+    pub bridge: Arc<str>,
+    /// The protocol's own address.
+    pub address: Arc<str>,
+    /// Who sent it.
+    pub principal: Arc<str>,
+    /// The protocol's name for it, if it has one.
+    pub identity: Option<Bytes>,
+    /// What was sent.
+    pub payload: Bytes,
+}
+
+/// Keeps messages that a mapping could make nothing of.
+pub trait DeadLetters: Send + Sync {
+    /// Keeps one that was refused on this route; `false` if a quota is used up. Once it answers, the letter is durable.
+    fn bury(
+        &self,
+        message: DeadMessage,
+        route: &Route,
+        rejection: &Rejection,
+    ) -> BoxFuture<'static, Result<bool, Rejection>>;
 }
 
 /// What MAPPING says of one inbound.
@@ -198,6 +231,18 @@ pub trait EgressMapper: Send + Sync {
     /// with in the mesh.
     fn lane(&self, _route: &Route, delivery: &Delivery) -> Lane {
         delivery.lane
+    }
+}
+
+// === impl DeadMessage ===
+
+impl fmt::Debug for DeadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadMessage")
+            .field("bridge", &self.bridge)
+            .field("address", &self.address)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod drain;
 mod egress;
 mod jwks;
+mod letters;
 mod notice;
 mod outlet;
 mod readiness;

@@ -14,6 +14,7 @@ use crate::{
     config::{Limits, NamedBridge},
     drain::Stoppable,
     egress::{Around, EgressPumps, Way},
+    letters::Letters,
     notice::Notices,
     outlet::GatewayOutlet,
     tickets::Tickets,
@@ -119,6 +120,7 @@ impl Wiring {
 
     fn ingress(&self, name: &Arc<str>, trail: Arc<Trail>, config: &dyn BridgeConfig) -> Ingress {
         let ingress = IngressConfig {
+            dead_letters: Some(Arc::new(Letters(self.backbone.clone()))),
             trail,
             flow: config.flow(),
             max_payload_bytes: config.max_payload_bytes(),

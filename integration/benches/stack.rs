@@ -76,6 +76,7 @@ fn stack(backbone: &Embedded) -> Ingress {
     let epoch =
         Epoch::new(1, "plant-a".into(), Arc::new(mappings), Arc::new(schemas), policy).with_policies(everything());
     let limits = IngressConfig {
+        dead_letters: None,
         trail: Arc::new(Trail::ingress("web".into(), None)),
         flow: Flow::Push,
         max_payload_bytes: 1 << 20,

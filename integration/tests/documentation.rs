@@ -139,8 +139,13 @@ fn run(site: &Site, example: &Example) -> usize {
         let prelude = format!("exec 2>&1\nopenmesh() {{ {} \"$@\"; }}\n", binary().display());
         // its default port is the documented one
         let command = command.replace("openmesh tail", &format!("openmesh tail --url ws://{}/mesh/v1/ws", site.http));
-        let command = command.replace("openmesh send", &format!("openmesh send --url http://{}", site.http));
-        let command = command.replace("openmesh status", &format!("openmesh status --url http://{}", site.admin));
+        // as is that of the commands that speak to a gateway
+        let (admin, http) = (format!(" --url http://{}", site.admin), format!(" --url http://{}", site.http));
+        let command =
+            ["deadletter list", "deadletter show", "subscription list", "subscription drop", "openmesh status"]
+                .iter()
+                .fold(command, |command, asks| command.replace(asks, &format!("{asks}{admin}")));
+        let command = command.replace("openmesh send", &format!("openmesh send{http}"));
         let output = Command::new("timeout")
             .args(["30", "bash", "-c", &format!("{prelude}{command}")])
             .current_dir(site.config().parent().unwrap())

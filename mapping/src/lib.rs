@@ -113,6 +113,8 @@ pub struct Mappings {
     by_name: BTreeMap<Box<str>, usize>,
     /// One of them has a reply.
     replies: bool,
+    /// Some keep dead letters.
+    buries: bool,
     /// Those that send.
     egress: Vec<egress::Egress>,
     egress_by_name: BTreeMap<Box<str>, usize>,

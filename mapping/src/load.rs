@@ -57,7 +57,9 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             let egress_by_name =
                 egress.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
             let replies = all.iter().any(|mapping| mapping.terms.reply.is_some());
-            Ok(Mappings { domain: context.domain.into(), all, bridges, by_name, replies, egress, egress_by_name })
+            let buries = all.iter().any(|mapping| mapping.terms.dead_letter_unproven);
+            let domain = context.domain.into();
+            Ok(Mappings { domain, all, bridges, by_name, replies, buries, egress, egress_by_name })
         }
     }
 }

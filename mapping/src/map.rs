@@ -46,6 +46,10 @@ impl Mapper for Mappings {
         self.replies
     }
 
+    fn buries(&self) -> bool {
+        self.buries
+    }
+
     fn map(&self, inbound: Inbound) -> MapResult {
         let steps = Cell::new(0);
         let (mapping, decoded) = match self.taker(&inbound, &steps) {

@@ -228,8 +228,15 @@ fn stack_by(flow: Flow, kind: &str, policy: &str, policies: Arc<Policies>) -> In
     let current = epoch.within(["no".into()].into()).with_policies(policies).with_issuers(issuers()).into_current();
     let trail = Arc::new(Trail::ingress("web".into(), None));
     let max_in_flight = NonZeroU32::MIN.saturating_add(255);
-    let config =
-        IngressConfig { flow, max_payload_bytes: 1 << 20, max_in_flight, meters: Arc::default(), trail, desk: None };
+    let config = IngressConfig {
+        flow,
+        max_payload_bytes: 1 << 20,
+        max_in_flight,
+        meters: Arc::default(),
+        trail,
+        dead_letters: None,
+        desk: None,
+    };
     ingress(nowhere(), &config, current, Arc::new(NoLedger))
 }
 

@@ -13,6 +13,7 @@ mod admit;
 mod answers;
 mod audit;
 mod authenticate;
+mod bury;
 mod config;
 mod conformance;
 mod egress;

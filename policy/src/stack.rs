@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use envelope::{Admission, Admitted, Batch, Flow, Ingress, Ledger, RejectKind, Rejection, Verdicts};
+use envelope::{Admission, Admitted, Batch, DeadLetters, Flow, Ingress, Ledger, RejectKind, Rejection, Verdicts};
 use tower::{
     BoxError, Service, ServiceBuilder,
     limit::ConcurrencyLimitLayer,
@@ -17,6 +17,7 @@ use crate::{
     admit::AdmitLayer,
     audit::{AuditLayer, Trail},
     authenticate::Authenticated,
+    bury::BuryLayer,
     conformance::Conformance,
     lift::RuleLayer,
     limits::{Meters, PeerLimit, PrincipalLimit, TopicLimit},
@@ -47,6 +48,8 @@ pub struct IngressConfig {
     pub trail: Arc<Trail>,
     /// Where answers are handed in; without one nobody waits for any.
     pub desk: Option<Arc<dyn ReplyDesk>>,
+    /// Where messages are kept that a mapping could make nothing of, if its file asks for that.
+    pub dead_letters: Option<Arc<dyn DeadLetters>>,
 }
 
 /// The layers over `store`, outermost first: the first one meets a message first. `explain.rs` asks them in this order.
@@ -74,6 +77,9 @@ where
         .layer(RuleLayer(Authenticated))
         // A principal over its rate, or its domain, is refused before its messages are parsed.
         .layer(RuleLayer(PrincipalLimit(config.meters.clone())))
+        // Around MAPPING, where a refusal has its route and the message is still as it came. The refusal is on record above,
+        // and below a reply is still to be made: nothing waits for the letter but its sender.
+        .layer(BuryLayer(config.dead_letters.clone()))
         // Around MAPPING, which knows the routes: what the sender is told in the words of its mapping.
         .layer(ReplyLayer)
         // Below here a message has envelopes, a topic and a route; what it can't map is refused.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use super::{CareError, Folder, walk};
 use crate::{
-    EmbeddedConfig,
+    DeadLetter, EmbeddedConfig,
     keys::Keys,
     last::LastIndex,
     ledger::Books,
@@ -134,6 +134,7 @@ pub(super) fn broken(store: &Store, name: &str, key: &[u8], value: &bytes::Bytes
         "ledger" => Books::default().load(key, value).err().map(wrong),
         "keys" => Keys::default().load(key, value.clone()).err().map(wrong),
         "kept" => record::decode(value).err().map(wrong),
+        "dead" => DeadLetter::decode(sequence(key), value).err().map(wrong),
         "last" => {
             let mut index = LastIndex::default();
             if let Err(error) = index.load(key, value) {

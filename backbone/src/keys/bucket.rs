@@ -66,7 +66,7 @@ impl KeyValue for Bucket {
         // Before the rows are read: what changes meanwhile is told again.
         let revision = *shared.revision.borrow();
         Box::pin(async move {
-            let page = blocking(&shared, move |store| page(store, &prefix, after, most.min(MAX_PAGE))).await?;
+            let page = blocking(&shared, move |store| page(store, &prefix, after, most.clamp(1, MAX_PAGE))).await?;
             Ok(KeyPage { revision, ..page })
         })
     }

@@ -9,7 +9,7 @@ fn to_keep(id: u128, topic: &str) -> Admitted {
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no policy in these tests")]
-fn retained(envelope: Envelope) -> Admitted {
+pub(super) fn retained(envelope: Envelope) -> Admitted {
     let (mapped, epoch) = admitted(Group::One(envelope), AckPoint::Durable).into_parts();
     Admitted::seal(Mapped { retain: true, ..mapped }, epoch)
 }

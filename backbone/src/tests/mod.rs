@@ -7,6 +7,8 @@ mod fan_out;
 mod keys;
 mod last;
 mod model;
+mod orders;
+mod retention;
 mod subscription;
 mod times;
 

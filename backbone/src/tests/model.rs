@@ -1,4 +1,5 @@
-//! Random publishes, settlements, repeats, takeovers, crashes and closes, against a model of what must come out.
+//! Random publishes, settlements, repeats, last values, keys, takeovers, crashes and closes, against a model of what must
+//! come out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,12 @@ use super::*;
 enum Step {
     /// Ids from a small space, so that there are duplicates.
     Publish(Vec<u8>),
-    /// Pulls a batch and settles each delivery by a coin: 0 leaves it, 1 asks for it again, else it is delivered.
+    /// Sets the last value of a topic, or deletes it.
+    Retain(u8, bool),
+    /// Writes a key, or deletes it.
+    Write(u8, Option<u8>),
+    /// Pulls a batch and settles each delivery by a coin: 0 leaves it, 1 asks for it again, 4 gives it up, else it is
+    /// delivered.
     Pull(Vec<u8>),
     TakeOver,
     Crash,
@@ -22,7 +28,9 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Step::Publish),
-        6 => prop::collection::vec(0_u8..4, 1..20).prop_map(Step::Pull),
+        6 => prop::collection::vec(0_u8..5, 1..20).prop_map(Step::Pull),
+        3 => (0_u8..4, any::<bool>()).prop_map(|(topic, deletes)| Step::Retain(topic, deletes)),
+        3 => (0_u8..4, any::<Option<u8>>()).prop_map(|(key, value)| Step::Write(key, value)),
         1 => Just(Step::TakeOver),
         1 => Just(Step::Crash),
         1 => Just(Step::Close),
@@ -39,6 +47,11 @@ struct Model {
     delivered: BTreeSet<u128>,
     /// Settled in a group that failed: it may have got to disk all the same.
     unsure: BTreeSet<u128>,
+    /// Given up, and told so.
+    dead: BTreeSet<u128>,
+    last: BTreeMap<u8, u128>,
+    /// What may be there: more than one thing after a write that failed.
+    keys: BTreeMap<u8, BTreeSet<Option<u8>>>,
 }
 
 impl Model {
@@ -97,20 +110,84 @@ async fn pull(consumer: &mut Box<dyn Deliveries>, coins: &[u8], model: &mut Mode
         match coin {
             0 => {}
             1 => settled.push((delivery.position.clone(), Settlement::Again { after: Duration::ZERO })),
+            4 => settled.push((delivery.position.clone(), GIVEN_UP)),
             _ => settled.push((delivery.position.clone(), Settlement::Delivered)),
         }
     }
-    let is_delivered = |position: &Position| settled.contains(&(position.clone(), Settlement::Delivered));
-    let delivered = deliveries.iter().filter(|delivery| is_delivered(&delivery.position));
-    let delivered: Vec<_> = delivered.map(|delivery| delivery.envelope.id.uuid().as_u128()).collect();
+    let settled_as = |how: Settlement| {
+        let is_so = |delivery: &&Delivery| settled.contains(&(delivery.position.clone(), how.clone()));
+        deliveries.iter().filter(is_so).map(|delivery| delivery.envelope.id.uuid().as_u128()).collect::<Vec<_>>()
+    };
+    let (mut delivered, dead) = (settled_as(Settlement::Delivered), settled_as(GIVEN_UP));
+    delivered.extend(&dead);
     match consumer.settle(settled).await {
-        Ok(()) => model.delivered.extend(delivered),
+        Ok(()) => {
+            model.delivered.extend(delivered);
+            model.dead.extend(dead);
+        }
         Err(_) => {
             model.unsure.extend(delivered);
             return None;
         }
     }
     Some(())
+}
+
+const GIVEN_UP: Settlement = Settlement::DeadLettered(envelope::RejectKind::Malformed);
+
+/// Sets a last value until the store has taken it. Its id is its own.
+async fn retain(store: &Embedded, topic: u8, deletes: bool, model: &mut Model) {
+    let id = 1_000 + model.acked.len() as u128;
+    let mut one = envelope(id, &format!("r/{topic}"));
+    if deletes {
+        one.data = Data::Opaque(Bytes::new());
+    }
+    let one = super::last::retained(one);
+    store.ledger().received("web", 1);
+    let verdict = loop {
+        match store.publish(Batch::one(one.clone())).await {
+            Ok(mut verdicts) => break verdicts.remove(0),
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let Ok(Admission::Stored(receipt)) = verdict.answer else { panic!("{id} was not stored") };
+    model.acked.insert(id, receipt.position.unwrap());
+    match deletes {
+        true => model.last.remove(&topic),
+        false => model.last.insert(topic, id),
+    };
+}
+
+async fn write(store: &Embedded, key: u8, value: Option<u8>, model: &mut Model) {
+    use envelope::KeyWrite;
+    let name = key.to_string();
+    let write = match value {
+        Some(value) => KeyWrite::put(name, vec![value]),
+        None => KeyWrite::delete(name),
+    };
+    let known = model.keys.entry(key).or_insert_with(|| [None].into());
+    if store.keys("b").write(vec![write]).await.is_ok() {
+        known.clear();
+    }
+    known.insert(value);
+}
+
+/// Last values, keys and dead letters are what they have to be.
+async fn assert_kept(store: &Embedded, model: &Model) {
+    let page = store.last(Filter::new("r/+").unwrap(), None, 100).await.unwrap();
+    assert_eq!(ids(&page.values), model.last.values().copied().collect::<Vec<_>>());
+    for (key, possible) in &model.keys {
+        let entry = store.keys("b").get(&key.to_string()).await.unwrap();
+        assert!(possible.contains(&entry.map(|entry| entry.value[0])), "{key}: not one of {possible:?}");
+    }
+    let letters = store.dead_letters(0, 1_000).await.unwrap();
+    let of = |letter: &crate::DeadLetter| match &letter.content {
+        crate::DeadContent::Envelope { envelope, .. } => envelope.as_ref().unwrap().id.uuid().as_u128(),
+        other => panic!("{other:?}"),
+    };
+    let letters: BTreeSet<_> = letters.iter().map(of).collect();
+    assert!(model.dead.is_subset(&letters), "{:?} of {letters:?}", model.dead);
+    assert!(letters.iter().all(|id| model.dead.contains(id) || model.unsure.contains(id)), "{letters:?}");
 }
 
 async fn run(steps: Vec<Step>) {
@@ -121,6 +198,8 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Publish(ids) => publish(&store, &ids, &mut model).await,
+            Step::Retain(topic, deletes) => retain(&store, topic, deletes, &mut model).await,
+            Step::Write(key, value) => write(&store, key, value, &mut model).await,
             Step::Pull(coins) => {
                 if pull(&mut consumer, &coins, &mut model).await.is_none() {
                     consumer = reconnect(&store).await;
@@ -146,7 +225,11 @@ async fn run(steps: Vec<Step>) {
     let counts = store.report().subscriptions["s"].clone();
     assert_eq!((counts.pending, counts.matched), (0, model.acked.len() as u64));
     assert!(model.acked.keys().all(|id| model.delivered.contains(id) || model.unsure.contains(id)));
+    assert_kept(&store, &model).await;
     assert!(store.verify().await.unwrap().wrong.is_empty());
+    store.close().await.unwrap();
+    drop(store);
+    assert_kept(&bench.open(), &model).await;
 }
 
 /// A new consumer; the store may be opening anew.

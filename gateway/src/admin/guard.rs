@@ -69,6 +69,10 @@ impl Guard {
     }
 }
 
+fn is_of_letters(path: &str) -> bool {
+    path == "/dead-letters" || path.starts_with("/dead-letters/")
+}
+
 /// Lets a request through that may be answered.
 pub(crate) async fn guard(
     State(guard): State<Guard>,
@@ -79,7 +83,8 @@ pub(crate) async fn guard(
     if matches!(request.uri().path(), "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    // Dead letters are messages: they are shown to whoever may change the gateway.
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD) && !is_of_letters(request.uri().path());
     let credentials = credentials(request.headers(), &peer);
     match guard.admit(looks, credentials, &peer).await {
         Ok(asks) => {

@@ -37,6 +37,10 @@ pub(crate) fn describe() {
     describe_counter!("openmesh_store_envelopes_total", "envelopes stored");
     describe_counter!("openmesh_store_lost_messages_total", "messages acked as received that could not be stored");
     describe_counter!("openmesh_store_dedup_evicted_total", "ids forgotten because the dedup window was full or over");
+    describe_gauge!("openmesh_store_log_bytes", "bytes of the log's records");
+    describe_gauge!("openmesh_store_last_values", "topics that have a last value");
+    describe_gauge!("openmesh_store_dead_letters", "messages kept as dead letters");
+    describe_counter!("openmesh_store_dead_letters_over_total", "dead letters not kept, because a quota was used up");
     describe_gauge!("openmesh_bridge_in_flight_messages", "messages without an outcome yet");
     describe_gauge!(
         "openmesh_subscription_pending_envelopes",
@@ -90,6 +94,10 @@ pub(super) fn expose(report: &LedgerReport) {
     counter!("openmesh_store_envelopes_total").absolute(report.store.stored);
     counter!("openmesh_store_lost_messages_total").absolute(report.store.lost);
     counter!("openmesh_store_dedup_evicted_total").absolute(report.store.dedup_evicted);
+    gauge!("openmesh_store_log_bytes").set(report.store.bytes as f64);
+    gauge!("openmesh_store_last_values").set(report.store.last_values as f64);
+    gauge!("openmesh_store_dead_letters").set(report.store.dead_letters as f64);
+    counter!("openmesh_store_dead_letters_over_total").absolute(report.store.dead_letters_over);
 }
 
 fn expose_bridge(bridge: &str, counts: &BridgeCounts) {
@@ -131,13 +139,14 @@ fn expose_route(bridge: &str, route: &str, counts: &RouteCounts) {
     }
 }
 
-fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 5] {
+fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 6] {
     [
         ("matched", counts.matched),
         ("delivered", counts.delivered),
         ("dead-lettered", counts.dead_lettered.values().sum()),
         ("refused", counts.refused.values().sum()),
         ("expired", counts.expired),
+        ("lapsed", counts.lapsed),
     ]
 }
 

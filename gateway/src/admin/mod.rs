@@ -3,6 +3,7 @@
 //! On a listener of its own, with the bridges' check of Host and Origin: a web page must not read it either. It answers
 //! from before the store is open until after the drain, so that it can say what is going on.
 
+mod care;
 mod guard;
 mod ledger;
 mod openapi;
@@ -131,6 +132,11 @@ pub(crate) fn router(admin: Admin, guard: Guard) -> Router {
         .routes(routes!(serve_ledger))
         .routes(routes!(routes_in_force))
         .routes(routes!(reload))
+        .routes(routes!(care::dead_letters))
+        .routes(routes!(care::dead_letter, care::drop_dead_letter))
+        .routes(routes!(care::replay_dead_letter))
+        .routes(routes!(care::subscriptions))
+        .routes(routes!(care::drop_subscription))
         .routes(routes!(openapi::serve))
         .split_for_parts();
     let document = openapi::Document::of(&api);

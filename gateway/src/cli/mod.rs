@@ -1,5 +1,5 @@
-//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | send | tail | status | store | user |
-//! key`.
+//! The command line: `openmesh run | check | test | map init | try | explain | policy replay | send | tail | status | store |
+//! deadletter | subscription | user | key`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line itself is wrong.
 
@@ -12,6 +12,7 @@ mod example;
 mod explain;
 mod format;
 mod init;
+mod operate;
 mod outgoing;
 mod replay;
 mod run;
@@ -79,6 +80,12 @@ enum Command {
     Policy(replay::Policy),
     /// Sends a message to a gateway that runs
     Send(send::Send),
+    /// Lists, shows, replays and drops messages that nobody got
+    #[command(subcommand)]
+    Deadletter(operate::DeadLetters),
+    /// Lists and drops durable subscriptions
+    #[command(subcommand)]
+    Subscription(operate::Subscriptions),
     /// Shows the envelopes of a topic filter as they pass
     Tail(tail::Tail),
     /// Shows how a gateway that runs is doing
@@ -126,6 +133,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Policy(_)
             | Self::Send(_)
+            | Self::Deadletter(_)
+            | Self::Subscription(_)
             | Self::Tail(_)
             | Self::Status(_)
             | Self::Store(_)
@@ -174,6 +183,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Store(store) => block_on(store.run(&mut out)),
         Command::Completions(shell) => shell.run(Cli::command(), &mut out),
         Command::Man(pages) => pages.run(Cli::command()),
+        Command::Deadletter(letters) => block_on(letters.run(&mut out)),
+        Command::Subscription(subscriptions) => block_on(subscriptions.run(&mut out)),
         Command::Tail(tail) => block_on(async {
             tokio::select! {
                 ended = tail.run(&mut out) => Ok(ended?),

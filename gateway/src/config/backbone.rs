@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
-use backbone::{DedupWindow, EmbeddedConfig, KeyQuota, MinFree};
+use backbone::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, Retention};
 use yaml::{Fields, Node, Problems, Resolve};
 
 /// Where envelopes live.
@@ -14,6 +14,9 @@ pub enum BackboneConfig {
 
 const DEDUP_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
 const DEDUP_ENTRIES: RangeInclusive<i64> = 1..=1_000_000_000;
+const LONG: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * 365 * 86_400);
+const DELIVERIES: RangeInclusive<i64> = 1..=1_000_000;
+const MANY: RangeInclusive<i64> = 1..=i64::MAX;
 const KEYS: RangeInclusive<i64> = 0..=100_000_000;
 const LAST_VALUES: RangeInclusive<i64> = 0..=10_000_000;
 
@@ -55,12 +58,32 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
         node.integer(LAST_VALUES, problems).and_then(|most| usize::try_from(most).ok())
     });
     let keys = optional(&mut fields, "keys", default.keys, |node| keys(node, problems));
+    let retention = optional(&mut fields, "retention", default.retention, |node| retention(node, problems));
+    let dead = optional(&mut fields, "dead_letters", default.dead_letters, |node| dead_letters(node, problems));
+    let max_deliveries = optional(&mut fields, "max_deliveries", default.max_deliveries, |node| {
+        node.integer(DELIVERIES, problems).and_then(|most| u32::try_from(most).ok()).map(Some)
+    });
+    let park_for = optional(&mut fields, "park_for", default.park_for, |node| node.duration(LONG, problems));
     fields.finish();
     if default.path.as_os_str().is_empty() {
         return None;
     }
     let (min_free, dedup_window) = (min_free?, dedup_window?);
-    Some(EmbeddedConfig { min_free, dedup_window, last_values: last_values?, keys: keys?, ..default })
+    let (last_values, keys, retention, dead_letters) = (last_values?, keys?, retention?, dead?);
+    let (max_deliveries, park_for) = (max_deliveries?, park_for?);
+    let EmbeddedConfig { path, domain, .. } = default;
+    Some(EmbeddedConfig {
+        path,
+        domain,
+        min_free,
+        dedup_window,
+        last_values,
+        keys,
+        retention,
+        dead_letters,
+        max_deliveries,
+        park_for,
+    })
 }
 
 /// What a key says, or what holds without it.
@@ -105,4 +128,35 @@ fn keys(node: &Node, problems: &Problems) -> Option<KeyQuota> {
     let bytes = optional(&mut fields, "bytes", default.bytes, |node| node.bytes(0..=1 << 40, problems));
     fields.finish();
     Some(KeyQuota { keys: keys?, bytes: bytes? })
+}
+
+/// What is left out of it is not bounded.
+fn retention(node: &Node, problems: &Problems) -> Option<Retention> {
+    let mut fields = Fields::of(node, problems)?;
+    let age = optional(&mut fields, "age", None, |node| node.duration(LONG, problems).map(Some));
+    let bytes = optional(&mut fields, "bytes", None, |node| node.bytes(1 << 20..=u64::MAX, problems).map(Some));
+    let records = optional(&mut fields, "records", None, |node| {
+        node.integer(MANY, problems).and_then(|most| u64::try_from(most).ok()).map(Some)
+    });
+    fields.finish();
+    Some(Retention { age: age?, bytes: bytes?, records: records? })
+}
+
+fn dead_letters(node: &Node, problems: &Problems) -> Option<DeadLetterQuota> {
+    let default = DeadLetterQuota::default();
+    let mut fields = Fields::of(node, problems)?;
+    let most = optional(&mut fields, "most", default.most, |node| node.integer(LAST_VALUES, problems)?.try_into().ok());
+    let bytes = optional(&mut fields, "bytes", default.bytes, |node| node.bytes(0..=u64::MAX, problems));
+    let sender_bytes =
+        optional(&mut fields, "sender_bytes", default.sender_bytes, |node| node.bytes(0..=u64::MAX, problems));
+    let sender_per_minute = optional(&mut fields, "sender_per_minute", default.sender_per_minute, |node| {
+        node.integer(0..=i64::from(u32::MAX), problems)?.try_into().ok()
+    });
+    fields.finish();
+    Some(DeadLetterQuota {
+        most: most?,
+        bytes: bytes?,
+        sender_bytes: sender_bytes?,
+        sender_per_minute: sender_per_minute?,
+    })
 }

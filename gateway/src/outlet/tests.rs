@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use backbone::{LedgerReport, Status};
+use backbone::{DeadLetter, LedgerReport, Status};
 use bytes::Bytes;
 use envelope::{
     Admission, Admitted, Data, Envelope, EnvelopeId, Inbound, KeyValue, Lane, Ledger, MapResult, Mapper, RejectKind,
@@ -66,6 +66,26 @@ impl Backbone for OneSubscription {
 
     fn is_settled(&self, _: &str, _: &Position) -> Option<bool> {
         None
+    }
+
+    fn dead_letters(&self, _: u64, _: usize) -> BoxFuture<'static, Result<Vec<DeadLetter>, Rejection>> {
+        unreachable!("nothing is dead")
+    }
+
+    fn bury(&self, _: DeadLetter) -> BoxFuture<'static, Result<bool, Rejection>> {
+        unreachable!("nothing is dead")
+    }
+
+    fn drop_dead_letters(&self, _: Vec<u64>) -> BoxFuture<'static, Result<usize, Rejection>> {
+        unreachable!("nothing is dead")
+    }
+
+    fn replay_dead_letter(&self, _: u64) -> BoxFuture<'static, Result<bool, Rejection>> {
+        unreachable!("nothing is dead")
+    }
+
+    fn drop_subscription(&self, _: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
+        unreachable!("nothing is dropped")
     }
 
     fn report(&self) -> LedgerReport {

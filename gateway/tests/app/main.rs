@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod audit;
 mod authority;
+mod care;
 mod cli;
 mod config;
 mod egress;

@@ -228,3 +228,16 @@ fn a_type_that_nobody_can_check_is_refused() {
     let opaque = Envelope { dataschema: Some("mesh://plant-a/schemas/a@v1.0.0".into()), ..plain("{}") };
     assert!(conforms(Group::One(opaque)).is_err(), "what names a schema is held to it");
 }
+
+#[test]
+fn what_does_not_conform_is_kept_as_it_came_where_its_mapping_says_so_and_what_is_denied_is_not() {
+    let world = World::new();
+    let offered = [(1, "wrong"), (2, "denied"), (3, "refuse"), (4, "pass"), (5, "wrong"), (5, "retry"), (5, "wrong")];
+    let verdicts = world.offer(batch(offered));
+    assert_eq!(verdicts.iter().filter(|verdict| verdict.answer.is_err()).count(), 6);
+    let letters = world.letters.0.lock().unwrap().clone();
+    let kept: Vec<_> = letters.iter().map(|(message, kind)| (&*message.address, *kind)).collect();
+    assert_eq!(kept, [("wrong", RejectKind::Malformed), ("wrong", RejectKind::Malformed)], "once each, and none twice");
+    assert_eq!(&*letters[0].0.principal, "anonymous");
+    assert!(!letters[0].0.payload.is_empty());
+}

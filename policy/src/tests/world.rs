@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, IdentityParts, Inbound, Ingress,
-    Lane, Ledger, MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind, Rejection, Replies, Reply, Route,
-    Settled, Store, Terms, Timestamp, Topic, Verdict, Verdicts,
+    AckPoint, Admission, Admitted, Batch, Data, DeadLetters, DeadMessage, Envelope, EnvelopeId, Group, Identity,
+    IdentityParts, Inbound, Ingress, Lane, Ledger, MapResult, Mapped, Mapper, Principal, Proof, Receipt, RejectKind,
+    Rejection, Replies, Reply, Route, Settled, Store, Terms, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use schema::{Schema, Schemas};
@@ -86,7 +86,17 @@ impl Mapper for Told {
     fn terms(&self, route: &Route) -> Option<&Arc<Terms>> {
         static TERMS: LazyLock<Arc<Terms>> =
             LazyLock::new(|| Arc::new(Terms { reply: Some(Box::new(Words)), ..Terms::default() }));
-        ["words", "refuse", "drop", "store-retry"].contains(&route.name()).then(|| &*TERMS)
+        static BURIES: LazyLock<Arc<Terms>> =
+            LazyLock::new(|| Arc::new(Terms { dead_letter_unproven: true, ..Terms::default() }));
+        match route.name() {
+            "words" | "refuse" | "drop" | "store-retry" => Some(&TERMS),
+            "wrong" | "typed" | "denied" => Some(&BURIES),
+            _ => None,
+        }
+    }
+
+    fn buries(&self) -> bool {
+        true
     }
 
     fn replies(&self) -> bool {
@@ -102,6 +112,7 @@ impl Mapper for Told {
             "drop" => return MapResult::Filtered(route),
             "refuse" => return refuse(RejectKind::Malformed),
             "retry" => return refuse(RejectKind::Unavailable),
+            "denied" => return refuse(RejectKind::Denied),
             "unmapped" => return MapResult::Refused(None, Rejection::new(RejectKind::Unmapped, "mapping", "told to")),
             "loop" => Group::One(Envelope { hops: vec!["other".into(), DOMAIN.into()], ..one }),
             "typed" => Group::One(typed(one, READING)),
@@ -301,7 +312,24 @@ pub(crate) struct World {
     pub(crate) current: Current,
     pub(crate) counts: Arc<Counts>,
     pub(crate) kept: Kept,
+    pub(crate) letters: Letters,
     pub(crate) open: Arc<tokio::sync::Semaphore>,
+}
+
+/// The dead letters, and what they were refused for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Letters(pub(crate) Arc<Mutex<Vec<(DeadMessage, RejectKind)>>>);
+
+impl DeadLetters for Letters {
+    fn bury(
+        &self,
+        message: DeadMessage,
+        _: &Route,
+        rejection: &Rejection,
+    ) -> BoxFuture<'static, Result<bool, Rejection>> {
+        self.0.lock().unwrap().push((message, rejection.kind));
+        Box::pin(std::future::ready(Ok(true)))
+    }
 }
 
 impl World {
@@ -318,8 +346,9 @@ impl World {
     }
 
     pub(crate) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
-        let max_in_flight = NonZeroU32::new(max_in_flight).unwrap();
+        let (max_in_flight, letters) = (NonZeroU32::new(max_in_flight).unwrap(), Letters::default());
         let config = IngressConfig {
+            dead_letters: Some(Arc::new(letters.clone())),
             trail: Arc::new(Trail::ingress("web".into(), None)),
             flow,
             max_payload_bytes: MAX_PAYLOAD,
@@ -329,7 +358,7 @@ impl World {
         };
         let (current, counts) = (epoch(1, Told).into_current(), Arc::new(Counts::default()));
         let ingress = ingress(store, &config, current.clone(), counts.clone());
-        Self { ingress, current, counts, kept, open: Arc::new(tokio::sync::Semaphore::new(0)) }
+        Self { ingress, current, counts, kept, letters, open: Arc::new(tokio::sync::Semaphore::new(0)) }
     }
 
     /// Offers a batch that no one has to wait for.

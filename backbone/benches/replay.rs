@@ -1,0 +1,152 @@
+//! Replay of what is stored to one reader, alone and while publishing goes on.
+//!
+//! `cargo bench -p backbone --bench replay [-- RECORDS]`: stores RECORDS (1,000,000) envelopes, reads them from the
+//! beginning, opens a subscription at a time in the middle, then reads all again while callers publish. Prints envelopes a
+//! second of each, and what was published meanwhile against publishing alone.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use backbone::{Backbone, Embedded, EmbeddedConfig};
+use bytes::Bytes;
+use envelope::{
+    AckPoint, Admitted, Batch, Data, Envelope, EnvelopeId, Filter, Group, Identity, Lane, Mapped, Principal, Route,
+    Settlement, Start, Subscribe, Timestamp, Topic,
+};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const CALLERS: usize = 8;
+const BATCH: usize = 64;
+const ALONE: Duration = Duration::from_secs(3);
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+fn main() {
+    let records = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(run(records));
+}
+
+async fn run(records: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Embedded::open(EmbeddedConfig::new(folder.path(), "plant-a")).unwrap();
+    let store = open();
+    let started = Instant::now();
+    while store.report().store.stored < records {
+        store.publish(batch(1_024)).await.unwrap();
+    }
+    println!("stored {records} in {:.1} s", started.elapsed().as_secs_f64());
+    let middle = Timestamp::now();
+    store.close().await.unwrap();
+    drop(store);
+    let started = Instant::now();
+    let store = open();
+    println!("opened in {:.2} s", started.elapsed().as_secs_f64());
+
+    println!("replay alone: {:.0}/s", replay(&store, Start::Earliest, records).await);
+    let alone = publish_for(&store, ALONE).await;
+    let started = Instant::now();
+    replay(&store, Start::Time(middle), 1).await;
+    println!("the first one from a time on: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (publisher, stopped) = (store.clone(), stop.clone());
+    let mut publishing = JoinSet::new();
+    publishing.spawn(async move { publish_until(&publisher, &stopped).await });
+    let rate = replay(&store, Start::Earliest, records).await;
+    stop.store(true, SeqCst);
+    let meanwhile = publishing.join_all().await[0];
+    println!("replay while publishing: {rate:.0}/s");
+    println!("published alone {alone:.0}/s, meanwhile {meanwhile:.0}/s, ratio {:.2}", meanwhile / alone);
+    store.close().await.unwrap();
+}
+
+/// Envelopes a second to one reader that settles what it has.
+async fn replay(store: &Embedded, start: Start, count: u64) -> f64 {
+    let what = Subscribe { filters: vec![Filter::new("#").unwrap()], start, durable: None, credit: 4_096 };
+    let mut reader = store.subscribe(what).await.unwrap();
+    let (started, mut read) = (Instant::now(), 0);
+    while read < count {
+        let batch = reader.next().await.unwrap().into_vec();
+        read += batch.len() as u64;
+        reader.settle(batch.into_iter().map(|one| (one.position, Settlement::Delivered)).collect()).await.unwrap();
+    }
+    read as f64 / started.elapsed().as_secs_f64()
+}
+
+async fn publish_for(store: &Embedded, time: Duration) -> f64 {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let ends = async move {
+        tokio::time::sleep(time).await;
+        stop.store(true, SeqCst);
+    };
+    tokio::join!(publish_until(store, &stopped), ends).0
+}
+
+/// Envelopes a second.
+async fn publish_until(store: &Embedded, stop: &Arc<AtomicBool>) -> f64 {
+    let (started, before) = (Instant::now(), store.report().store.stored);
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (store, stop) = (store.clone(), stop.clone());
+        callers.spawn(async move {
+            while !stop.load(SeqCst) {
+                store.publish(batch(BATCH)).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    (store.report().store.stored - before) as f64 / started.elapsed().as_secs_f64()
+}
+
+fn batch(size: usize) -> Batch<Admitted> {
+    Batch::new((0..size).map(|_| message()).collect()).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no policy in this benchmark")]
+fn message() -> Admitted {
+    let id =
+        Uuid::from_u128(u128::from(NEXT.fetch_add(1, SeqCst)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let envelope = Envelope {
+        id: EnvelopeId::new(id),
+        source: "mesh://plant-a/web/anonymous".into(),
+        kind: "telemetry/reading@v1.0.0".into(),
+        subject: Topic::new("telemetry/7/temperature").unwrap(),
+        time: Timestamp::now(),
+        expirytime: None,
+        datacontenttype: Some("application/json".into()),
+        dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
+        data: Data::Opaque(Bytes::from(vec![b'x'; 300])),
+        performative: Some("inform".into()),
+        partitionkey: Some("7".into()),
+        residency: vec!["no".into()],
+        classification: None,
+        hops: Vec::new(),
+        trace: None,
+        conversation: None,
+        origin: None,
+        priority: None,
+    };
+    let mapped = Mapped {
+        route: Route::new("plant-temperature", "1"),
+        ack: AckPoint::Durable,
+        terms: Arc::default(),
+        bridge: "web".into(),
+        lane: Lane(0),
+        principal: Arc::new(Principal::anonymous("plant-a")),
+        identity: Identity::Fresh(id),
+        retain: false,
+        group: Group::One(envelope),
+    };
+    Admitted::seal(mapped, 1)
+}

@@ -1,0 +1,169 @@
+//! Dead letters, deliveries that nobody takes, and subscriptions that end.
+
+use envelope::RejectKind;
+
+use super::*;
+use crate::{DeadContent, DeadLetter, DeadLetterQuota};
+
+async fn letters(store: &Embedded) -> Vec<DeadLetter> {
+    store.dead_letters(0, 100).await.unwrap()
+}
+
+fn id_of(letter: &DeadLetter) -> Option<u128> {
+    match &letter.content {
+        DeadContent::Envelope { envelope, .. } => envelope.as_ref().map(|envelope| envelope.id.uuid().as_u128()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_gives_up_is_a_dead_letter_that_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = consumer(&store, "s", 9).await;
+    offer(&store, (1..=3).map(|id| message(id, "a")).collect()).await.unwrap();
+    let all = take(&mut consumer, 3).await;
+    settle(&mut consumer, &all[..1], Settlement::DeadLettered(RejectKind::Malformed)).await;
+    settle(&mut consumer, &all[1..2], Settlement::DeadLettered(RejectKind::Denied)).await;
+    settle(&mut consumer, &all[..1], Settlement::DeadLettered(RejectKind::Malformed)).await;
+    drop((consumer, store));
+    let store = open(folder.path());
+    let letters = letters(&store).await;
+    assert_eq!(
+        letters.iter().map(|letter| (letter.id, letter.kind)).collect::<Vec<_>>(),
+        [(1, RejectKind::Malformed), (2, RejectKind::Denied)]
+    );
+    assert_eq!(letters.iter().map(id_of).collect::<Vec<_>>(), [Some(1), None], "what was denied is not copied");
+    assert_eq!((&*letters[0].bridge, &*letters[0].mapping, &*letters[0].principal), ("web", "r", "anonymous"));
+    assert_eq!(store.report().store.dead_letters, 2);
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_delivers_again_and_the_letter_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = consumer(&store, "s", 9).await;
+    offer(&store, (1..=2).map(|id| message(id, "a")).collect()).await.unwrap();
+    let all = take(&mut consumer, 2).await;
+    settle(&mut consumer, &all, Settlement::DeadLettered(RejectKind::Malformed)).await;
+    assert!(store.replay_dead_letter(1).await.unwrap());
+    assert!(!store.replay_dead_letter(1).await.unwrap(), "it is no letter any more");
+    assert_balanced(&store);
+    let again = take(&mut consumer, 1).await;
+    assert_eq!((ids(&again), again[0].redelivered), (vec![1], true));
+    settle(&mut consumer, &again, Settlement::Delivered).await;
+    drop(consumer);
+    // With nobody there it waits for the next consumer, over a restart too.
+    assert!(store.replay_dead_letter(2).await.unwrap());
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(store.report().subscriptions["s"].pending, 1);
+    let mut consumer = self::consumer(&store, "s", 9).await;
+    let again = take(&mut consumer, 1).await;
+    assert_eq!(ids(&again), [2]);
+    settle(&mut consumer, &again, Settlement::DeadLettered(RejectKind::Malformed)).await;
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.delivered, counts.dead_lettered.clone(), counts.pending), (1, [("malformed", 1)].into(), 0));
+    assert!(store.drop_subscription("s").await.unwrap());
+    let refused = store.replay_dead_letter(3).await.unwrap_err();
+    assert_eq!(refused.detail, "there is no subscription \"s\" any more");
+    assert_eq!(letters(&store).await.len(), 1, "it stays");
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_dropped_by_number_and_numbers_are_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let letter = |n: u8| DeadLetter {
+        id: 0,
+        at: Timestamp::now(),
+        kind: RejectKind::Malformed,
+        detail: "no".to_owned(),
+        bridge: "web".into(),
+        mapping: "m".into(),
+        principal: "p".into(),
+        content: DeadContent::Inbound { address: "POST /a".into(), identity: Bytes::new(), payload: vec![n].into() },
+    };
+    for n in 1..=3 {
+        assert!(store.bury(letter(n)).await.unwrap());
+    }
+    assert_eq!(store.drop_dead_letters(vec![2, 3, 99]).await.unwrap(), 2);
+    let refused = store.replay_dead_letter(1).await.unwrap_err();
+    assert!(refused.detail.contains("no envelope of a subscription"), "{refused}");
+    drop(store);
+    let quota = DeadLetterQuota { most: 2, ..DeadLetterQuota::default() };
+    let store = open_with(EmbeddedConfig { dead_letters: quota, ..config(folder.path()) }, Hooks::default);
+    assert!(store.bury(letter(4)).await.unwrap());
+    assert!(!store.bury(letter(5)).await.unwrap());
+    assert_eq!(letters(&store).await.iter().map(|letter| letter.id).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(store.dead_letters(1, 100).await.unwrap().len(), 1);
+    let report = store.report().store;
+    assert_eq!((report.dead_letters, report.dead_letters_over), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_so_many_deliveries_that_nobody_takes_it_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_with(EmbeddedConfig { max_deliveries: Some(3), ..config(folder.path()) }, Hooks::default);
+    let mut consumer = consumer(&store, "s", 1).await;
+    offer(&store, vec![message(1, "a"), message(2, "a")]).await.unwrap();
+    for _ in 0..2 {
+        let one = take(&mut consumer, 1).await;
+        assert_eq!(ids(&one), [1]);
+        settle(&mut consumer, &one, Settlement::Again { after: Duration::ZERO }).await;
+    }
+    // A consumer that goes away with it counts as well.
+    assert_eq!(ids(&take(&mut consumer, 1).await), [1]);
+    drop(consumer);
+    let mut consumer = self::consumer(&store, "s", 1).await;
+    assert_eq!(ids(&take(&mut consumer, 1).await), [2]);
+    // It is settled as soon as the consumer asks for more.
+    assert!(is_idle(&mut consumer).await);
+    let letters = letters(&store).await;
+    assert_eq!(letters.iter().map(id_of).collect::<Vec<_>>(), [Some(1)]);
+    assert_eq!(letters[0].detail, "nobody took it in 3 deliveries");
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.dead_lettered.clone(), counts.pending), ([("unavailable", 1)].into(), 1));
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_dropped_is_gone_and_its_consumer_hears_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = consumer(&store, "s", 9).await;
+    put(&store, 1, "a").await;
+    take(&mut consumer, 1).await;
+    assert!(store.drop_subscription("s").await.unwrap());
+    assert!(!store.drop_subscription("s").await.unwrap());
+    assert!(tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().is_err());
+    assert!(store.report().subscriptions.is_empty());
+    put(&store, 2, "a").await;
+    drop((consumer, store));
+    let store = open(folder.path());
+    assert!(store.report().subscriptions.is_empty());
+    let mut consumer = self::consumer(&store, "s", 9).await;
+    assert_eq!(ids(&take(&mut consumer, 2).await), [1, 2], "another one of its name begins anew");
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_nobody_consumes_ends_after_a_while_and_one_in_use_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let park_for = Duration::from_millis(200);
+    let store = open_with(EmbeddedConfig { park_for, ..config(folder.path()) }, Hooks::default);
+    let _in_use = consumer(&store, "in use", 9).await;
+    drop(consumer(&store, "away", 9).await);
+    let ended = async {
+        while store.report().subscriptions.contains_key("away") {
+            put(&store, uuid::Uuid::now_v7().as_u128(), "a").await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, ended).await.is_ok());
+    let report = store.report();
+    let in_use = &report.subscriptions["in use"];
+    assert_eq!((in_use.attached, &in_use.idle_since), (true, &None));
+    assert_balanced(&store);
+}

@@ -1,0 +1,157 @@
+//! What goes by age, bytes and number, and what that leaves whole.
+
+use super::*;
+use crate::Retention;
+
+const NONE: Retention = Retention { age: None, bytes: None, records: None };
+
+fn keeping(path: &Path, retention: Retention) -> Embedded {
+    open_with(EmbeddedConfig { retention, ..config(path) }, Hooks::default)
+}
+
+/// Waits until the log begins there.
+async fn until_first(store: &Embedded, first: u64) {
+    let trimmed = async {
+        while store.report().store.first_sequence != first {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, trimmed).await;
+    assert!(waited.is_ok(), "the log begins at {}, not at {first}", store.report().store.first_sequence);
+}
+
+async fn all(store: &Embedded, count: usize) -> Vec<u128> {
+    let mut consumer = store.subscribe(subscribe("#", None, Start::Earliest, 10_000)).await.unwrap();
+    ids(&take(&mut consumer, count).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_number_the_oldest_go_and_the_chain_of_the_rest_holds_over_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(100), ..NONE });
+    for from in (0..5_000).step_by(500) {
+        offer(&store, (from..from + 500).map(|id| message(id, "a")).collect()).await.unwrap();
+    }
+    until_first(&store, 4_901).await;
+    assert_eq!(all(&store, 100).await, (4_900..5_000).collect::<Vec<_>>());
+    let verified = store.verify().await.unwrap();
+    assert_eq!((verified.records, verified.wrong.len()), (100, 0), "{:?}", verified.wrong);
+    assert_balanced(&store);
+    store.close().await.unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(100), ..NONE });
+    let report = store.report().store;
+    assert_eq!((report.first_sequence, report.last_sequence, report.stored), (4_901, 5_000, 5_000));
+    assert!(store.verify().await.unwrap().wrong.is_empty());
+    let again = put(&store, 17, "a").await;
+    assert!(again.duplicate, "its record went, its id is remembered");
+    assert_eq!(store.report().store.stored, 5_000);
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_bytes_and_by_age_but_never_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { bytes: Some(1), ..NONE });
+    offer(&store, (0..10).map(|id| message(id, "a")).collect()).await.unwrap();
+    until_first(&store, 10).await;
+    assert_eq!(all(&store, 1).await, [9]);
+    drop(store);
+    let store = keeping(folder.path(), Retention { age: Some(Duration::from_millis(50)), ..NONE });
+    offer(&store, (10..20).map(|id| message(id, "a")).collect()).await.unwrap();
+    until_first(&store, 20).await;
+    let bytes = store.report().store.bytes;
+    assert!((1..1_000).contains(&bytes), "{bytes}");
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_durable_subscription_had_not_settled_has_lapsed_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), NONE);
+    let mut reader = consumer(&store, "half", 50).await;
+    drop(consumer(&store, "away", 50).await);
+    offer(&store, (0..100).map(|id| message(id, "a")).collect()).await.unwrap();
+    let first = take(&mut reader, 50).await;
+    settle(&mut reader, &first[10..], Settlement::Delivered).await;
+    drop(reader);
+    drop(store.subscribe(subscribe("#", Some("backlog"), Start::Earliest, 50)).await.unwrap());
+    store.close().await.unwrap();
+
+    let store = keeping(folder.path(), Retention { records: Some(20), ..NONE });
+    until_first(&store, 81).await;
+    let report = store.report();
+    let counts = |name: &str| {
+        let counts = &report.subscriptions[name];
+        (counts.matched, counts.delivered, counts.lapsed, counts.pending)
+    };
+    assert_eq!(counts("half"), (100, 40, 40, 20));
+    assert_eq!(counts("away"), (100, 0, 80, 20));
+    let backlog = counts("backlog");
+    assert_eq!((backlog.2, backlog.1), (80, 0));
+    assert_balanced(&store);
+    for name in ["half", "away", "backlog"] {
+        let mut consumer = consumer(&store, name, 50).await;
+        let rest = take(&mut consumer, 20).await;
+        assert_eq!(ids(&rest), (80..100).collect::<Vec<_>>(), "{name}");
+        settle(&mut consumer, &rest, Settlement::Delivered).await;
+        assert_eq!(store.report().subscriptions[name].pending, 0, "{name}");
+    }
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_reads_while_the_log_goes_gets_the_rest_and_the_ledger_balances() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(200), ..NONE });
+    drop(consumer(&store, "s", 8).await);
+    let mut consumer = consumer(&store, "s", 8).await;
+    let mut seen = 0;
+    for from in (0..20_000_u128).step_by(500) {
+        offer(&store, (from..from + 500).map(|id| message(id, "a")).collect()).await.unwrap();
+        if let Ok(batch) = tokio::time::timeout(Duration::from_millis(20), consumer.next()).await {
+            let batch = batch.unwrap().into_vec();
+            seen += batch.len();
+            settle(&mut consumer, &batch, Settlement::Delivered).await;
+        }
+        assert_balanced(&store);
+    }
+    until_first(&store, 19_801).await;
+    loop {
+        let batch = next(&mut consumer).await;
+        settle(&mut consumer, &batch, Settlement::Delivered).await;
+        seen += batch.len();
+        if ids(&batch).contains(&19_999) {
+            break;
+        }
+    }
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.matched, counts.pending), (20_000, 0), "{counts:?}, {seen} seen");
+    assert!(counts.delivered > 200 && counts.lapsed > 0, "{counts:?}");
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "there is no policy in these tests")]
+async fn a_last_value_outlives_its_record_and_goes_with_its_successor() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(5), ..NONE });
+    let keep = |id, topic| {
+        let (mapped, epoch) = message(id, topic).into_parts();
+        Admitted::seal(Mapped { retain: true, ..mapped }, epoch)
+    };
+    offer(&store, vec![keep(1, "a"), keep(2, "b")]).await.unwrap();
+    for from in (10..1_010).step_by(100) {
+        offer(&store, (from..from + 100).map(|id| message(id, "x")).collect()).await.unwrap();
+    }
+    until_first(&store, 998).await;
+    drop(store);
+    let store = keeping(folder.path(), Retention { records: Some(5), ..NONE });
+    let last = async || ids(&store.last(envelope::Filter::new("#").unwrap(), None, 9).await.unwrap().values);
+    assert_eq!(last().await, [1, 2]);
+    let mut consumer = store.subscribe(subscribe("+", None, Start::Last, 9)).await.unwrap();
+    assert_eq!(ids(&take(&mut consumer, 2).await), [1, 2]);
+    offer(&store, vec![keep(3, "a")]).await.unwrap();
+    assert_eq!(last().await, [3, 2]);
+    let engine = store.shared().store.borrow().clone().unwrap();
+    assert_eq!(engine.kept.iter().count(), 1, "the first one of \"a\" is gone");
+}

@@ -1,0 +1,158 @@
+//! Keeps what a mapping made nothing of, where its file says `unproven: dead-letter`.
+//!
+//! Sits around MAPPING: only there a refusal has its route, and the message is still as it came. Only what does not conform
+//! is kept, never what was denied. The refusal is said once the letter is on disk; it stays the same whether a quota lets
+//! the letter be kept or not.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use envelope::{
+    Admission, Batch, DeadLetters, DeadMessage, Disposition, Identity, Inbound, RejectKind, Rejection, Timestamp,
+    Verdict, Verdicts,
+};
+use futures_util::future::{BoxFuture, join_all};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::{Epoch, Pass};
+
+/// Keeps dead letters; none where there is nobody to keep them.
+#[derive(Clone)]
+pub(crate) struct BuryLayer(pub(crate) Option<Arc<dyn DeadLetters>>);
+
+/// What [`BuryLayer`] makes.
+#[derive(Clone)]
+pub(crate) struct Burying<S> {
+    inner: S,
+    letters: Option<Arc<dyn DeadLetters>>,
+}
+
+pin_project! {
+    /// Keeps the letters when the verdicts are there, then gives them.
+    pub(crate) struct Buried<F> {
+        #[pin]
+        inner: F,
+        // Only where a mapping of the epoch keeps dead letters.
+        kept: Option<Kept>,
+        waits: Option<BoxFuture<'static, Verdicts<Admission>>>,
+    }
+}
+
+/// A batch as it came.
+struct Kept {
+    letters: Arc<dyn DeadLetters>,
+    epoch: Arc<Epoch>,
+    messages: Vec<DeadMessage>,
+}
+
+// === impl BuryLayer ===
+
+impl<S> Layer<S> for BuryLayer {
+    type Service = Burying<S>;
+
+    fn layer(&self, inner: S) -> Burying<S> {
+        Burying { inner, letters: self.0.clone() }
+    }
+}
+
+// === impl Burying ===
+
+impl<S> fmt::Debug for Burying<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Burying").field("keeps", &self.letters.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<S> Service<Pass<Inbound>> for Burying<S>
+where
+    S: Service<Pass<Inbound>, Response = Verdicts<Admission>, Error = Rejection>,
+{
+    type Response = Verdicts<Admission>;
+    type Error = Rejection;
+    type Future = Buried<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, pass: Pass<Inbound>) -> Self::Future {
+        let letters = self.letters.as_ref().filter(|_| pass.epoch.mapper.buries());
+        let kept = letters.map(|letters| Kept {
+            letters: letters.clone(),
+            epoch: pass.epoch.clone(),
+            messages: as_they_came(&pass.batch),
+        });
+        Buried { inner: self.inner.call(pass), kept, waits: None }
+    }
+}
+
+/// Nothing is copied: the parts are shared.
+fn as_they_came(batch: &Batch<Inbound>) -> Vec<DeadMessage> {
+    let message = |inbound: &Inbound| DeadMessage {
+        at: Timestamp::from(inbound.received_at),
+        bridge: inbound.bridge.clone(),
+        address: inbound.address.clone(),
+        principal: inbound.principal.id.clone(),
+        identity: match &inbound.identity {
+            Identity::Native(native) | Identity::Keyed { name: native, .. } => Some(native.clone()),
+            Identity::Fresh(_) => None,
+        },
+        payload: inbound.payload.clone(),
+    };
+    batch.as_slice().iter().map(message).collect()
+}
+
+// === impl Buried ===
+
+impl<F> Future for Buried<F>
+where
+    F: Future<Output = Result<Verdicts<Admission>, Rejection>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(waits) = this.waits {
+            return waits.as_mut().poll(cx).map(Ok);
+        }
+        let verdicts = ready!(this.inner.poll(cx))?;
+        match this.kept.take() {
+            Some(kept) if verdicts.iter().any(|verdict| kept.is_to_bury(verdict)) => {
+                this.waits.insert(Box::pin(kept.bury(verdicts))).as_mut().poll(cx).map(Ok)
+            }
+            Some(_) | None => Poll::Ready(Ok(verdicts)),
+        }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn is_to_bury(&self, verdict: &Verdict<Admission>) -> bool {
+        let (Some(route), Err(rejection)) = (&verdict.route, &verdict.answer) else { return false };
+        rejection.kind == RejectKind::Malformed
+            && rejection.disposition() == Disposition::Final
+            && self.epoch.mapper.terms(route).is_some_and(|terms| terms.dead_letter_unproven)
+    }
+
+    async fn bury(self, verdicts: Verdicts<Admission>) -> Verdicts<Admission> {
+        let mut buried = Vec::new();
+        for (verdict, message) in verdicts.iter().zip(&self.messages) {
+            if let (true, Some(route), Err(rejection)) = (self.is_to_bury(verdict), &verdict.route, &verdict.answer) {
+                buried.push(self.letters.bury(message.clone(), route, rejection));
+            }
+        }
+        for answer in join_all(buried).await {
+            if let Err(error) = answer {
+                tracing::error!(%error, "a dead letter could not be kept");
+            }
+        }
+        verdicts
+    }
+}
