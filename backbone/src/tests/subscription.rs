@@ -47,6 +47,24 @@ async fn a_durable_resumes_where_it_was_settled_and_marks_repeats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_done_with_what_was_settled_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut first = consumer(&store, "s", 2).await;
+    offer(&store, (1..=3).map(|id| message(id, "a")).collect()).await.unwrap();
+    let deliveries = take(&mut first, 2).await;
+    settle(&mut first, &deliveries[1..2], Settlement::Delivered).await;
+    let asked = [deliveries[0].position.clone(), deliveries[1].position.clone(), crate::position::of(3)];
+    let done = |store: &Embedded| asked.each_ref().map(|position| store.is_settled("s", position));
+    assert_eq!(done(&store), [Some(false), Some(true), Some(false)]);
+    assert_eq!(store.is_settled("other", &asked[0]), None);
+    drop(first);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(done(&store), [Some(false), Some(true), Some(false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_newest_consumer_takes_over_and_the_older_hears_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
