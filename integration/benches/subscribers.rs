@@ -1,0 +1,288 @@
+//! What subscribers cost: the memory of idle WebSockets, deliveries to a crowd, and the time from publish to subscriber.
+//!
+//! `cargo bench -p integration --bench subscribers [-- IDLE CROWD]`, by default 10,000 and 1,000. The clients are a process of
+//! their own; it needs a file descriptor a client (`ulimit -n`). Deliveries go out as server-sent events, the latency is
+//! measured with those and with WebSockets.
+
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use integration::{Gateway, Site};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream as Socket,
+    runtime::Runtime,
+    sync::mpsc,
+    task::JoinSet,
+};
+
+/// Messages of the crowd's round.
+const SENT: usize = 2_000;
+/// Messages a second, and for how long, of the latency's rounds.
+const RATE: u32 = 1_000;
+const SECONDS: u32 = 5;
+const UPGRADE: &str = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const MAPPING: &str = "mapping: bench\nfrom: { bridge: web, address: \"POST /bench/{topic}\" }\n\
+                       envelope: { topic: \"bench/${address.topic}\", performative: inform }\n";
+
+fn main() {
+    let arguments: Vec<_> = env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--clients") {
+        let number = |at: usize| arguments[at].parse().expect("a number");
+        return clients(
+            &arguments[at + 1],
+            arguments[at + 2].parse().expect("an address"),
+            number(at + 3),
+            number(at + 4),
+        );
+    }
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<usize>().ok());
+    let (idle, crowd) = (numbers.next().unwrap_or(10_000), numbers.next().unwrap_or(1_000));
+    let site = Site::shipped();
+    site.configure("max_connections: 65536", "");
+    site.write("mappings/bench.yaml", MAPPING);
+    let gateway = Gateway::start(&site);
+    let mut publisher = Publisher::connect(site.http);
+    publisher.send("warm", 0);
+    memory(&site, &gateway, idle);
+    fan_out(&site, &mut publisher, crowd);
+    for kind in ["sse", "ws"] {
+        latency(&site, &mut publisher, kind);
+    }
+    assert!(gateway.terminate().success());
+}
+
+fn memory(site: &Site, gateway: &Gateway, count: usize) {
+    let before = gateway.resident_kb();
+    let mut clients = Clients::start("idle", site.http, count, 0);
+    clients.line();
+    let after = gateway.resident_kb();
+    println!("{count} idle WebSocket subscribers: {} kB, {} kB in all", after - before, after);
+}
+
+fn fan_out(site: &Site, publisher: &mut Publisher, count: usize) {
+    let mut clients = Clients::start("sse", site.http, count, SENT);
+    clients.line();
+    let began = Instant::now();
+    for _ in 0..SENT {
+        publisher.send("crowd", 0);
+    }
+    clients.line();
+    let (deliveries, took) = (SENT * count, began.elapsed());
+    println!(
+        "1 to {count}: {:.0} deliveries/s ({SENT} messages in {took:.1?})",
+        deliveries as f64 / took.as_secs_f64()
+    );
+}
+
+fn latency(site: &Site, publisher: &mut Publisher, kind: &str) {
+    let count = RATE * SECONDS;
+    let mut clients = Clients::start(&format!("{kind}-latency"), site.http, 1, count as usize);
+    clients.line();
+    let (began, mut answers) = (Instant::now(), Vec::with_capacity(count as usize));
+    for number in 0..count {
+        let due = began + Duration::from_secs(1) / RATE * number;
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        let sent = Instant::now();
+        publisher.send("crowd", now());
+        answers.push(sent.elapsed());
+    }
+    answers.sort_unstable();
+    let at = |percent: usize| answers[answers.len() * percent / 100];
+    println!("{kind}, {RATE} messages/s: {}; answer p50 {:?}, p99 {:?}", clients.line(), at(50), at(99));
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos()
+}
+
+/// One connection that publishes and waits for each answer.
+struct Publisher {
+    socket: BufReader<TcpStream>,
+    at: SocketAddr,
+}
+
+impl Publisher {
+    fn connect(at: SocketAddr) -> Self {
+        let socket = TcpStream::connect(at).expect("the gateway");
+        socket.set_nodelay(true).expect("no delay");
+        Self { socket: BufReader::new(socket), at }
+    }
+
+    fn send(&mut self, topic: &str, sent: u128) {
+        let body = format!("{{\"sent\":{sent},\"note\":\"{}\"}}", "x".repeat(100));
+        let (at, length) = (self.at, body.len());
+        let request = format!("POST /bench/{topic} HTTP/1.1\r\nHost: {at}\r\nContent-Length: {length}\r\n\r\n{body}");
+        self.socket.get_mut().write_all(request.as_bytes()).expect("to write");
+        let (mut length, mut line) = (0, String::new());
+        loop {
+            line.clear();
+            self.socket.read_line(&mut line).expect("an answer");
+            assert!(!line.starts_with("HTTP/") || line.contains(" 202 "), "{line}");
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        self.socket.read_exact(&mut vec![0; length]).expect("the body");
+    }
+}
+
+/// The process of the clients.
+struct Clients {
+    process: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Clients {
+    fn start(what: &str, at: SocketAddr, count: usize, messages: usize) -> Self {
+        let arguments = ["--clients", what, &at.to_string(), &count.to_string(), &messages.to_string()];
+        let mut process = Command::new(env::current_exe().expect("this program"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the clients");
+        let said = BufReader::new(process.stdout.take().expect("its output"));
+        Self { process, said }
+    }
+
+    /// What they say next: that all are there, then that all is received.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("the clients go on");
+        assert!(!line.is_empty(), "the clients ended early");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        _ = self.process.kill();
+        self.process.wait().expect("the clients end");
+    }
+}
+
+/// In the process of the clients.
+fn clients(what: &str, at: SocketAddr, count: usize, messages: usize) {
+    Runtime::new().expect("a runtime").block_on(async {
+        let (open, mut opened) = mpsc::channel(64);
+        let (done, mut all) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        for number in 0..count {
+            let (open, done, what) = (open.clone(), done.clone(), what.to_owned());
+            tasks.spawn(async move {
+                let mut client = Client::open(&what, at, number).await;
+                open.send(()).await.expect("somebody waits");
+                done.send(client.receive(messages).await).await.expect("somebody waits");
+            });
+        }
+        for _ in 0..count {
+            opened.recv().await.expect("one more is open");
+        }
+        println!("open");
+        let mut delays = Vec::new();
+        for _ in 0..count {
+            delays.extend(all.recv().await.expect("one more is done"));
+        }
+        delays.sort_unstable();
+        let at = |percent: usize| {
+            Duration::from_nanos(delays.get(delays.len() * percent / 100).copied().unwrap_or_default())
+        };
+        println!("to the subscriber p50 {:?}, p99 {:?}", at(50), at(99));
+    });
+}
+
+/// One subscriber.
+struct Client {
+    socket: Socket,
+    read: Vec<u8>,
+    is_websocket: bool,
+    is_timed: bool,
+}
+
+impl Client {
+    async fn open(what: &str, at: SocketAddr, number: usize) -> Self {
+        let socket = Socket::connect(at).await.expect("the gateway");
+        socket.set_nodelay(true).expect("no delay");
+        let is_websocket = what == "idle" || what == "ws-latency";
+        let is_timed = what.ends_with("latency");
+        let mut client = Self { socket, read: Vec::new(), is_websocket, is_timed };
+        if !is_websocket {
+            client
+                .write(format!("GET /mesh/v1/events?filter=bench/crowd HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes())
+                .await;
+            client.until(b"retry: ").await;
+            return client;
+        }
+        client.write(format!("GET /mesh/v1/ws HTTP/1.1\r\nHost: {at}\r\n{UPGRADE}\r\n").as_bytes()).await;
+        client.until(b"\r\n\r\n").await;
+        let filter = if what == "idle" { format!("idle/{number}") } else { "bench/crowd".to_owned() };
+        client.frame(&format!(r#"{{"op":"subscribe","ref":"s","filters":["{filter}"],"credit":1024}}"#)).await;
+        client.until(b"subscribed").await;
+        client
+    }
+
+    /// Takes so many messages, or waits for the end if there are none to come; how long each was on its way.
+    async fn receive(&mut self, messages: usize) -> Vec<u64> {
+        const SENT: &[u8] = b"\"sent\":";
+        let mut delays = Vec::with_capacity(if self.is_timed { messages } else { 0 });
+        if messages == 0 {
+            while self.socket.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {}
+        }
+        for _ in 0..messages {
+            let before = self.until(SENT).await;
+            let digits = self.until(b",").await;
+            if self.is_timed {
+                let sent: u128 =
+                    std::str::from_utf8(&digits).expect("digits").trim_end_matches(',').parse().expect("a time");
+                delays.push(u64::try_from(now() - sent).expect("less than 500 years"));
+            }
+            if self.is_websocket {
+                let text = String::from_utf8_lossy(&before).into_owned();
+                let (_, position) = text.rsplit_once("\"position\":\"").expect("its position");
+                let position = position.split('"').next().expect("its end");
+                self.frame(&format!(r#"{{"op":"ack","sub":"s","positions":["{position}"]}}"#)).await;
+            }
+        }
+        delays
+    }
+
+    /// All that comes up to the end of these bytes.
+    async fn until(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut from = 0;
+        loop {
+            let found = self.read[from..].windows(bytes.len()).position(|window| window == bytes);
+            if let Some(at) = found {
+                return self.read.drain(..from + at + bytes.len()).collect();
+            }
+            from = self.read.len().saturating_sub(bytes.len() - 1);
+            let count = self.socket.read_buf(&mut self.read).await.expect("to read");
+            assert!(count > 0, "the gateway closed: {}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.expect("to write");
+    }
+
+    /// A text frame, masked with zeros.
+    async fn frame(&mut self, text: &str) {
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).expect("a short frame"), 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        self.write(&frame).await;
+    }
+}
