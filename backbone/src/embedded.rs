@@ -16,13 +16,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
-    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Status, dead, fetch,
+    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Page, Query, Status, dead, fetch,
     keys::Bucket,
     ledger::Books,
     orders::Order,
     position,
     prepare::prepare,
     pull::Pull,
+    query,
     queue::{Job, Queue, closed, queue},
     shared::{Shared, locked},
     state::State,
@@ -131,6 +132,10 @@ impl Backbone for Embedded {
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>> {
         Box::pin(fetch::last_values(self.shared.clone(), filter, after, most))
+    }
+
+    fn query(&self, query: Query) -> BoxFuture<'static, Result<Page, Rejection>> {
+        Box::pin(query::page(self.shared.clone(), query))
     }
 
     fn keys(&self, owner: &str) -> Arc<dyn KeyValue> {

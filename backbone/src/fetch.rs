@@ -6,6 +6,7 @@ use envelope::{Filter, LastValues, Rejection, Topic};
 use tokio::task::JoinHandle;
 
 use crate::{
+    codec::DecodeError,
     group::unavailable,
     pull::delivery,
     record::Stored,
@@ -148,9 +149,14 @@ fn readable(sequence: u64, stored: crate::store::Read) -> Option<Arc<Stored>> {
     match stored {
         Ok(stored) => Some(Arc::new(stored)),
         Err(error) => {
-            tracing::error!(sequence, %error, "a record can't be read");
-            metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
+            unreadable(sequence, error);
             None
         }
     }
+}
+
+/// Tells of a record that can't be read.
+pub(crate) fn unreadable(sequence: u64, error: DecodeError) {
+    tracing::error!(sequence, %error, "a record can't be read");
+    metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
 }

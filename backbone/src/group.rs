@@ -13,6 +13,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     dead::DeadChanges,
+    index::Indexed,
     keys::{KeyChanges, KeyJob},
     last::{LastChanges, retained},
     ledger::{Deltas, RouteRow, Row},
@@ -56,6 +57,7 @@ pub(crate) struct Group {
     /// As of the group's last record.
     pub(crate) times: Option<Times>,
     pub(crate) dead: DeadChanges,
+    pub(crate) indexed: Indexed,
     /// Subscriptions that end.
     pub(crate) dropped: Vec<u32>,
     /// What was settled and is to be delivered again.
@@ -405,6 +407,7 @@ impl Group {
         self.apply_extent(state, shared);
         state.chain = self.chain;
         state.times = self.times.unwrap_or(state.times);
+        self.apply_index(&mut state.index);
         self.fresh.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         state.forget(&self.evicted);
         state.saved.extend(std::mem::take(&mut self.rows));
@@ -469,6 +472,7 @@ impl Group {
             && self.trim.is_empty()
             && self.dead.is_empty()
             && self.dropped.is_empty()
+            && !self.indexes_older()
     }
 }
 

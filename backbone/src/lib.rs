@@ -12,6 +12,7 @@ mod dedup;
 mod embedded;
 mod fetch;
 mod group;
+mod index;
 mod keys;
 mod last;
 mod ledger;
@@ -19,6 +20,7 @@ mod orders;
 mod position;
 mod prepare;
 mod pull;
+mod query;
 mod queue;
 mod record;
 mod registry;
@@ -47,6 +49,7 @@ use futures_util::future::BoxFuture;
 pub use config::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, OpenError, Retention};
 pub use dead::{DeadContent, DeadLetter};
 pub use embedded::Embedded;
+pub use query::{Match, Page, Query};
 pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
 pub use verify::Verified;
 
@@ -67,6 +70,9 @@ pub trait Backbone: Send + Sync {
         after: Option<Topic>,
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
+
+    /// A page of the stored envelopes that `query` looks for; each page has bounded work.
+    fn query(&self, query: Query) -> BoxFuture<'static, Result<Page, Rejection>>;
 
     /// The keys of the owner of this name.
     fn keys(&self, owner: &str) -> Arc<dyn KeyValue>;

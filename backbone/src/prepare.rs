@@ -8,6 +8,7 @@ use envelope::{
 };
 
 use crate::{
+    index,
     ledger::Books,
     queue::{MAX_BATCH, MAX_BATCH_BYTES, Message, Prepared, Publish, envelopes},
     record::{self, Stored},
@@ -72,8 +73,9 @@ impl Publish {
         for envelope in envelopes {
             let record = record::encode(domain, now, epoch, &mapped, &envelope);
             self.bytes += record.len();
+            let prints = index::of(&envelope, &mapped.principal.id);
             let stored = Arc::new(Stored { envelope, retained });
-            self.records.push(Prepared { stored, size: record.len(), admitted_at: now, record });
+            self.records.push(Prepared { stored, size: record.len(), admitted_at: now, record, prints });
         }
     }
 }

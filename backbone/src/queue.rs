@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     attach::Attached,
+    index::Prints,
     keys::KeyJob,
     ledger::RouteRow,
     orders::{Order, OrderReply},
@@ -81,6 +82,7 @@ pub(crate) struct Prepared {
     /// The record's bytes.
     pub(crate) size: usize,
     pub(crate) admitted_at: Timestamp,
+    pub(crate) prints: Prints,
 }
 
 /// A consumer moves on: what it passed in a backlog, and how far it is about to hand out.

@@ -14,6 +14,7 @@ use crate::{
     Retention,
     codec::{Reader, put_u64},
     group::Group,
+    index,
     record::{self, Chain},
     registry::Registry,
     shared::{Shared, read},
@@ -115,7 +116,7 @@ impl Trim {
             }
             batch.remove(&store.times, key);
         }
-        Ok(())
+        index::trim(batch, store, first)
     }
 }
 

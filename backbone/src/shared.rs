@@ -9,12 +9,15 @@ use std::{
 };
 
 use envelope::{RejectKind, Rejection};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     EmbeddedConfig, LedgerReport, Status, StoreCounts, keys::ChangeLog, last::LastIndex, ledger::Books, store::Store,
     subscription::Feed, tail::Tail,
 };
+
+/// So many queries read the disk at a time; others wait for their turn.
+const QUERIES: usize = 4;
 
 /// Shared by the writer, publishers and consumers.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// Held while a group's counters are added: a report sees all of a group or none.
     pub(crate) applying: Mutex<()>,
+    /// Permits to read for a query.
+    pub(crate) queries: Semaphore,
     refusal: Mutex<Option<String>>,
 }
 
@@ -78,6 +83,7 @@ impl Shared {
             dropped: Mutex::default(),
             closed: AtomicBool::new(false),
             applying: Mutex::default(),
+            queries: Semaphore::new(QUERIES),
             refusal: Mutex::default(),
         }
     }

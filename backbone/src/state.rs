@@ -14,6 +14,7 @@ use crate::{
     dead::DeadBook,
     dedup::Fingerprints,
     group::Group,
+    index::Index,
     keys::{ChangeLog, Keys},
     record::Chain,
     registry::Registry,
@@ -44,6 +45,7 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) keys: Keys,
     pub(crate) times: Times,
+    pub(crate) index: Index,
     pub(crate) dead: DeadBook,
     pub(crate) extent: Extent,
     /// Retention has more to do.
@@ -80,6 +82,7 @@ impl State {
             registry: Registry::default(),
             keys: Keys::default(),
             times: Times::load(store).map_err(failed)?,
+            index: Index::load(store, last).map_err(failed)?,
             extent: Extent::load(store, last).map_err(failed)?,
             trims: false,
             dead: DeadBook::load(store).map_err(failed)?,

@@ -8,6 +8,7 @@
 //! | subscriptions | durable name | cursor |
 //! | last | topic | sequence of its last value, and when that expires |
 //! | times | latest admission time up to there | a sequence |
+//! | index | attribute, first sequence of a block | a fingerprint of each record's |
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
 //! | dead | number | a dead letter |
 //! | keys | owner and key | revision, when it ends, value |
@@ -56,6 +57,7 @@ pub(crate) struct Store {
     pub(crate) kept: Keyspace,
     pub(crate) dead: Keyspace,
     pub(crate) times: Keyspace,
+    pub(crate) index: Keyspace,
     pub(crate) meta: Keyspace,
 }
 
@@ -97,6 +99,7 @@ impl Store {
             kept: keyspace("kept", MEMTABLE)?,
             dead: keyspace("dead", MEMTABLE)?,
             times: keyspace("times", MEMTABLE)?,
+            index: keyspace("index", MEMTABLE)?,
             meta: keyspace("meta", MEMTABLE)?,
             database,
         };
@@ -284,7 +287,7 @@ impl Store {
     }
 
     /// Each with the size at which its memtable is sealed.
-    fn keyspaces(&self) -> [(&Keyspace, u64); 10] {
+    fn keyspaces(&self) -> [(&Keyspace, u64); 11] {
         [
             (&self.log, LOG_MEMTABLE),
             (&self.dedup, MEMTABLE),
@@ -295,6 +298,7 @@ impl Store {
             (&self.kept, MEMTABLE),
             (&self.dead, MEMTABLE),
             (&self.times, MEMTABLE),
+            (&self.index, MEMTABLE),
             (&self.meta, MEMTABLE),
         ]
     }

@@ -28,7 +28,7 @@ const MAX_MESSAGES: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
 /// How long the writer sleeps at most: counters that changed are on disk after it.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long it sleeps while retention has more to do.
+/// How long it sleeps while retention or the index has more to do.
 const TRIM: Duration = Duration::from_millis(5);
 /// Between two looks at which subscriptions nobody consumes.
 const PARK: Duration = Duration::from_secs(60);
@@ -132,7 +132,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let timeout = match &self.store {
-                Some(_) if self.state.trims => TRIM,
+                Some(_) if self.state.trims || self.state.index.is_behind() => TRIM,
                 Some(_) => IDLE,
                 None => REOPEN,
             };
@@ -188,7 +188,9 @@ impl Writer {
             group.park(&self.state, &self.shared);
         }
         let kept = group.keys.expire(&self.state.keys, &store);
-        if let Err(error) = kept.and_then(|()| group.trim(&self.state, &store, &self.shared)) {
+        let trimmed = kept.and_then(|()| group.trim(&self.state, &store, &self.shared));
+        let begin = self.state.extent.first;
+        if let Err(error) = trimmed.and_then(|()| group.index_older(&self.state.index, begin, &store)) {
             group.broken = Some(error);
         }
         self.finish(group, &store);
@@ -263,6 +265,7 @@ impl Writer {
                 batch.insert(&store.subscriptions, name, cursor.encode());
             }
         }
+        group.write_index(&self.state.index, &mut batch, store);
         group.write_extent(self.state.extent, &mut batch, store)?;
         group.last.write(&mut batch, store, &read(&self.shared.last), self.state.extent.first);
         group.keys.write(&mut batch, store);

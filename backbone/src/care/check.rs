@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 use super::{CareError, Folder, walk};
 use crate::{
     DeadLetter, EmbeddedConfig,
+    index::Row,
     keys::Keys,
     last::LastIndex,
     ledger::Books,
@@ -134,6 +135,7 @@ pub(super) fn broken(store: &Store, name: &str, key: &[u8], value: &bytes::Bytes
         "ledger" => Books::default().load(key, value).err().map(wrong),
         "keys" => Keys::default().load(key, value.clone()).err().map(wrong),
         "kept" => record::decode(value).err().map(wrong),
+        "index" => Row::decode(key, value).is_none().then(|| "its length is not that of its records".to_owned()),
         "dead" => DeadLetter::decode(sequence(key), value).err().map(wrong),
         "last" => {
             let mut index = LastIndex::default();

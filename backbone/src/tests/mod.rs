@@ -8,6 +8,7 @@ mod keys;
 mod last;
 mod model;
 mod orders;
+mod query;
 mod retention;
 mod subscription;
 mod times;

@@ -10,7 +10,7 @@ async fn from(store: &Embedded, at: Timestamp, count: usize) -> Vec<u128> {
 }
 
 /// A time that is after everything so far and before everything to come.
-async fn now() -> Timestamp {
+pub(super) async fn now() -> Timestamp {
     let at = SystemTime::now() + Duration::from_millis(2);
     while SystemTime::now() <= at {
         tokio::task::yield_now().await;

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use backbone::{DeadLetter, LedgerReport, Status};
+use backbone::{DeadLetter, LedgerReport, Page, Query, Status};
 use bytes::Bytes;
 use envelope::{
     Admission, Admitted, Data, Envelope, EnvelopeId, Inbound, KeyValue, Lane, Ledger, MapResult, Mapper, RejectKind,
@@ -54,6 +54,10 @@ impl Backbone for OneSubscription {
     fn last(&self, _: Filter, _: Option<Topic>, _: usize) -> BoxFuture<'static, Result<LastValues, Rejection>> {
         let values = self.0.lock().unwrap().take().and_then(|scripted| scripted.batch).unwrap().into_vec();
         Box::pin(async { Ok(LastValues { values, next: Some(Topic::new("t").unwrap()) }) })
+    }
+
+    fn query(&self, _: Query) -> BoxFuture<'static, Result<Page, Rejection>> {
+        unreachable!("nothing is looked for")
     }
 
     fn keys(&self, _: &str) -> Arc<dyn KeyValue> {
