@@ -12,7 +12,7 @@ use crate::{
 /// A message whose attributes follow from its number.
 fn numbered(id: u128) -> Admitted {
     let mut envelope = envelope(id, &format!("line/{}/state", id % 7));
-    if id % 3 == 0 {
+    if id.is_multiple_of(3) {
         envelope.conversation = Some(Box::new(Conversation {
             protocol: None,
             id: Some(format!("talk-{}", id % 100).into()),
@@ -54,7 +54,7 @@ async fn asked(store: &Embedded, query: &Query, most: usize) -> (Vec<u128>, usiz
 type Question = (Query, Box<dyn Fn(u128) -> bool>);
 
 fn questions() -> Vec<Question> {
-    let talk = |id: u128| id % 3 == 0;
+    let talk = |id: u128| id.is_multiple_of(3);
     let query = Query::default;
     vec![
         (query(), Box::new(|_| true)),
