@@ -93,6 +93,21 @@ impl Body {
         }
     }
 
+    /// Whether it is the payload and nothing else, and no part of the file.
+    pub(crate) fn is_whole_payload(&self) -> bool {
+        self.place().is_none()
+    }
+
+    /// Where it stands in the file, if it does.
+    pub(crate) fn place(&self) -> Option<Span> {
+        let (Shape::Literal { at, .. }
+        | Shape::Value { at, .. }
+        | Shape::Text { at, .. }
+        | Shape::List { at, .. }
+        | Shape::Map { at, .. }) = &*self.shape;
+        Some(*at).filter(|at| at.end > 0)
+    }
+
     /// All its expressions.
     pub(crate) fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
         self.steps.iter_mut().filter_map(|step| match step {

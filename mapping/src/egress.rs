@@ -24,6 +24,7 @@ use crate::{
     keys::Keys,
     message::{Message, Untouched},
     plan::{Attribute, refusal},
+    proof::{self, FieldProof, Given, Parts, Place},
     template::Template,
 };
 
@@ -40,11 +41,13 @@ pub(crate) struct Egress {
     pub(crate) route: Route,
     pub(crate) path: Box<str>,
     pub(crate) filter: Filter,
-    decode: Codec,
-    schema: Option<Schema>,
+    pub(crate) decode: Codec,
+    pub(crate) schema: Option<Schema>,
     pub(crate) keys: Keys,
     pub(crate) to: To,
     pub(crate) tests: Vec<EgressTest>,
+    /// What is known at load of each part of what it sends.
+    pub(crate) proofs: Vec<FieldProof>,
     /// Where its name stands.
     pub(crate) name_at: Span,
     /// Whether the data must be decoded at all.
@@ -100,7 +103,15 @@ impl Egress {
             None => Some(Vec::new()),
         };
         fields.finish();
-        let (from, keys, to) = (from?, keys?, to?);
+        let (from, mut keys, mut to) = (from?, keys?, to?);
+        let given = Given {
+            payload: &proof::payload(from.decode, from.schema.as_ref()),
+            when: root.get("when").map_or(root.span, |node| node.span),
+            envelope: root.get("to").map_or(root.span, |node| node.span).first(),
+            unproven: true,
+        };
+        let proofs =
+            if problems.is_empty() { proof::prove_sent(given, &mut keys, &mut to, problems)? } else { Vec::new() };
         let reads_payload = from.schema.is_some() || to.reads_payload() || keys.read_payload();
         let keys_read_payload = keys.read_payload() || to.key.as_ref().is_some_and(Attribute::reads_payload);
         Some(Self {
@@ -112,6 +123,7 @@ impl Egress {
             keys,
             to,
             tests: tests?,
+            proofs,
             name_at: name_at?,
             reads_payload,
             keys_read_payload,
@@ -288,6 +300,15 @@ impl To {
         })
     }
 
+    /// What is known of each of its parts.
+    pub(crate) fn prove(&mut self, parts: &mut Parts<'_>) {
+        parts.text("to.address", &mut self.template, Place::Address);
+        if let Some(key) = &mut self.key {
+            parts.text("to.key", key.template_mut(), Place::Key);
+        }
+        self.message.prove("to", parts);
+    }
+
     fn reads_payload(&self) -> bool {
         let key = self.key.as_ref().is_some_and(Attribute::reads_payload);
         key || self.template.reads_payload() || self.message.reads_payload()
@@ -330,10 +351,14 @@ fn address(node: &Node, names: Names<'_>, problems: &Problems) -> Option<(Box<st
     Some((text.into(), template))
 }
 
+/// Characters that are no part of a name in any address.
+pub(crate) fn is_special(c: char) -> bool {
+    c.is_control() || c.is_whitespace() || "/\\?#&=%+@:;,".contains(c)
+}
+
 /// What an envelope puts into an address is a part of it: who sent the envelope chooses a value, never where it goes.
 fn part_of_address(value: &str) -> Result<(), String> {
-    let special = |c: char| c.is_control() || c.is_whitespace() || "/\\?#&=%+@:;,".contains(c);
-    match value.chars().find(|c| special(*c)) {
+    match value.chars().find(|c| is_special(*c)) {
         Some(c) => Err(format!("{c:?} is not allowed in what is put into an address")),
         None if value.is_empty() || value == "." || value == ".." => {
             Err(format!("{value:?} is not allowed in an address"))

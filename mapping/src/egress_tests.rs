@@ -122,6 +122,7 @@ impl Mappings {
             when: egress.keys.when.as_ref().map(|guard| guard.expr.text()),
             bridge: &egress.to.bridge,
             address: &egress.to.address,
+            proofs: &egress.proofs,
             file: &egress.path,
         })
     }

@@ -43,6 +43,8 @@ pub(crate) struct Mapping {
     pub(crate) tests: Vec<FileTest>,
     /// What is known at load of each field of the data.
     pub(crate) proofs: Vec<FieldProof>,
+    /// The same of each part of its replies.
+    pub(crate) reply_proofs: Vec<FieldProof>,
     /// `mesh://<domain>/<bridge>/`
     pub(crate) source_prefix: Box<str>,
     /// Where its name stands.
@@ -132,6 +134,7 @@ impl Mapping {
             action,
             ack: promise.ack,
             terms: Arc::new(promise.terms),
+            reply_proofs: promise.reply_proofs,
             ack_at: promise.ack_at,
             pass_through_at: promise.pass_through_at,
             tests: tests?,

@@ -133,6 +133,8 @@ pub struct EgressInfo<'a> {
     pub bridge: &'a str,
     /// The address it sends to, as the file writes it.
     pub address: &'a str,
+    /// What is known at load of each part of what it sends.
+    pub proofs: &'a [FieldProof],
     /// The file's path.
     pub file: &'a str,
 }
@@ -156,6 +158,8 @@ pub struct RouteInfo<'a> {
     pub ack: AckPoint,
     /// What is known at load of each field of the data it makes.
     pub proofs: &'a [FieldProof],
+    /// The same of each part of its replies.
+    pub replies: &'a [FieldProof],
     /// The file's path.
     pub file: &'a str,
 }

@@ -132,6 +132,7 @@ impl Mappings {
             identity: mapping.keys.identity.as_ref().map(Expr::text),
             ack: mapping.ack,
             proofs: &mapping.proofs,
+            replies: &mapping.reply_proofs,
             file: &mapping.path,
         })
     }

@@ -9,6 +9,7 @@ use crate::{
     codec::{Charset, Codec, Unfit},
     expr::{Names, PayloadKind, Scope},
     plan::refusal,
+    proof::{Parts, Place},
     template::Template,
     text::TextTemplate,
 };
@@ -93,6 +94,18 @@ impl Message {
             Content::Laid(text, _) => text.reads_payload(),
         };
         content || self.headers.iter().any(|header| header.template.reads_payload())
+    }
+
+    /// What is known of each of its parts. `at`: what errors call the whole.
+    pub(crate) fn prove(&mut self, at: &str, parts: &mut Parts<'_>) {
+        for header in &mut self.headers {
+            parts.text(&format!("{at}.headers.{}", header.name), &mut header.template, Place::Header);
+        }
+        match &mut self.content {
+            Content::Nothing | Content::Untouched => {}
+            Content::Made(body, codec) => parts.body(at, body, *codec),
+            Content::Laid(text, _) => parts.laid(at, text.reads()),
+        }
     }
 
     /// Headers and payload of one message.

@@ -306,6 +306,11 @@ impl Attribute {
         self.template.reads_payload()
     }
 
+    /// For the proof.
+    pub(crate) fn template_mut(&mut self) -> &mut Template {
+        &mut self.template
+    }
+
     pub(crate) fn read(node: &Node, field: &'static str, names: Names<'_>, problems: &Problems) -> Option<Self> {
         let template = Template::read(node, names, problems)?;
         let fixed = template.literal().map(Arc::<str>::from);

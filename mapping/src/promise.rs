@@ -8,6 +8,7 @@ use yaml::{Fields, Key, Node, Problems, Span};
 use crate::{
     expr::Names,
     file::{Action, Reader},
+    proof::FieldProof,
     reply::ReplyPlan,
 };
 
@@ -18,6 +19,8 @@ const WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=
 pub(crate) struct Promise {
     pub(crate) ack: AckPoint,
     pub(crate) terms: Terms,
+    /// What is known of each part of the replies.
+    pub(crate) reply_proofs: Vec<FieldProof>,
     /// Where `ack` stands, if it does.
     pub(crate) ack_at: Option<Span>,
     /// Where `store: false` stands, if it does.
@@ -57,7 +60,9 @@ impl Promise {
             Some((key, node)) => ReplyPlan::read(key, node, bridge, names, reader).map(Some),
             None => Some(None),
         };
-        let (ack, reply) = (ack?, reply?);
+        let (ack, mut reply) = (ack?, reply?);
+        let sound = problems.len() == before;
+        let proven = reply.as_mut().filter(|_| sound).map(|reply| reply.prove(problems));
         if ack == AckPoint::Consumer && !reply.as_ref().is_some_and(|reply| reply.waits()) {
             let at = ack_found.map_or(fields.span().first(), |(_, node)| node.span);
             let help = "say \"reply: { within: 5s }\": the answer is what tells that somebody consumed it";
@@ -74,11 +79,23 @@ impl Promise {
         };
         let pass_through_at = store.map(|(_, node)| node.span).filter(|_| !stored);
         let ack_at = ack_found.map(|(_, node)| node.span);
-        (problems.len() == before).then_some(Self { ack, terms, ack_at, pass_through_at })
+        (problems.len() == before).then_some(Self {
+            ack,
+            terms,
+            reply_proofs: proven.unwrap_or_default(),
+            ack_at,
+            pass_through_at,
+        })
     }
 
     fn of_dropped() -> Self {
-        Self { ack: AckPoint::Durable, terms: Terms::default(), ack_at: None, pass_through_at: None }
+        Self {
+            ack: AckPoint::Durable,
+            terms: Terms::default(),
+            reply_proofs: Vec::new(),
+            ack_at: None,
+            pass_through_at: None,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{cell::Cell, ops::RangeInclusive, time::Duration};
 
 use envelope::{Envelope, Receipt, RejectKind, Rejection, Replies, Reply, Timestamp};
-use yaml::{Fields, Key, Kind, Node, Problems};
+use yaml::{Fields, Key, Kind, Node, Problems, Span};
 
 use crate::{
     codec::Codec,
@@ -12,6 +12,7 @@ use crate::{
     keys::expression,
     message::{Message, Untouched},
     plan::refusal,
+    proof::{FieldProof, Given, Parts, Type},
     template::Template,
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct ReplyPlan {
 
 #[derive(Debug)]
 struct Answer {
+    at: Span,
     to: Occasion,
     when: Option<Expr>,
     status: Option<Status>,
@@ -78,6 +80,26 @@ impl ReplyPlan {
         let answers: Vec<_> = nodes.iter().map(|node| Answer::read(node, names, reader)).collect();
         let answers = answers.into_iter().collect::<Option<Vec<_>>>()?;
         unable.is_none().then_some(Self { answers })
+    }
+
+    /// What is known of each part of the replies; what can never be sent is reported.
+    pub(crate) fn prove(&mut self, problems: &Problems) -> Vec<FieldProof> {
+        let several = self.answers.len() > 1;
+        let (mut found, mut always) = (Vec::new(), Vec::new());
+        for (number, answer) in self.answers.iter_mut().enumerate() {
+            let kind = answer.to.statuses();
+            if always.contains(&kind) {
+                let help = "the first that fits is sent: give the other a \"when\", or put this one before it";
+                let message = "no message gets here: a reply before it is always sent";
+                problems.report_with_help(answer.at, "unreachable", message, help);
+            }
+            if answer.when.is_none() {
+                always.push(kind);
+            }
+            let at = if several { format!("reply[{number}]") } else { "reply".to_owned() };
+            found.extend(answer.prove(&at, problems));
+        }
+        found
     }
 
     /// Its sender waits for an answer.
@@ -179,7 +201,20 @@ impl Answer {
         let data = (names.subject == Subject::Envelope).then_some(Codec::Json);
         let message = Message::read(&mut fields, "reply", names, data, problems);
         fields.finish();
-        Some(Self { to: to?, when: when?, status: status?, message: message? })
+        Some(Self { at: node.span.first(), to: to?, when: when?, status: status?, message: message? })
+    }
+
+    fn prove(&mut self, at: &str, problems: &Problems) -> Vec<FieldProof> {
+        let given = Given { payload: &Type::ANY, when: self.at, envelope: self.at, unproven: true };
+        let mut parts = Parts::new(given, problems);
+        if let Some(when) = &mut self.when {
+            parts.only_if(when);
+        }
+        if let Some(Status::Of(expr)) = &mut self.status {
+            parts.status(&format!("{at}.status"), expr, &self.to.statuses());
+        }
+        self.message.prove(at, &mut parts);
+        parts.finish()
     }
 
     fn reads_payload(&self) -> bool {

@@ -36,6 +36,8 @@ const NAME: &str = "template";
 pub(crate) struct TextTemplate {
     environment: Environment<'static>,
     variables: Box<[Variable]>,
+    /// What it reads of them by a plain path, for the proof.
+    paths: Box<[Expr]>,
 }
 
 /// A name that the template uses, and what it stands for.
@@ -79,7 +81,8 @@ impl TextTemplate {
             problems.report_with_help(node.span_within(range), "template", problem, help);
         }
         let variables = variables(&environment, node, names, problems)?;
-        (problems.len() == before).then_some(Self { environment, variables })
+        let paths = paths(&environment, node, names);
+        (problems.len() == before).then_some(Self { environment, variables, paths })
     }
 
     /// Whether the payload must be decoded for it.
@@ -88,6 +91,15 @@ impl TextTemplate {
             Variable::Value(_, expr) => expr.uses().payload,
             Variable::About(_) => false,
         })
+    }
+
+    /// What it reads: names and plain paths. What a loop reads of its items is not among them.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = &Expr> {
+        let values = self.variables.iter().filter_map(|variable| match variable {
+            Variable::Value(_, expr) => Some(expr),
+            Variable::About(_) => None,
+        });
+        values.chain(&self.paths)
     }
 
     /// The text of one message.
@@ -189,6 +201,20 @@ fn variables(
         }
     }
     (problems.len() == before).then(|| found.into())
+}
+
+/// The paths into `payload`, `envelope` and the like, as expressions at their places. One that is none of CEL's is no more
+/// than not proven.
+fn paths(environment: &Environment<'static>, node: &Node, names: Names<'_>) -> Box<[Expr]> {
+    let Ok(template) = environment.get_template(NAME) else { return Box::default() };
+    let mut all: Vec<_> = template.undeclared_variables(true).into_iter().filter(|path| path.contains('.')).collect();
+    all.sort();
+    let compiled = all.iter().filter_map(|path| {
+        let at = node.as_str().and_then(|text| text.find(path.as_str()));
+        let at = at.map_or(node.span, |start| node.span_within(start..start + path.len()));
+        expr::compile(path, names).ok().map(|expr| expr.standing(at))
+    });
+    compiled.collect()
 }
 
 /// At its first place in the template, if it stands there as it is.

@@ -37,7 +37,9 @@ impl Check {
         if self.format == Format::Json {
             let mappings: Vec<_> = loaded.mappings.routes().map(|route| format::route(&route)).collect();
             let schemas: Vec<_> = loaded.schemas.names().collect();
-            return Ok(format::write(&json!({ "ok": true, "mappings": mappings, "schemas": schemas }), out)?);
+            let senders: Vec<_> = loaded.mappings.senders().map(|sender| format::sender(&sender)).collect();
+            let said = json!({ "ok": true, "mappings": mappings, "senders": senders, "schemas": schemas });
+            return Ok(format::write(&said, out)?);
         }
         Ok(summary(&loaded, &self.config, out)?)
     }
@@ -67,7 +69,7 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
         if let Some(when) = route.when {
             line(format!("  when {when}"))?;
         }
-        for proof in route.proofs {
+        for proof in route.proofs.iter().chain(route.replies) {
             line(format!("  {}: {}", proof.field, proof.verdict))?;
         }
         if let Some(identity) = route.identity.or_else(|| identity_of(loaded, route.bridge)) {
@@ -79,6 +81,9 @@ fn summary(loaded: &Loaded, path: &Path, out: &mut impl Write) -> io::Result<()>
         line(format!("mapping {}: {}  ->  {} {}", sender.route.name(), sender.topic, sender.bridge, sender.address))?;
         if let Some(when) = sender.when {
             line(format!("  when {when}"))?;
+        }
+        for proof in sender.proofs {
+            line(format!("  {}: {}", proof.field, proof.verdict))?;
         }
     }
     for (table, rows) in loaded.tables.sizes() {

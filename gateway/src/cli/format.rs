@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use envelope::Rejection;
-use mapping::{FuzzResult, Outcome, RouteInfo, TestResult, Verdict, codes};
+use mapping::{EgressInfo, FieldProof, FuzzResult, Outcome, RouteInfo, TestResult, Verdict, codes};
 use serde_json::{Value, json};
 use yaml::{Diagnostic, Diagnostics};
 
@@ -74,14 +74,6 @@ fn refusal(rejection: &Rejection) -> Value {
 
 /// A mapping as `check` says it.
 pub(super) fn route(route: &RouteInfo<'_>) -> Value {
-    let field = |proof: &mapping::FieldProof| {
-        let (verdict, why) = match &proof.verdict {
-            Verdict::Proven => ("proven", &[][..]),
-            Verdict::Given => ("given", &[][..]),
-            Verdict::AtRunTime(why) => ("at-run-time", why.as_slice()),
-        };
-        json!({ "field": proof.field, "verdict": verdict, "why": why })
-    };
     json!({
         "mapping": route.route.name(),
         "version": route.route.version(),
@@ -92,7 +84,31 @@ pub(super) fn route(route: &RouteInfo<'_>) -> Value {
         "when": route.when,
         "ack": ack_word(route.ack),
         "fields": route.proofs.iter().map(field).collect::<Vec<_>>(),
+        "replies": route.replies.iter().map(field).collect::<Vec<_>>(),
     })
+}
+
+/// A mapping that sends, as `check` says it.
+pub(super) fn sender(sender: &EgressInfo<'_>) -> Value {
+    json!({
+        "mapping": sender.route.name(),
+        "version": sender.route.version(),
+        "file": sender.file,
+        "topic": sender.topic.to_string(),
+        "bridge": sender.bridge,
+        "address": sender.address,
+        "when": sender.when,
+        "fields": sender.proofs.iter().map(field).collect::<Vec<_>>(),
+    })
+}
+
+fn field(proof: &FieldProof) -> Value {
+    let (verdict, why) = match &proof.verdict {
+        Verdict::Proven => ("proven", &[][..]),
+        Verdict::Given => ("given", &[][..]),
+        Verdict::AtRunTime(why) => ("at-run-time", why.as_slice()),
+    };
+    json!({ "field": proof.field, "verdict": verdict, "why": why })
 }
 
 /// A test of a mapping file and what became of it.

@@ -105,6 +105,37 @@ fn check_says_what_there_is_and_what_makes_a_retry_a_duplicate() {
 }
 
 #[test]
+fn check_says_of_each_part_of_what_is_sent_or_answered_whether_it_is_proven() {
+    let site = Site::shipped();
+    let chat = "  chat: { webhook: { url: \"https://chat.example.org\" } }\n";
+    site.write("gateway.yaml", &site.config_text(chat));
+    let allows = "permit (principal == Principal::\"$bridge:chat\", action == Action::\"subscribe\", resource);\n";
+    site.write("policies/chat.cedar", allows);
+    let tells = "mapping: tell-oven\nfrom: { topic: ovens/+, schema: schemas/machine-status.json }\nto:\n  bridge: chat\n  \
+                 address: POST /hooks/${payload.state}\n  headers: { x-site: \"${payload.site}\" }\n  \
+                 body: { text: \"${payload.site} is ${payload.state}\" }\n";
+    site.write("mappings/tell.yaml", tells);
+    let answers = "mapping: answers\nfrom: { bridge: web, address: POST /answers }\nenvelope: { topic: t }\n\
+                   reply: { on: accepted, status: 201, body: { id: \"${receipt.id}\" } }\n";
+    site.write("mappings/answers.yaml", answers);
+    let config = site.config();
+    let done = openmesh(&["check", "--config", config.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let text = text(&done.stdout);
+    let manual = "mapping tell-oven: ovens/+  ->  chat POST /hooks/${payload.state}\n  to.address: proven\n  \
+                  to.headers.x-site: checked at run time: payload.site: may have control characters\n  \
+                  to.body.text: always there, held to no schema\n";
+    assert!(text.contains(manual), "docs/mapping.md shows the same:\n{text}");
+    assert!(text.contains("\n  reply.body.id: always there, held to no schema\n"), "{text}");
+    let checked = said(&openmesh(&["check", "--format", "json", "--config", config.to_str().unwrap()]));
+    let sender = &checked["senders"][0];
+    assert_eq!((&sender["mapping"], &sender["fields"][0]["verdict"]), (&"tell-oven".into(), &"proven".into()));
+    let mappings = checked["mappings"].as_array().unwrap();
+    let answers = mappings.iter().find(|mapping| mapping["mapping"] == "answers").unwrap();
+    assert_eq!(answers["replies"][0]["field"], "reply.body.id");
+}
+
+#[test]
 fn check_fails_with_every_error_and_their_number() {
     let site = Site::shipped();
     site.write("policy.yaml", "anonymus: true\n");

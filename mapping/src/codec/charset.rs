@@ -100,7 +100,7 @@ impl Charset {
     }
 
     /// Two bytes or four are a character, so that no ASCII syntax can be found in the bytes.
-    pub(super) fn is_utf16(self) -> bool {
+    pub(crate) fn is_utf16(self) -> bool {
         matches!(self, Self::Of(encoding) if encoding == UTF_16LE || encoding == UTF_16BE)
     }
 

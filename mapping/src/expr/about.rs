@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use envelope::{Envelope, Priority, Receipt, Rejection};
 
+use crate::proof::{ATTRIBUTE, Text};
+
 use super::{
     Op, Term,
     check::Type,
@@ -140,6 +142,25 @@ impl Attribute {
     pub(super) fn is_always(self) -> bool {
         let mut rows = ENVELOPE.iter().chain(RECEIPT).chain(REJECTION);
         rows.find(|row| row.1 == self).is_some_and(|row| row.3)
+    }
+
+    /// What is known of its text.
+    pub(super) fn text(self) -> Text {
+        let fact = match self {
+            Self::Id | Self::ReceiptId => "format:uuid",
+            Self::Source
+            | Self::Type
+            | Self::Topic
+            | Self::Performative
+            | Self::Priority
+            | Self::Key
+            | Self::Classification
+            | Self::Kind
+            | Self::DecidedBy => ATTRIBUTE,
+            // whatever a sender said
+            _ => return Text::ANY,
+        };
+        Text { facts: [fact.into()].into(), ..Text::SOME }
     }
 
     /// As a file writes it.

@@ -6,20 +6,22 @@
 mod fits;
 mod json_schema;
 mod number;
+mod place;
 mod report;
 mod sample;
+mod sent;
+#[cfg(test)]
+mod sent_tests;
 mod text;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
-use envelope::json::Node;
 use schema::Schema;
 use yaml::{Problems, Span};
 
 use crate::{
-    body::Body,
     codec::Codec,
     expr::{Env, Expr, Inferred},
     file::Action,
@@ -31,8 +33,11 @@ use crate::{
 pub(crate) use json_schema::Document;
 pub(crate) use json_schema::number_literal;
 pub(crate) use number::{EXACT, Held, Number};
+pub(crate) use place::{ATTRIBUTE, Place};
+use report::Made;
 pub use report::{FieldProof, Verdict};
 pub(crate) use sample::Samples;
+pub(crate) use sent::{Parts, prove_sent};
 pub(crate) use text::Text;
 pub(crate) use types::{Bools, Field, Kinds, List, Object, Rest, Type};
 
@@ -49,6 +54,7 @@ pub(crate) struct Given<'g> {
     pub(crate) unproven: bool,
 }
 
+#[derive(Debug)]
 struct Proof<'p> {
     given: Given<'p>,
     problems: &'p Problems,
@@ -170,7 +176,8 @@ impl Proof<'_> {
         }
         let schema = plan.schema.clone();
         let root = schema.as_ref().map(|schema| schema.json().root());
-        report::fields(self, plan.body.as_ref(), &through, root, env)
+        let made = Made { field: "envelope.data", body: plan.body.as_ref(), through: &through, root };
+        report::fields(self, made, env).0
     }
 
     fn infer(&self, expr: &mut Expr, env: &Env, wanted: Kinds) -> Inferred {
@@ -190,8 +197,3 @@ impl Proof<'_> {
         }
     }
 }
-
-/// For `report`.
-type Root<'s> = Option<Node<'s>>;
-/// For `report`.
-type Data<'b> = Option<&'b Body>;

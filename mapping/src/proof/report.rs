@@ -5,10 +5,13 @@ use std::fmt;
 use envelope::json::Node;
 use yaml::Span;
 
-use crate::{body::Shape, expr::Env};
+use crate::{
+    body::{Body, Shape},
+    expr::Env,
+};
 
 use super::{
-    Data, Proof, Root,
+    Proof,
     fits::{Check, Finding},
     json_schema::Document,
     text::Text,
@@ -69,25 +72,37 @@ const MAX_REFERENCES: usize = 16;
 struct Rows<'r, 's> {
     proof: &'r Proof<'r>,
     document: Option<Document<'s>>,
-    data: Data<'r>,
+    data: Option<&'r Body>,
     env: &'r Env,
     all: Vec<Row>,
 }
 
-/// Every field of the data, or the data itself where the payload goes through.
-pub(super) fn fields(proof: &Proof<'_>, data: Data<'_>, through: &Type, root: Root<'_>, env: &Env) -> Vec<FieldProof> {
+/// What data is made of.
+pub(super) struct Made<'m, 's> {
+    /// As the file has it.
+    pub(super) field: &'m str,
+    /// `None`: a payload goes through.
+    pub(super) body: Option<&'m Body>,
+    pub(super) through: &'m Type,
+    /// The schema that it must conform to.
+    pub(super) root: Option<Node<'s>>,
+}
+
+/// Every field of the data, or the data itself where the payload goes through; and the type of the whole.
+pub(super) fn fields(proof: &Proof<'_>, made: Made<'_, '_>, env: &Env) -> (Vec<FieldProof>, Type) {
+    let Made { field, body: data, through, root } = made;
     let document = root.map(Document::of);
     let mut rows = Rows { proof, document, data, env, all: Vec::new() };
     let before = proof.problems.len();
     let of = match data {
-        Some(body) => rows.shape(body.shape(), &root.into_iter().collect::<Vec<_>>(), true, "envelope.data", ""),
+        Some(body) => rows.shape(body.shape(), &root.into_iter().collect::<Vec<_>>(), true, field, ""),
         None => {
-            rows.row("envelope.data", "", proof.given.envelope, true, false);
+            rows.row(field, "", proof.given.envelope, true, false);
             through.clone()
         }
     };
     if proof.problems.len() > before {
-        return Vec::new();
+        return (Vec::new(), Type::NEVER);
     }
     if let Some(document) = document {
         for finding in Check::run(&of, document) {
@@ -101,7 +116,7 @@ pub(super) fn fields(proof: &Proof<'_>, data: Data<'_>, through: &Type, root: Ro
         field: row.field,
         verdict: if row.doubts.is_empty() { known.clone() } else { Verdict::AtRunTime(row.doubts) },
     };
-    shown.map(field).collect()
+    (shown.map(field).collect(), of)
 }
 
 // === impl Rows ===

@@ -50,7 +50,7 @@ impl Inference<'_> {
     /// An attribute of what the expression is about.
     pub(super) fn about(&self, attribute: Attribute, term: &Term) -> Inferred {
         let of = match attribute.gives() {
-            Declared::Text => Type::TEXT,
+            Declared::Text => Type::text(attribute.text()),
             Declared::Time => Type::TIME,
             Declared::Bool => Type::BOOL,
             Declared::List => Type::list(List::of(Type::TEXT)),
