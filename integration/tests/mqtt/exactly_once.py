@@ -1,0 +1,69 @@
+"""A client of paho-mqtt that publishes, or subscribes, over every restart of its broker.
+
+publish HOST PORT VERSION QOS COUNT: publishes 0 to COUNT - 1 and prints a line for each that was acknowledged.
+subscribe HOST PORT VERSION QOS TOPIC: prints a line for each message, until it is killed; "ready" once it is subscribed.
+"""
+
+import collections
+import sys
+
+import paho.mqtt.client as mqtt
+
+VERSIONS = {"4": mqtt.MQTTv311, "5": mqtt.MQTTv5}
+
+
+def client(name, version):
+    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version],
+                       **({} if version == "5" else {"clean_session": False}))
+    made.reconnect_delay_set(min_delay=1, max_delay=1)
+    made.max_inflight_messages_set(20)
+    return made
+
+
+def connect(made, host, port, version):
+    extra = {}
+    if version == "5":
+        properties = mqtt.Properties(mqtt.PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3600
+        extra = {"clean_start": False, "properties": properties}
+    made.connect_async(host, int(port), keepalive=30, **extra)
+
+
+def publish(host, port, version, qos, count):
+    made = client(f"publisher-{version}-{qos}", version)
+    connect(made, host, port, version)
+    made.loop_start()
+    window = collections.deque()
+
+    def acknowledge_oldest():
+        number, info = window.popleft()
+        # published while there was no connection, it waits in the session: for paho that is an error to wait for
+        info.rc = mqtt.MQTT_ERR_SUCCESS
+        info.wait_for_publish()
+        print(number, flush=True)
+
+    for number in range(int(count)):
+        window.append((number, made.publish(f"floor/{version}/{qos}", '{"n":%d}' % number, qos=int(qos))))
+        if len(window) == 20:
+            acknowledge_oldest()
+    while window:
+        acknowledge_oldest()
+    made.disconnect()
+    made.loop_stop()
+
+
+def subscribe(host, port, version, qos, topic):
+    made = client(f"subscriber-{version}-{qos}", version)
+
+    def connected(client_, _data, _flags, _reason, *_rest):
+        client_.subscribe(topic, qos=int(qos))
+
+    made.on_connect = connected
+    made.on_subscribe = lambda *_: print("ready", flush=True)
+    made.on_message = lambda _client, _data, message: print(message.payload.decode(), flush=True)
+    connect(made, host, port, version)
+    made.loop_forever(retry_first_connection=True)
+
+
+if __name__ == "__main__":
+    {"publish": publish, "subscribe": subscribe}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,47 @@
+//! MQTT with clients that others wrote: Mosquitto's and paho's, as child processes, against the built gateway.
+
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod clients;
+mod restarts;
+
+use std::{net::SocketAddr, time::Duration};
+
+use integration::{Site, client, eventually, site::free_port};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The shipped policy, a listener for MQTT, and a mapping of `floor/...`.
+struct Floor {
+    site: Site,
+    mqtt: SocketAddr,
+}
+
+impl Floor {
+    fn new() -> Self {
+        let (site, mqtt) = (Site::shipped(), free_port());
+        let text = format!(
+            "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {} }} }}\nadmin: {{ listen: {} }}\n\
+             bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  floor: {{ mqtt: {{ listen: '{mqtt}' }} }}\n\
+             mappings: mappings/\npolicy: policy.yaml\n",
+            site.data().display(),
+            site.admin,
+            site.http,
+        );
+        site.write("gateway.yaml", &text);
+        site.write(
+            "mappings/floor.yaml",
+            "mapping: floor\nfrom: { bridge: floor, address: \"floor/{line}/{kind}\", decode: json }\n\
+             envelope: { topic: \"floor/${address.line}/${address.kind}\" }\nack: durable\n",
+        );
+        Self { site, mqtt }
+    }
+
+    /// The ledger's own word for it, once nothing is in flight.
+    fn assert_balanced(&self) {
+        eventually("the ledger balances", PATIENCE, || {
+            let ledger = client::get(&self.site.admin_url("/ledger")).body;
+            (ledger["balanced"] == true && ledger["bridges"]["floor"]["in_flight"] == 0).then_some(())
+        });
+    }
+}
