@@ -4,4 +4,5 @@ mod hostile;
 mod publishing;
 mod sessions;
 mod subscribing;
+mod tls;
 mod wills;
