@@ -102,6 +102,10 @@ pub trait Outlet: Send + Sync {
         after: Option<Topic>,
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
+
+    /// Ends what a durable name stands for, with all that is pending for it: whose it was comes back for it no more. `false`
+    /// if there is none of this name. Once it answers, it is gone from disk.
+    fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>>;
 }
 
 /// The promises of receipts, for who has made them to a peer.

@@ -116,6 +116,10 @@ impl Outlet for GatewayOutlet {
             outlet.readable(principal, page).await
         })
     }
+
+    fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
+        self.backbone.drop_subscription(durable)
+    }
 }
 
 impl GatewayOutlet {

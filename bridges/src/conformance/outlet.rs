@@ -40,6 +40,8 @@ pub struct State {
     pub gone_back: usize,
     /// Subscriptions that ended.
     pub ended: usize,
+    /// Durable names that were ended.
+    pub forgotten: Vec<Arc<str>>,
 }
 
 struct Subscribed {
@@ -167,6 +169,16 @@ impl Outlet for FakeOutlet {
         let next = topics.keys().nth(most.saturating_sub(1)).filter(|_| topics.len() > most).cloned();
         let values = topics.into_values().take(most).collect();
         Box::pin(std::future::ready(Ok(LastValues { values, next })))
+    }
+
+    fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
+        let state = self.state.clone();
+        let name: Arc<str> = durable.into();
+        Box::pin(async move {
+            let known = state.borrow().opened.iter().any(|(_, what)| what.durable.as_ref() == Some(&name));
+            state.send_modify(|state| state.forgotten.push(name));
+            Ok(known)
+        })
     }
 }
 

@@ -5,9 +5,9 @@
 //! identifier is on disk before its release is confirmed, so exactly once rests on the store knowing the identity. Of
 //! messages to the client it says which identifier each has, again over reconnects. See `sessions` for who owns it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use envelope::{Identity, Position, Qos};
 use uuid::Uuid;
@@ -72,11 +72,22 @@ struct Outbound {
     sent: HashMap<u16, Sent>,
     /// Sent over an earlier connection and not acknowledged, by where it came from.
     unsure: HashMap<(u32, Position), u16>,
-    /// The client has them, but the store may not know yet.
-    taken: HashSet<(u32, Position)>,
+    /// The client has them at QoS 2, and the store was not told, or may not have heard.
+    taken: BTreeSet<(u32, Position)>,
+    /// The store was told over this connection, and has not said that it is on disk; in the order of the telling.
+    settling: VecDeque<Settling>,
     last: u16,
     /// Sent over this connection and not acknowledged: the client's Receive Maximum bounds it.
     in_flight: u16,
+}
+
+/// A delivery that the client has, on its way to being settled.
+#[derive(Debug)]
+struct Settling {
+    subscription: u32,
+    position: Position,
+    /// How many outcomes of the subscription were noted with it.
+    noted: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +121,9 @@ pub(super) enum OnReceived {
     Refused(u32, Position),
     Unknown,
 }
+
+/// The most unsettled deliveries of one subscription.
+pub(super) const MAX_TAKEN: usize = 256;
 
 // === impl Session ===
 
@@ -218,8 +232,33 @@ impl Session {
     }
 
     /// Whether the client has this delivery from an earlier connection: then it is settled, and not sent.
-    pub(super) fn has_taken(&mut self, subscription: u32, position: &Position) -> bool {
-        !self.outbound.taken.is_empty() && self.outbound.taken.remove(&(subscription, position.clone()))
+    pub(super) fn has_taken(&self, subscription: u32, position: &Position) -> bool {
+        !self.outbound.taken.is_empty() && self.outbound.taken.contains(&(subscription, position.clone()))
+    }
+
+    /// The store is told of a delivery; it was the subscription's outcome number `noted`. Of one that the client has at QoS 2
+    /// the session knows until the store has it on disk, whatever becomes of the identifier.
+    pub(super) fn settling(&mut self, subscription: u32, position: &Position, noted: u64) {
+        let taken = &mut self.outbound.taken;
+        if !taken.is_empty() && taken.remove(&(subscription, position.clone())) {
+            self.outbound.settling.push_back(Settling { subscription, position: position.clone(), noted });
+        }
+    }
+
+    /// The first `stored` outcomes of a subscription are on disk.
+    pub(super) fn settled(&mut self, subscription: u32, stored: u64) {
+        self.outbound.settling.retain(|one| one.subscription != subscription || one.noted > stored);
+    }
+
+    /// A subscription is closed, with the first `stored` outcomes on disk: the store may deliver the others again.
+    pub(super) fn closed(&mut self, subscription: u32, stored: u64) {
+        self.settled(subscription, stored);
+        let (of_it, others) = std::mem::take(&mut self.outbound.settling)
+            .into_iter()
+            .partition(|one: &Settling| one.subscription == subscription);
+        self.outbound.settling = others;
+        let of_it: VecDeque<Settling> = of_it;
+        of_it.into_iter().for_each(|one| self.outbound.has(one.subscription, one.position));
     }
 
     /// An identifier for a delivery, and whether it was sent with it before. `None`: all 65,535 are taken.
@@ -269,7 +308,10 @@ impl Session {
     }
 
     pub(super) fn unsubscribe(&mut self, filter: &str) -> Option<Subscribed> {
-        self.subscriptions.remove(filter)
+        let known = self.subscriptions.remove(filter)?;
+        self.outbound.settling.retain(|one| one.subscription != known.number);
+        self.outbound.taken.retain(|(subscription, _)| *subscription != known.number);
+        Some(known)
     }
 
     pub(super) fn subscription(&self, filter: &str) -> Option<&Subscribed> {
@@ -330,7 +372,9 @@ impl Outbound {
                 }
                 if !refused {
                     sent.released = true;
-                    return OnReceived::Release(sent.subscription, sent.position.clone());
+                    let (subscription, position) = (sent.subscription, sent.position.clone());
+                    self.has(subscription, position.clone());
+                    return OnReceived::Release(subscription, position);
                 }
             }
             Some(_) | None => return OnReceived::Unknown,
@@ -344,15 +388,24 @@ impl Outbound {
     fn disconnected(&mut self) {
         self.in_flight = 0;
         self.unsure.clear();
-        self.taken.clear();
         for (id, sent) in &mut self.sent {
             sent.counted = false;
-            let from = (sent.subscription, sent.position.clone());
-            if sent.released {
-                self.taken.insert(from);
-            } else {
-                self.unsure.insert(from, *id);
+            if !sent.released {
+                self.unsure.insert((sent.subscription, sent.position.clone()), *id);
             }
+        }
+    }
+
+    /// The client has it. Of one subscription no more can be unsettled than its credit, so what is older is settled.
+    fn has(&mut self, subscription: u32, position: Position) {
+        self.taken.insert((subscription, position));
+        let first = (subscription, Position(Bytes::new()));
+        let mut of_it = self.taken.range(first..).take_while(|(of, _)| *of == subscription);
+        let oldest = of_it.next().cloned();
+        if of_it.count() >= MAX_TAKEN
+            && let Some(oldest) = oldest
+        {
+            self.taken.remove(&oldest);
         }
     }
 

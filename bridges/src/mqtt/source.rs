@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Admission, Batch, Disposition, Inbound, Lane, RejectKind, Rejection, Verdicts};
-use futures_util::future::BoxFuture;
+use envelope::{Admission, Batch, Disposition, Inbound, Lane, Qos, RejectKind, Rejection, Verdicts};
+use futures_util::future::{BoxFuture, join_all};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::{
     net::TcpListener,
@@ -199,9 +199,18 @@ impl Shared {
         format!("mqtt:{}:{}:{subscription}", self.cx.bridge, session.id().simple()).into()
     }
 
-    /// Forgets a session that is over. Where its subscriptions stood in the store is not taken up again: the store counts
-    /// these as any durable subscription whose owner is gone.
+    /// Ends the position of a subscription, with what is pending at it: its owner does not come back for it.
+    pub(super) async fn end_subscription(&self, session: &Session, subscription: u32) {
+        let name = self.durable_name(session, subscription);
+        if let Err(error) = self.cx.outlet.end(&name).await {
+            tracing::warn!(%error, %name, "a subscription that is over can't be ended in the store now");
+        }
+    }
+
+    /// Ends a session that is over: the positions of its subscriptions, then what is kept of it.
     pub(super) async fn end(&self, session: &Session) {
+        let durable = session.subscriptions().filter(|known| known.wanted.qos != Qos::AtMostOnce);
+        join_all(durable.map(|known| self.end_subscription(session, known.number))).await;
         if let Err(error) = self.keeper.forget(session).await {
             tracing::warn!(%error, session = %session.id(), "a session that is over can't be forgotten now");
         }

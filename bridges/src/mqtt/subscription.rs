@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use envelope::{Deliveries, Delivery, Filter, Outlet, Position, Principal, Rejection, Settlement};
@@ -16,10 +16,20 @@ use super::outbox::Outbox;
 pub(super) struct Settling {
     /// Within the session.
     pub(super) number: u32,
-    settled: Mutex<Vec<(Position, Settlement)>>,
+    noted: Mutex<Noted>,
+    /// Of all that was noted, how much is on disk: the first so many.
+    stored: AtomicU64,
     values: AtomicBool,
     wake: Notify,
     stop: CancellationToken,
+}
+
+/// Outcomes that are not settled yet.
+#[derive(Debug, Default)]
+struct Noted {
+    waiting: Vec<(Position, Settlement)>,
+    /// Of all that ever were.
+    count: u64,
 }
 
 /// What a subscription works with.
@@ -42,17 +52,26 @@ impl Settling {
     pub(super) fn new(number: u32) -> Self {
         Self {
             number,
-            settled: Mutex::default(),
+            noted: Mutex::default(),
+            stored: AtomicU64::new(0),
             values: AtomicBool::new(false),
             wake: Notify::new(),
             stop: CancellationToken::new(),
         }
     }
 
-    /// Notes an outcome; bounded by the credit of the subscription.
-    pub(super) fn settle(&self, position: Position, settlement: Settlement) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).push((position, settlement));
+    /// Notes an outcome, and says how many were noted with it; bounded by the credit of the subscription.
+    pub(super) fn settle(&self, position: Position, settlement: Settlement) -> u64 {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.waiting.push((position, settlement));
+        noted.count += 1;
         self.wake.notify_one();
+        noted.count
+    }
+
+    /// How many outcomes are on disk: the first so many that were noted.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
     }
 
     /// Asks for the last values of the topics.
@@ -68,7 +87,7 @@ impl Settling {
 
     /// What is noted and not settled.
     pub(super) fn take(&self) -> Vec<(Position, Settlement)> {
-        std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner).waiting)
     }
 }
 
@@ -126,6 +145,12 @@ impl Subscription {
 
     async fn settle(&mut self) -> Result<(), Rejection> {
         let settled = self.settling.take();
-        if settled.is_empty() { Ok(()) } else { self.deliveries.settle(settled).await }
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let outcomes = settled.len() as u64;
+        self.deliveries.settle(settled).await?;
+        self.settling.stored.fetch_add(outcomes, Ordering::Release);
+        Ok(())
     }
 }

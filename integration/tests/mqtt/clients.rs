@@ -16,10 +16,22 @@ fn run(command: &mut Command) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
+/// A client that ends by itself, or after half a minute.
 fn tool(name: &str, floor: &Floor, version: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["30", "stdbuf", "-oL", name, "-h", "127.0.0.1", "-p", &floor.mqtt.port().to_string(), "-V", version]);
+    command.args(["30", name]).args(broker(floor, version));
     command
+}
+
+/// `mosquitto_sub` as the child itself (`stdbuf` becomes it), so that to kill the child is to kill the client.
+fn subscribing(floor: &Floor, version: &str) -> Command {
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", "mosquitto_sub", "-W", "30"]).args(broker(floor, version));
+    command
+}
+
+fn broker(floor: &Floor, version: &str) -> [String; 6] {
+    ["-h", "127.0.0.1", "-p", &floor.mqtt.port().to_string(), "-V", version].map(str::to_owned)
 }
 
 /// A subscriber that has heard SUBACK.
@@ -37,7 +49,7 @@ fn every_qos_goes_in_and_out_in_both_versions() {
     let _gateway = Gateway::start(&floor.site);
     for version in ["mqttv311", "mqttv5"] {
         for qos in ["0", "1", "2"] {
-            let mut command = tool("mosquitto_sub", &floor, version);
+            let mut command = subscribing(&floor, version);
             let (mut child, lines) = subscriber(command.args(["-q", qos, "-t", "floor/#", "-C", "1"]));
             let text = format!("{{\"text\":\"{version} {qos}\"}}");
             let topic = "floor/7/text";
@@ -90,7 +102,7 @@ fn what_is_published_while_a_client_of_a_session_is_away_waits_for_it_over_a_kil
     let floor = Floor::new();
     let gateway = Gateway::start(&floor.site);
     let session = ["-i", "away", "-c", "-q", "1", "-t", "floor/#"];
-    let (mut child, _lines) = subscriber(tool("mosquitto_sub", &floor, "mqttv311").args(session));
+    let (mut child, _lines) = subscriber(subscribing(&floor, "mqttv311").args(session));
     child.kill().expect("to kill it");
     child.wait().expect("its end");
     eventually("the gateway has noticed", PATIENCE, || {

@@ -62,7 +62,11 @@ impl Connection {
             let window = self.held.session.in_flight() < self.receive_maximum;
             let Some(waiting) = self.outbox.pop(window) else { break };
             match self.send(&waiting) {
-                Sent::Settled(settlement) => waiting.settling.settle(waiting.delivery.position, settlement),
+                Sent::Settled(settlement) => {
+                    let (settling, position) = (waiting.settling, waiting.delivery.position);
+                    let noted = settling.settle(position.clone(), settlement);
+                    self.held.session.settling(settling.number, &position, noted);
+                }
                 Sent::AtLeastOnce => {}
                 Sent::ExactlyOnce => exactly_once = true,
             }
@@ -224,9 +228,10 @@ impl Connection {
         Ok(())
     }
 
-    fn settle(&self, subscription: u32, position: Position, settlement: Settlement) {
+    fn settle(&mut self, subscription: u32, position: Position, settlement: Settlement) {
         if let Some(open) = self.open.get(&subscription) {
-            open.settling.settle(position, settlement);
+            let noted = open.settling.settle(position.clone(), settlement);
+            self.held.session.settling(subscription, &position, noted);
         }
     }
 }

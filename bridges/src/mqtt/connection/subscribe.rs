@@ -10,11 +10,12 @@ use crate::mqtt::{
     address::to_mesh,
     packet::{self, Acked, Broken, Reason, RetainHandling, Wanted},
     reject,
+    session::MAX_TAKEN,
     subscription::{Settling, Subscription},
 };
 
 /// The most unsettled deliveries of one subscription.
-const MAX_CREDIT: u32 = 256;
+const MAX_CREDIT: u32 = MAX_TAKEN as u32;
 
 // === impl Connection ===
 
@@ -65,8 +66,12 @@ impl Connection {
             RetainHandling::Never => false,
         };
         let at_most_once = wanted.qos == Qos::AtMostOnce;
+        let mut was_durable = false;
         if let Some(number) = known {
-            self.close(number).await;
+            was_durable = self.close(number).await;
+            if was_durable && !durable {
+                self.shared.end_subscription(&self.held.session, number).await;
+            }
         }
         let number = match known {
             Some(number) => number,
@@ -84,6 +89,9 @@ impl Connection {
             Err(rejection) => {
                 tracing::debug!(%rejection, filter = %wanted.filter, "a subscription is refused");
                 self.held.session.unsubscribe(&wanted.filter);
+                if was_durable && durable {
+                    self.shared.end_subscription(&self.held.session, number).await;
+                }
                 reason(&rejection)
             }
         }
@@ -93,6 +101,9 @@ impl Connection {
     pub(super) async fn keep(&mut self) -> Result<(), End> {
         if self.expiry.is_zero() {
             return Ok(());
+        }
+        for (number, open) in &self.open {
+            self.held.session.settled(*number, open.settling.stored());
         }
         let kept = self.shared.keeper.keep(self.held.key(), &self.held.session, self.expiry, true).await;
         kept.map_err(|rejection| {
@@ -154,7 +165,9 @@ impl Connection {
         for filter in &unsubscribe.filters {
             match self.held.session.unsubscribe(filter) {
                 Some(known) => {
-                    self.close(known.number).await;
+                    if self.close(known.number).await {
+                        self.shared.end_subscription(&self.held.session, known.number).await;
+                    }
                     answers.push(Reason::SUCCESS);
                 }
                 None => answers.push(Reason::NO_SUBSCRIPTION_EXISTED),
@@ -166,22 +179,26 @@ impl Connection {
         Ok(())
     }
 
-    async fn close(&mut self, number: u32) {
-        let Some(Open { settling, task, .. }) = self.open.remove(&number) else { return };
+    /// Closes a subscription that is open; whether it has a position in the store.
+    async fn close(&mut self, number: u32) -> bool {
+        let Some(Open { settling, task, durable }) = self.open.remove(&number) else { return false };
         settling.stop();
         if task.await.is_err() {
             tracing::error!(number, "the task of a subscription failed");
         }
+        self.held.session.closed(number, settling.stored());
+        durable
     }
 
     /// Ends the tasks of all subscriptions, which settle what the client has acknowledged.
     pub(super) async fn close_subscriptions(&mut self, deadline: Instant) {
-        let open: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
-        open.iter().for_each(|open| open.settling.stop());
-        for mut open in open {
+        let open: Vec<_> = self.open.drain().collect();
+        open.iter().for_each(|(_, open)| open.settling.stop());
+        for (number, mut open) in open {
             if tokio::time::timeout_at(deadline, &mut open.task).await.is_err() {
                 open.task.abort();
             }
+            self.held.session.closed(number, open.settling.stored());
         }
     }
 

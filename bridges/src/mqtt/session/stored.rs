@@ -25,7 +25,8 @@ pub(in crate::mqtt) enum SnapshotError {
     Damaged,
 }
 
-const FORMAT: u8 = 1;
+/// 1 had no list of what the client has and the store may not know.
+const FORMAT: u8 = 2;
 
 // === impl Session ===
 
@@ -55,16 +56,23 @@ impl Session {
             out.put_u8(u8::from(sent.released));
             put_bytes(&mut out, &sent.position.0);
         }
+        let Outbound { taken, settling, .. } = &self.outbound;
+        out.put_u32((taken.len() + settling.len()) as u32);
+        let settling = settling.iter().map(|one| (one.subscription, &one.position));
+        for (subscription, position) in taken.iter().map(|(of, position)| (*of, position)).chain(settling) {
+            out.put_u32(subscription);
+            put_bytes(&mut out, &position.0);
+        }
         out.freeze()
     }
 
     /// Reads what [`Session::store`] wrote.
     pub(in crate::mqtt) fn restore(bytes: Bytes) -> Result<Self, SnapshotError> {
         let mut reader = Reader(bytes);
-        match reader.u8()? {
-            FORMAT => {}
+        let format = match reader.u8()? {
+            format @ 1..=FORMAT => format,
             other => return Err(SnapshotError::Format(other)),
-        }
+        };
         let mut session = Self { id: reader.uuid()?, ..Self::new() };
         let base = reader.u32()?;
         let own = reader.list(|reader| Ok((reader.u16()?, reader.u32()?)))?;
@@ -78,7 +86,16 @@ impl Session {
             subscriptions.into_iter().map(|one| (one.wanted.filter.clone(), one)).collect::<BTreeMap<_, _>>();
         let last = reader.u16()?;
         let sent: HashMap<_, _> = reader.list(sent)?.into_iter().collect();
+        let released = sent.values().filter(|sent| sent.released);
+        let released: Vec<_> = released.map(|sent| (sent.subscription, sent.position.clone())).collect();
         session.outbound = Outbound { sent, last, ..Outbound::default() };
+        let taken = match format {
+            1 => Vec::new(),
+            _ => reader.list(|reader| Ok((reader.u32()?, Position(reader.bytes()?))))?,
+        };
+        for (subscription, position) in released.into_iter().chain(taken) {
+            session.outbound.has(subscription, position);
+        }
         if !reader.0.is_empty() {
             return Err(SnapshotError::Damaged);
         }

@@ -169,6 +169,52 @@ fn outgoing_qos_2_survives_a_restart_with_its_identifiers() {
 }
 
 #[test]
+fn what_the_client_has_is_known_after_a_crash_until_the_store_has_settled_it() {
+    let mut session = Session::new();
+    session.subscribe(wanted("a/#"), None);
+    let crashed = |session: &Session| Session::restore(session.store()).unwrap();
+    let (one, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
+    session.received(one, false);
+    session.settling(0, &position(1), 1);
+    assert!(session.completed(one));
+    let mut again = crashed(&session);
+    assert!(again.has_taken(0, &position(1)), "its identifier is free, but the store may deliver it again");
+    again.settling(0, &position(1), 1);
+    assert!(crashed(&again).has_taken(0, &position(1)), "nor has the store heard the second time");
+    again.closed(0, 0);
+    assert!(again.has_taken(0, &position(1)), "it comes again over the next connection");
+    session.settled(0, 1);
+    assert!(!crashed(&session).has_taken(0, &position(1)));
+    again.unsubscribe("a/#");
+    assert!(!again.has_taken(0, &position(1)));
+}
+
+#[test]
+fn of_what_the_client_has_no_more_is_kept_than_can_be_unsettled() {
+    let mut session = Session::new();
+    for n in 0..=MAX_TAKEN as u16 {
+        let position = Position(Bytes::copy_from_slice(&n.to_be_bytes()));
+        let (id, _) = session.send(0, &position, Qos::ExactlyOnce).unwrap();
+        session.received(id, false);
+    }
+    let position = |n: u16| Position(Bytes::copy_from_slice(&n.to_be_bytes()));
+    assert!(!session.has_taken(0, &position(0)) && session.has_taken(0, &position(1)));
+}
+
+#[test]
+fn state_of_the_format_before_is_read() {
+    let mut session = Session::new();
+    let (id, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
+    session.received(id, false);
+    let written = session.store();
+    // without the list at its end: a count, and one entry with its length
+    let entry = 4 + 4 + position(1).0.len();
+    let mut before = written[..written.len() - 4 - entry].to_vec();
+    before[0] = 1;
+    assert!(Session::restore(before.into()).unwrap().has_taken(0, &position(1)));
+}
+
+#[test]
 fn a_pubrec_says_what_it_is_of() {
     let mut session = Session::new();
     let (one, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use envelope::Settlement;
 
-use super::client::{Client, Hello, ack, config, publish, rig, subscribe};
+use super::client::{Client, Hello, ack, config, packet, publish, rig, subscribe, text};
 use crate::conformance::{Rig, delivery};
 
 async fn connack(rig: &Rig, hello: &Hello) -> (u8, u8) {
@@ -220,10 +220,42 @@ async fn a_session_that_ends_is_forgotten_on_disk_too() {
     client.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
     client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;
     first.outlet.until(|state| state.ended == 1).await;
+    let name = first.outlet.state().opened[0].1.durable.clone().unwrap();
+    first.outlet.until(|state| *state.forgotten == [name.clone()]).await;
     first.stop().await;
     let second = first.restart(&config()).await;
     assert_eq!(connack(&second, &hello).await, (0, 0));
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_leaves_no_position_behind() {
+    let rig = rig().await;
+    let mut client = Client::connect(rig.address(), &Hello::five("same").staying()).await;
+    client.ask(&subscribe(true, 1, &[], &[("a", 1), ("b", 2), ("c", 0)])).await;
+    let names: Vec<_> = rig.outlet.state().opened.into_iter().map(|(_, what)| what.durable).collect();
+    let [Some(a), Some(b), None] = &names[..] else { panic!("{names:?}") };
+    client.ask(&packet(0xA2, &[&2_u16.to_be_bytes(), &[0], &text("a"), &text("c")])).await;
+    assert_eq!(rig.outlet.state().forgotten, [a.clone()], "before UNSUBACK");
+    client.ask(&subscribe(true, 3, &[], &[("b", 0)])).await;
+    assert_eq!(rig.outlet.state().forgotten, [a.clone(), b.clone()], "at QoS 0 nothing waits for it");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_a_clean_start_ends_or_that_expires_leaves_no_position_behind() {
+    let mut config = config();
+    config.session.max_expiry = Duration::from_secs(1);
+    let rig = Rig::start(&config).await;
+    let hello = Hello::five("same").staying();
+    for (ended, next) in [(1, Hello::five("same")), (2, Hello::five("other"))] {
+        let mut client = Client::connect(rig.address(), &hello).await;
+        client.ask(&subscribe(true, 1, &[], &[("a", 1)])).await;
+        client.close();
+        let _next = Client::connect(rig.address(), &next).await;
+        rig.outlet.until(|state| state.forgotten.len() == ended).await;
+    }
+    rig.stop().await;
 }
 
 #[tokio::test]

@@ -24,11 +24,8 @@ async fn a_client_is_who_its_certificate_or_its_password_says() {
     authority.server(1).write(dir.path(), "own");
     fs::write(dir.path().join("clients.pem"), authority.certificate()).unwrap();
     let clients = ClientsConfig { authorities: dir.path().join("clients.pem"), revoked: None, optional: false };
-    let tls = TlsConfig {
-        certificate: dir.path().join("own.pem"),
-        key: dir.path().join("own.key"),
-        clients: Some(clients),
-    };
+    let tls =
+        TlsConfig { certificate: dir.path().join("own.pem"), key: dir.path().join("own.key"), clients: Some(clients) };
     let rig = Rig::start(&crate::mqtt::MqttConfig { tls: Some(tls), ..config() }).await;
     let own = authority.client("press", 2, false);
     let named = Hello { username: Some("ada"), password: Some("right"), ..Hello::five("b") };
