@@ -41,7 +41,7 @@ type Script = Box<dyn FnMut(&Inbound) -> Result<Admission, Rejection> + Send>;
 /// A running bridge and the fakes around it.
 #[derive(Debug)]
 pub struct Rig {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     fakes: Arc<Fakes>,
     /// What subscribers get.
     pub outlet: Arc<FakeOutlet>,
@@ -103,17 +103,22 @@ impl Rig {
             tasks: tasks.clone(),
         };
         let Some(mut source) = config.build("web").source else { panic!("the bridge has no source") };
-        let address = match source.bind().await.as_deref() {
-            Ok([address, ..]) => *address,
+        let addresses = match source.bind().await {
+            Ok(addresses) if !addresses.is_empty() => addresses,
             other => panic!("the bridge does not listen: {other:?}"),
         };
         tasks.spawn(source.run(cx));
-        Self { address, fakes, outlet, keys, bytes, drain, tasks }
+        Self { addresses, fakes, outlet, keys, bytes, drain, tasks }
     }
 
     /// Where the bridge listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All of where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The stack answers so from now on.

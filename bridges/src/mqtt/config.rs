@@ -8,6 +8,7 @@ use yaml::{Fields, Node, Problems};
 use super::source::MqttSource;
 use crate::{
     Bridge, BridgeConfig, Guarantees, Resource,
+    http::ServerConfig,
     section::{check_plain_text, count, is_exposed, listen, size, timeout},
     tls::TlsConfig,
 };
@@ -39,6 +40,8 @@ pub struct MqttConfig {
     pub retry_for: Duration,
     /// How long a message over its sender's rate waits before MQTT 5.0 clients hear of it.
     pub max_delay: Duration,
+    /// Where MQTT is spoken over WebSocket as well.
+    pub websocket: Option<ServerConfig>,
     /// What is kept of clients.
     pub session: SessionConfig,
 }
@@ -87,6 +90,7 @@ impl MqttConfig {
             receive_maximum: 128,
             retry_for: Duration::from_secs(300),
             max_delay: Duration::from_secs(10),
+            websocket: None,
             session: SessionConfig::default(),
         }
     }
@@ -114,6 +118,10 @@ impl MqttConfig {
         let receive_maximum = count(&mut fields, "receive_maximum", 128, RECEIVE_MAXIMUM, problems);
         let retry_for = timeout(&mut fields, "retry_for", 300, problems);
         let max_delay = timeout(&mut fields, "max_delay", 10, problems);
+        let websocket = match fields.optional("websocket") {
+            Some(node) => over_websocket(node, folder, problems).map(Some),
+            None => Some(None),
+        };
         let session = match fields.optional("session") {
             Some(node) => SessionConfig::read(node, problems),
             None => Some(SessionConfig::default()),
@@ -138,6 +146,7 @@ impl MqttConfig {
             receive_maximum: u16::try_from(receive_maximum?).unwrap_or(u16::MAX),
             retry_for: retry_for?,
             max_delay: max_delay?,
+            websocket: websocket?,
             session: session?,
         })
     }
@@ -149,11 +158,13 @@ impl BridgeConfig for MqttConfig {
     }
 
     fn resources(&self) -> Vec<Resource> {
-        vec![Resource::Tcp(self.listen)]
+        let over_websocket = self.websocket.as_ref().map(|server| server.listen);
+        [self.listen].into_iter().chain(over_websocket).map(Resource::Tcp).collect()
     }
 
     fn exposed_to_anonymous(&self) -> bool {
-        is_exposed(self.listen) && !self.allow_anonymous
+        let over_websocket = |server: &ServerConfig| server.is_exposed() && !server.allow_anonymous;
+        (is_exposed(self.listen) && !self.allow_anonymous) || self.websocket.as_ref().is_some_and(over_websocket)
     }
 
     fn delivery(&self) -> Guarantees {
@@ -207,6 +218,14 @@ impl SessionConfig {
     }
 }
 
+/// The keys of an HTTP listener, and no others.
+fn over_websocket(node: &Node, folder: &Path, problems: &Problems) -> Option<ServerConfig> {
+    let mut fields = Fields::of(node, problems)?;
+    let server = ServerConfig::read(&mut fields, folder, problems);
+    fields.finish();
+    server
+}
+
 fn duration(
     fields: &mut Fields<'_, '_>,
     key: &'static str,
@@ -240,6 +259,7 @@ mod tests {
         let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
                     max_payload_bytes: 3, connect_timeout: 4s, write_timeout: 5s, max_keep_alive: 6s, \
                     receive_maximum: 7, retry_for: 8s, max_delay: 9s, \
+                    websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
                     session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
         let config = read(text).unwrap();
         let session = SessionConfig {
@@ -254,13 +274,23 @@ mod tests {
         assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
         assert_eq!([config.retry_for, config.max_delay].map(|time| time.as_secs()), [8, 9]);
         assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
+        let websocket = config.websocket.as_ref().unwrap();
+        assert_eq!((websocket.listen.port(), websocket.max_connections), (8083, 14));
+        assert_eq!(config.resources().len(), 2);
+        let open = read("{ listen: 127.0.0.1:1883, websocket: { listen: 0.0.0.0:8083, plain_text: true } }").unwrap();
+        assert!(open.exposed_to_anonymous());
     }
 
     #[test]
     fn every_problem_is_reported_with_its_place() {
-        let problems = read("{ listen: 0.0.0.0:1883, receive_maximum: 0, session: { max_expiry: 2y, quota: 1 } }");
+        let problems = read(
+            "{ listen: 0.0.0.0:1883, receive_maximum: 0, websocket: { port: 1 }, \
+                             session: { max_expiry: 2y, quota: 1 } }",
+        );
         let problems = problems.unwrap_err();
-        for part in ["plain text", "65535", "max_expiry", "unknown key \"quota\"", "gateway.yaml:1:"] {
+        for part in
+            ["plain text", "65535", "max_expiry", "unknown key \"quota\"", "unknown key \"port\"", "gateway.yaml:1:"]
+        {
             assert!(problems.contains(part), "{part} in {problems}");
         }
     }

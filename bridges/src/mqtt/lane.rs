@@ -58,6 +58,15 @@ const MAX_WAITING_BYTES: usize = 65_536;
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+// === impl Waiting ===
+
+impl Waiting {
+    /// At QoS 0 the client hears nothing of it.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.qos == Qos::AtMostOnce
+    }
+}
+
 // === impl Lane ===
 
 impl Lane {

@@ -19,5 +19,6 @@ mod source;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 pub use config::{MqttConfig, SessionConfig};

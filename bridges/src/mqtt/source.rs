@@ -26,6 +26,7 @@ use super::{
     reject,
     session::Session,
     sessions::Sessions,
+    websocket::{WebSocketListener, Wire},
 };
 use crate::{
     BridgeError, Source, SourceContext,
@@ -46,6 +47,7 @@ struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Tls>,
+    websocket: Option<WebSocketListener>,
 }
 
 /// What every connection of the bridge shares.
@@ -85,9 +87,9 @@ impl Source for MqttSource {
     fn bind(&mut self) -> BoxFuture<'_, Result<Vec<SocketAddr>, BridgeError>> {
         Box::pin(async move {
             let bound = self.bound().await?;
-            let address = bound.address;
+            let addresses = bound.addresses();
             self.bound = Some(bound);
-            Ok(vec![address])
+            Ok(addresses)
         })
     }
 
@@ -97,7 +99,13 @@ impl Source for MqttSource {
             let shared = Arc::new(Shared::new(cx, self.config));
             shared.restore().await;
             shared.cx.tasks.spawn(sweep(shared.clone()));
-            bound.serve(&shared).await;
+            let (bound, websocket) = bound.split();
+            let over_websocket = async {
+                if let Some(listener) = websocket {
+                    listener.serve(&shared).await;
+                }
+            };
+            tokio::join!(bound.serve(&shared), over_websocket);
             Ok(())
         })
     }
@@ -117,7 +125,22 @@ impl Bound {
             Ok((listener, address))
         };
         let (listener, address) = bound.await.map_err(|source| BridgeError::Bind { address, source })?;
-        Ok(Self { listener, address, tls })
+        let websocket = match &config.websocket {
+            Some(server) => Some(WebSocketListener::bind(server).await?),
+            None => None,
+        };
+        Ok(Self { listener, address, tls, websocket })
+    }
+
+    /// Of MQTT over TCP, then of MQTT over WebSocket.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let over_websocket = self.websocket.as_ref().map(WebSocketListener::address);
+        [self.address].into_iter().chain(over_websocket).collect()
+    }
+
+    fn split(mut self) -> (Self, Option<WebSocketListener>) {
+        let websocket = self.websocket.take();
+        (self, websocket)
     }
 
     /// Accepts until the drain.
@@ -140,7 +163,9 @@ impl Bound {
                 // nothing is in flight yet: at the drain, a handshake is cut
                 let shaken = shared.cx.drain.run_until_cancelled(Stream::open(socket, tls, within)).await;
                 match shaken {
-                    Some(Ok((stream, certificate))) => connection::run(shared, stream, peer.ip(), certificate).await,
+                    Some(Ok((stream, certificate))) => {
+                        connection::run(shared, Wire::Stream(stream), peer.ip(), certificate).await;
+                    }
                     Some(Err(error)) => tracing::debug!(%error, %peer, "no TLS connection"),
                     None => {}
                 }

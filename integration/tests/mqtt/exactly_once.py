@@ -2,9 +2,11 @@
 
 publish HOST PORT VERSION QOS COUNT: publishes 0 to COUNT - 1 and prints a line for each that was acknowledged.
 subscribe HOST PORT VERSION QOS TOPIC: prints a line for each message, until it is killed; "ready" once it is subscribed.
+TRANSPORT in the environment is tcp or websockets.
 """
 
 import collections
+import os
 import sys
 
 import paho.mqtt.client as mqtt
@@ -14,6 +16,7 @@ VERSIONS = {"4": mqtt.MQTTv311, "5": mqtt.MQTTv5}
 
 def client(name, version):
     made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version],
+                       transport=os.environ.get("TRANSPORT", "tcp"),
                        **({} if version == "5" else {"clean_session": False}))
     made.reconnect_delay_set(min_delay=1, max_delay=1)
     made.max_inflight_messages_set(20)

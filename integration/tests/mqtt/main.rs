@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod clients;
+mod paho;
 mod restarts;
+mod websocket;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,14 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Floor {
     site: Site,
     mqtt: SocketAddr,
+    /// Of MQTT over WebSocket.
+    websocket: SocketAddr,
 }
 
 impl Floor {
     fn new() -> Self {
-        let (site, mqtt) = (Site::shipped(), free_port());
+        let (site, mqtt, websocket) = (Site::shipped(), free_port(), free_port());
         let text = format!(
             "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {} }} }}\nadmin: {{ listen: {} }}\n\
-             bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  floor: {{ mqtt: {{ listen: '{mqtt}' }} }}\n\
+             bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  floor: {{ mqtt: {{ listen: '{mqtt}', websocket: {{ listen: '{websocket}' }} }} }}\n\
              mappings: mappings/\npolicy: policy.yaml\n",
             site.data().display(),
             site.admin,
@@ -34,7 +38,7 @@ impl Floor {
             "mapping: floor\nfrom: { bridge: floor, address: \"floor/{line}/{kind}\", decode: json }\n\
              envelope: { topic: \"floor/${address.line}/${address.kind}\" }\nack: durable\n",
         );
-        Self { site, mqtt }
+        Self { site, mqtt, websocket }
     }
 
     /// The ledger's own word for it, once nothing is in flight.

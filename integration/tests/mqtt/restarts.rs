@@ -5,64 +5,16 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::{Duration, Instant},
 };
 
-use integration::{Gateway, eventually, site::repository};
+use integration::{Gateway, eventually};
 
-use crate::Floor;
+use crate::{Floor, paho::Paho};
 
 const MESSAGES: usize = 1_500;
 const KILLS: usize = 6;
 const HARD_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// A client, and the lines that it printed.
-struct Paho {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Paho {
-    fn start(floor: &Floor, arguments: &[&str]) -> Self {
-        let venv = repository().join("target/tools/bin/python");
-        let python = if venv.exists() { venv } else { PathBuf::from("python3") };
-        let script = repository().join("integration/tests/mqtt/exactly_once.py");
-        let (first, rest) = arguments.split_first().expect("what to do");
-        let mut child = Command::new(python)
-            .arg(script)
-            .args([first, "127.0.0.1", &floor.mqtt.port().to_string()])
-            .args(rest)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("paho to run");
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (output, into) = (child.stdout.take().expect("its output"), lines.clone());
-        thread::spawn(move || {
-            BufReader::new(output)
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| into.lock().expect("lines").push(line));
-        });
-        Self { child, lines }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.lines.lock().expect("lines").clone()
-    }
-}
-
-impl Drop for Paho {
-    fn drop(&mut self) {
-        // it may have ended by itself
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
 
 #[test]
 fn killed_under_load_nothing_acknowledged_is_lost_and_at_qos_2_nothing_comes_twice() {

@@ -10,12 +10,12 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::net::Stream;
+use crate::mqtt::websocket::Wire;
 
 /// A socket with what was read from it and what is to be written to it.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: Stream,
+    stream: Wire,
     pub(super) input: BytesMut,
     pub(super) out: BytesMut,
     /// Something was written that may not have left TLS yet.
@@ -42,7 +42,7 @@ const MAX_READ_BYTES: usize = 262_144;
 // === impl Link ===
 
 impl Link {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Wire) -> Self {
         Self { stream, input: BytesMut::new(), out: BytesMut::new(), unflushed: false, blocked: false }
     }
 

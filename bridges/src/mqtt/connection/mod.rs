@@ -7,28 +7,28 @@
 mod deliver;
 mod handshake;
 mod link;
+mod own;
+mod promised;
 mod publish;
+mod silence;
 mod subscribe;
 mod will;
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
-use envelope::{EnvelopeId, Lane as LaneId, Principal, RejectKind, Rejection};
+use envelope::{Lane as LaneId, Principal, RejectKind, Rejection};
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
     deliver::Values,
     handshake::Accepted,
     link::{Link, Turn},
+    own::Own,
+    promised::Promised,
+    silence::Silence,
 };
 use super::{
     lane::{Done, Lane},
@@ -38,8 +38,9 @@ use super::{
     sessions::Held,
     source::Shared,
     subscription::Settling,
+    websocket::Wire,
 };
-use crate::{net::Stream, tls::ClientCertificate};
+use crate::tls::ClientCertificate;
 
 /// A client that is connected.
 struct Connection {
@@ -64,6 +65,8 @@ struct Connection {
     maximum_packet: Option<u32>,
     lane: Lane,
     lane_id: LaneId,
+    /// What is stored and waits for its ack point, and the answers behind it.
+    promised: Promised,
     stop: CancellationToken,
     /// What the aliases of the client stand for, in the mesh's spelling.
     aliases: HashMap<u16, Arc<str>>,
@@ -98,20 +101,6 @@ struct Open {
     durable: bool,
 }
 
-/// When a client that says nothing is given up (MQTT-3.1.2-22).
-struct Silence {
-    after: Duration,
-    heard: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-/// Ids of envelopes, the newest so many.
-#[derive(Debug, Default)]
-struct Own {
-    order: VecDeque<EnvelopeId>,
-    ids: HashSet<EnvelopeId>,
-}
-
 /// Why a connection is over.
 #[derive(Debug)]
 enum End {
@@ -127,17 +116,18 @@ enum End {
     Broke(Broken),
     /// Messages were given back, which only closing can say.
     GaveBack,
+    /// A message is stored, but did not reach its ack point in time: it may when it comes again.
+    Late,
 }
 
 /// A client that does not read gets no deliveries, and is not read from, while this much waits for it.
 const MAX_OUT: usize = 131_072;
 /// How long an ended connection may take to send what is written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
-const MAX_OWN: usize = 4_096;
 
 /// Runs a connection to its end.
-pub(super) async fn run(shared: Arc<Shared>, stream: Stream, peer: IpAddr, certificate: Option<ClientCertificate>) {
-    let mut link = Link::new(stream);
+pub(super) async fn run(shared: Arc<Shared>, wire: Wire, peer: IpAddr, certificate: Option<ClientCertificate>) {
+    let mut link = Link::new(wire);
     let accepted = {
         let shaking = handshake::accept(&shared, &mut link, peer, certificate.as_ref());
         let drain = &shared.cx.drain;
@@ -182,6 +172,7 @@ impl Connection {
             maximum_packet: properties.maximum_packet,
             lane: Lane::new(stop.clone()),
             lane_id: shared.lane(),
+            promised: Promised::default(),
             stop,
             aliases: HashMap::new(),
             last_topic: None,
@@ -239,7 +230,7 @@ impl Connection {
 
     async fn step(&mut self, not_let_in: &mut BoxFuture<'static, Rejection>) -> Result<(), End> {
         let backlog = self.link.out.len() >= MAX_OUT;
-        let reads = !backlog && !self.unreserved && self.lane.has_room();
+        let reads = !backlog && !self.unreserved && self.has_room();
         if !reads && let Some(silence) = &mut self.silence {
             // it is we who do not listen
             silence.heard = Instant::now();
@@ -253,6 +244,7 @@ impl Connection {
                 Err(End::Broke(Broken::new(Reason::NOT_AUTHORIZED, why.detail)))
             }
             done = self.lane.done() => self.heard(done),
+            reached = self.promised.next() => self.reached(reached),
             turn = self.link.turn(reads, self.expected) => match turn {
                 Ok(Turn::Read) => {
                     if let Some(silence) = &mut self.silence {
@@ -278,7 +270,7 @@ impl Connection {
     async fn obey(&mut self) -> Result<(), End> {
         let (mut releases, mut receipts) = (Vec::new(), Vec::new());
         let obeyed = loop {
-            if !self.lane.has_room() {
+            if !self.has_room() {
                 break Ok(());
             }
             let packet = match self.decoder.next(&mut self.link.input) {
@@ -313,6 +305,11 @@ impl Connection {
             self.received(&receipts).await?;
         }
         obeyed
+    }
+
+    /// Whether it takes more of what the client publishes.
+    fn has_room(&self) -> bool {
+        self.lane.has_room() && self.promised.has_room()
     }
 
     /// Before a large packet is read, there has to be room for it, over all connections.
@@ -467,48 +464,7 @@ impl End {
             Self::TakenOver => Some((Reason::SESSION_TAKEN_OVER, "another connection has the session")),
             Self::Broke(broken) => Some((broken.reason, &broken.detail)),
             Self::GaveBack => Some((Reason::SERVER_BUSY, "a message was not taken for too long")),
+            Self::Late => Some((Reason::SERVER_BUSY, "a message is stored, and not delivered in time")),
         }
-    }
-}
-
-// === impl Silence ===
-
-impl Silence {
-    /// One and a half times the keep alive.
-    fn new(keep_alive: Duration) -> Self {
-        let (after, heard) = (keep_alive.mul_f32(1.5), Instant::now());
-        Self { after, heard, timer: Box::pin(sleep_until(heard + after)) }
-    }
-
-    /// Pending while the client was heard of lately, or is not listened to.
-    async fn over(silence: Option<&mut Self>) {
-        let Some(silence) = silence else { return std::future::pending().await };
-        loop {
-            silence.timer.as_mut().await;
-            let end = silence.heard + silence.after;
-            if end <= Instant::now() {
-                return;
-            }
-            silence.timer.as_mut().reset(end);
-        }
-    }
-}
-
-// === impl Own ===
-
-impl Own {
-    fn add(&mut self, id: EnvelopeId) {
-        if self.ids.insert(id) {
-            self.order.push_back(id);
-        }
-        if self.order.len() > MAX_OWN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-    }
-
-    fn has(&self, id: &EnvelopeId) -> bool {
-        self.ids.contains(id)
     }
 }

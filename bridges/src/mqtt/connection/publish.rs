@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, TraceContext, Verdict};
+use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, TraceContext, Verdict};
 
 use super::{Connection, End};
 use crate::mqtt::{
@@ -114,17 +114,13 @@ impl Connection {
         for (waiting, Verdict { answer, .. }) in heard {
             match answer {
                 Ok(Admission::Stored(receipt)) => {
-                    if !self.is_settled(&receipt.settled) {
-                        self.lane.drain().iter().for_each(|_| self.shared.returned(RejectKind::Behind));
-                        return Err(End::GaveBack);
-                    }
                     if self.wants_own {
                         self.own.add(receipt.id);
                     }
-                    self.answer(&waiting, None);
+                    self.stored(waiting, receipt.settled);
                 }
-                Ok(Admission::Filtered) => self.answer(&waiting, None),
-                Err(no) if no.disposition() == Disposition::Final => self.answer(&waiting, Some(&no)),
+                Ok(Admission::Filtered) => self.in_turn(waiting, None),
+                Err(no) if no.disposition() == Disposition::Final => self.in_turn(waiting, Some(no)),
                 Err(no) => {
                     first.get_or_insert((no.kind, no.retry_after, no));
                     again.push(waiting);
@@ -153,7 +149,7 @@ impl Connection {
         {
             for waiting in self.lane.drain() {
                 self.shared.returned(kind);
-                self.answer(&waiting, Some(rejection));
+                self.in_turn(waiting, Some(rejection.clone()));
             }
             self.lane.moved();
         }
@@ -161,7 +157,7 @@ impl Connection {
     }
 
     /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
-    fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) {
+    pub(super) fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) {
         let acked = match waiting.qos {
             Qos::AtMostOnce => return,
             Qos::AtLeastOnce => Acked::Publish,
@@ -176,13 +172,6 @@ impl Connection {
         let reason = refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind));
         let detail = refused.and_then(|rejection| self.detail(rejection));
         self.ack(acked, waiting.id, reason, detail.as_deref());
-    }
-
-    fn is_settled(&self, settled: &Settled) -> bool {
-        match settled {
-            Settled::Now => true,
-            Settled::Later(_) | Settled::Never => false,
-        }
     }
 
     /// PUBCOMP, once the identifiers are free for good.

@@ -100,6 +100,24 @@ async fn who_never_connects_is_closed_in_time() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_never_connects_is_closed_in_time_and_keeps_nobody_out_for_longer() {
+    let mut config = config();
+    config.connect_timeout = Duration::from_millis(300);
+    config.max_connections = 500;
+    let rig = Rig::start(&config).await;
+    let mut crowd = Vec::new();
+    for _ in 0..500 {
+        crowd.push(Client::open(rig.address()).await);
+    }
+    let mut client = Client::open(rig.address()).await;
+    assert_eq!(client.ask(&Hello::five("last").bytes()).await.unwrap().first, 0x20);
+    for silent in &mut crowd {
+        assert_eq!(silent.next().await, None);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn half_a_packet_and_then_silence_ends_with_the_keep_alive() {
     let rig = rig().await;
     let mut client = Client::connect(rig.address(), &Hello { keep_alive: 1, ..Hello::five("a") }).await;

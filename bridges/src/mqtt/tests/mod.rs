@@ -5,4 +5,5 @@ mod publishing;
 mod sessions;
 mod subscribing;
 mod tls;
+mod websocket;
 mod wills;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use envelope::{Admission, Identity, RejectKind, Rejection};
+use envelope::{Admission, Identity, IdentityParts, Receipt, RejectKind, Rejection, Settled, Ticket};
 
 use super::client::{Client, Hello, ack, config, publish, rig, text};
 use crate::conformance::Rig;
@@ -250,5 +250,51 @@ async fn a_large_message_arrives_whole_and_its_bytes_are_counted_while_it_does()
     client.send(&bytes[100_000..]).await;
     assert_eq!(client.next().await.unwrap().first, 0x40);
     assert_eq!(rig.seen()[0][0].payload.len(), payload.len());
+    rig.stop().await;
+}
+
+fn stored(settled: Settled) -> Result<Admission, Rejection> {
+    let parts = IdentityParts { domain: "test", bridge: "web", principal: "a", route: "r" };
+    let id = Identity::fresh().envelope_id(parts);
+    Ok(Admission::Stored(Receipt { id, position: None, duplicate: false, settled, reply: None }))
+}
+
+#[tokio::test]
+async fn an_ack_point_beyond_the_store_is_waited_for_and_mqtt_4_6_0_2_answers_keep_their_order() {
+    let rig = rig().await;
+    rig.answer(|inbound| match &inbound.payload[..] {
+        b"kept" => stored(Settled::Later(Ticket(0))),
+        b"broken" => stored(Settled::Later(Ticket(1))),
+        b"never" => stored(Settled::Never),
+        _ => stored(Settled::Now),
+    });
+    let mut client = Client::five(&rig).await;
+    let sent = ["kept", "now", "broken", "never", "now"];
+    let bytes: Vec<u8> = sent.iter().zip(1..).flat_map(|(text, id)| publish(0x02, "a", id, &[0], text)).collect();
+    client.send(&bytes).await;
+    let mut heard = Vec::new();
+    for _ in sent {
+        let ack = client.next().await.unwrap();
+        heard.push((ack.first, ack.body[1], ack.reason()));
+    }
+    let expected = [(0x40, 1, 0), (0x40, 2, 0), (0x40, 3, 0x83), (0x40, 4, 0x83), (0x40, 5, 0)];
+    assert_eq!(heard, expected);
+    assert_eq!(rig.counts().returned, []);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_does_not_reach_its_ack_point_in_time_is_not_acknowledged_and_is_the_same_when_it_comes_again() {
+    let rig = rig().await;
+    rig.answer(|_| stored(Settled::Later(Ticket(9))));
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.send(&publish(0x02, "a", 7, &[0], "x")).await;
+    assert_eq!(client.disconnected().await, Some(0x89));
+    rig.answer(|_| stored(Settled::Now));
+    let mut client = Client::connect(rig.address(), &hello).await;
+    assert_eq!(client.ask(&publish(0x0A, "a", 7, &[0], "x")).await.unwrap().first, 0x40);
+    let seen: Vec<_> = rig.seen().into_iter().flatten().collect();
+    assert_eq!(seen[0].identity, seen[1].identity);
     rig.stop().await;
 }
