@@ -8,6 +8,7 @@ TRANSPORT in the environment is tcp or websockets.
 import collections
 import os
 import sys
+import threading
 
 import paho.mqtt.client as mqtt
 
@@ -34,8 +35,12 @@ def connect(made, host, port, version):
 
 def publish(host, port, version, qos, count):
     made = client(f"publisher-{version}-{qos}", version)
+    # what is published at QoS 0 before there is a connection, paho forgets
+    connected = threading.Event()
+    made.on_connect = lambda *_: connected.set()
     connect(made, host, port, version)
     made.loop_start()
+    connected.wait()
     window = collections.deque()
 
     def acknowledge_oldest():
