@@ -109,6 +109,14 @@ impl Pattern {
         segments.collect::<Vec<_>>().join("/")
     }
 
+    /// Its segments, `None` where any may stand.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Some(&**text),
+            Segment::Any => None,
+        })
+    }
+
     /// Names and segments, from 0.
     pub(crate) fn captures(&self) -> &[(Box<str>, usize)] {
         &self.captures

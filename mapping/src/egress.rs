@@ -309,6 +309,17 @@ impl To {
         self.message.prove("to", parts);
     }
 
+    /// The segments of its address, `None` where a value stands in one.
+    pub(crate) fn segments(&self) -> Vec<Option<String>> {
+        let shape = self.template.shape();
+        shape.split('/').map(|part| (!part.contains(Template::ANY)).then(|| part.to_owned())).collect()
+    }
+
+    /// The format of what is sent.
+    pub(crate) fn format(&self, data: Codec) -> Option<Codec> {
+        self.message.format(data)
+    }
+
     fn reads_payload(&self) -> bool {
         let key = self.key.as_ref().is_some_and(Attribute::reads_payload);
         key || self.template.reads_payload() || self.message.reads_payload()

@@ -86,6 +86,15 @@ impl Message {
         Some(Self { headers, content, content_type: content_type.filter(|_| !said) })
     }
 
+    /// The format of what it writes, if that is always the same. `data`: that of what goes through untouched.
+    pub(crate) fn format(&self, data: Codec) -> Option<Codec> {
+        match &self.content {
+            Content::Nothing => None,
+            Content::Untouched => Some(data),
+            Content::Made(_, codec) | Content::Laid(_, codec) => Some(*codec),
+        }
+    }
+
     /// Whether the payload must be decoded for it.
     pub(crate) fn reads_payload(&self) -> bool {
         let content = match &self.content {

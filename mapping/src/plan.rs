@@ -12,7 +12,7 @@ use crate::{
     codec::Codec,
     expr::{Expr, Fault, Names, Scope},
     file::{Reader, not_available},
-    template::{Part, Template},
+    template::Template,
 };
 
 /// FIPA's words and the mesh's own; `x-...` needs a protocol, which this version can't load.
@@ -226,7 +226,7 @@ fn residency(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Vec<A
 
 impl TopicPlan {
     /// Stands for a value in [`Self::shape`].
-    pub(crate) const ANY: char = '\u{1}';
+    pub(crate) const ANY: char = Template::ANY;
     const FIELD: &str = "envelope.topic";
 
     fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
@@ -248,17 +248,7 @@ impl TopicPlan {
 
     /// The topic with [`Self::ANY`] for each value that is put into it.
     pub(crate) fn shape(&self) -> String {
-        match &self.template {
-            Template::Literal(text) => text.to_string(),
-            Template::Whole(_) => Self::ANY.to_string(),
-            Template::Mixed(parts) => parts
-                .iter()
-                .map(|part| match part {
-                    Part::Text(text) => text.to_string(),
-                    Part::Value(_) => Self::ANY.to_string(),
-                })
-                .collect(),
-        }
+        self.template.shape()
     }
 
     /// The topic of one message. What a message puts into it is one segment or a part of one: a sender chooses a value,

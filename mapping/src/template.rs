@@ -30,6 +30,9 @@ pub(crate) type InExpr<'t> = (&'t Expr, Box<Fault>);
 // === impl Template ===
 
 impl Template {
+    /// Stands for a value in [`Self::shape`]: no file has it.
+    pub(crate) const ANY: char = '\u{1}';
+
     /// Reports what is wrong with any expression in it, at its place.
     pub(crate) fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
         Self::compile(node.string(problems)?, node, names, problems)
@@ -121,6 +124,21 @@ impl Template {
         match self {
             Self::Literal(text) => Some(text),
             Self::Whole(_) | Self::Mixed(_) => None,
+        }
+    }
+
+    /// The text with [`Self::ANY`] for each value that is put into it.
+    pub(crate) fn shape(&self) -> String {
+        match self {
+            Self::Literal(text) => text.to_string(),
+            Self::Whole(_) => Self::ANY.to_string(),
+            Self::Mixed(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => text.to_string(),
+                    Part::Value(_) => Self::ANY.to_string(),
+                })
+                .collect(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::ValueEnum;
 use envelope::Rejection;
 use mapping::{EgressInfo, FieldProof, FuzzResult, Outcome, RouteInfo, TestResult, Verdict, codes};
@@ -131,13 +132,16 @@ pub(super) fn test(result: &TestResult) -> Value {
 pub(super) fn fuzz(result: &FuzzResult) -> Value {
     let failure = result.failure.as_ref().map(|failure| {
         let payload = String::from_utf8_lossy(&failure.payload);
-        json!({ "address": failure.address, "payload": payload, "why": failure.why })
+        let base64 = BASE64_STANDARD.encode(&failure.payload);
+        json!({ "address": failure.address, "payload": payload, "payload_base64": base64, "why": failure.why })
     });
+    let returned = result.returned.iter().map(|(by, messages)| json!({ "mapping": by, "messages": messages }));
     json!({
         "mapping": result.mapping,
         "file": result.file,
         "mapped": result.mapped,
         "refused": result.refused,
+        "returned": returned.collect::<Vec<_>>(),
         "failure": failure,
     })
 }

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::Args;
 use mapping::{FuzzResult, Outcome, TestResult};
 use serde_json::json;
@@ -99,14 +100,21 @@ fn json(results: &[TestResult], fuzzed: &[FuzzResult], seed: u64, out: &mut impl
 fn report_fuzz(results: &[FuzzResult], seed: u64, out: &mut impl Write) -> io::Result<Result<(), NotPassed>> {
     let mut broken = Vec::new();
     for result in results {
-        let FuzzResult { mapping, mapped, refused, failure, file } = result;
+        let FuzzResult { mapping, mapped, refused, returned, failure, file } = result;
         match failure {
-            None => writeln!(out, "ok    {mapping}: {mapped} made-up messages mapped, {refused} refused")?,
+            None => {
+                writeln!(out, "ok    {mapping}: {mapped} made-up messages mapped, {refused} refused")?;
+                for (sender, count) in returned {
+                    writeln!(out, "      {count} sent as they came by {sender}")?;
+                }
+            }
             Some(failure) => {
                 broken.push(mapping.as_str());
-                let payload = String::from_utf8_lossy(&failure.payload);
                 writeln!(out, "FAIL  {mapping}: {}\n      {file}\n      address {}", failure.why, failure.address)?;
-                writeln!(out, "      payload {payload}")?;
+                match str::from_utf8(&failure.payload) {
+                    Ok(text) => writeln!(out, "      payload {text}")?,
+                    Err(_) => writeln!(out, "      payload in base64 {}", BASE64_STANDARD.encode(&failure.payload))?,
+                }
             }
         }
     }
@@ -139,6 +147,8 @@ fn report(results: &[TestResult], out: &mut impl Write) -> io::Result<Result<(),
 
 #[cfg(test)]
 mod tests {
+    use mapping::FuzzFailure;
+
     use super::*;
 
     fn result(outcome: Outcome) -> TestResult {
@@ -154,6 +164,36 @@ mod tests {
         assert_eq!(ended, Err(NotPassed::Failed { passed: 1, failed: 1 }));
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("FAIL  m: does it\n      m.yaml:7\n      /topic: a, not b\n"), "{text}");
+    }
+
+    #[test]
+    fn what_came_back_and_what_broke_a_promise_is_told_with_its_payload() {
+        let ok = FuzzResult {
+            mapping: "m".to_owned(),
+            file: "m.yaml".to_owned(),
+            mapped: 7,
+            refused: 1,
+            returned: vec![("back".to_owned(), 6)],
+            failure: None,
+        };
+        let failure = |payload: &[u8]| {
+            Some(FuzzFailure { address: "a".to_owned(), payload: payload.to_vec(), why: "why".to_owned() })
+        };
+        let broken = [
+            ok.clone(),
+            FuzzResult { failure: failure(b"{}"), ..ok.clone() },
+            FuzzResult { failure: failure(b"\xff\x00"), ..ok },
+        ];
+        let mut out = Vec::new();
+        assert_eq!(report_fuzz(&broken, 3, &mut out).unwrap(), Err(NotPassed::Broken("m, m".to_owned())));
+        let text = String::from_utf8(out).unwrap();
+        let says = [
+            "      6 sent as they came by back\n",
+            "      payload {}\n",
+            "      payload in base64 /wA=\n",
+            "--seed 3\n",
+        ];
+        assert!(says.iter().all(|says| text.contains(says)), "{text}");
     }
 
     #[test]

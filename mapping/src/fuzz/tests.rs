@@ -1,0 +1,132 @@
+//! Made-up messages, in each format, and back again.
+
+use schema::{Schema, Schemas};
+
+use super::*;
+use crate::{Bridge, Context, Source, Tables, load};
+
+fn loaded(text: &str) -> Mappings {
+    let mut schemas = Schemas::default();
+    let input = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer","minimum":1}}}"#;
+    let output = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"number"}}}"#;
+    schemas.insert(Schema::compile("in", input.as_bytes()).unwrap());
+    schemas.insert(Schema::compile("out", output.as_bytes()).unwrap());
+    let bridges = [Bridge::named("web")];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
+    load(&[Source { path: "m.yaml", text }], &context).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const PROVEN: &str = "mapping: m\nfrom: { bridge: web, address: \"POST /a/{x}\", schema: schemas/in.json }\n\
+    envelope: { topic: \"t/${address.x}\", schema: out, data: { n: \"${10 / payload.n}\" } }\n";
+
+#[test]
+fn what_is_proven_maps_and_what_does_not_conform_is_refused() {
+    let results = loaded(PROVEN).fuzz(7, 400, |_| true);
+    let [result] = results.as_slice() else { panic!("{results:?}") };
+    assert_eq!(result.failure, None);
+    assert!(result.mapped > 300 && result.refused > 20, "{result:?}");
+    assert_eq!(loaded(PROVEN).fuzz(7, 400, |_| true), results, "the same seed makes the same messages");
+    assert_eq!(loaded(PROVEN).fuzz(7, 400, |name| name == "other"), []);
+}
+
+#[test]
+fn a_promise_that_is_broken_is_shown_with_its_message() {
+    let mut mappings = loaded(
+        &PROVEN
+            .replace("10 / payload.n", "10 / (payload.n - 1)")
+            .replace("envelope:", "unproven: dead-letter\nenvelope:"),
+    );
+    assert_eq!(mappings.fuzz(7, 400, |_| true)[0].failure, None, "nothing was promised");
+    mappings.all[0].proofs.clear();
+    let failure = mappings.fuzz(7, 400, |_| true)[0].failure.clone().unwrap();
+    assert!(failure.why.contains("division by zero") && failure.address.starts_with("POST /a/"), "{failure:?}");
+    assert_eq!(Json::parse(failure.payload.into()).unwrap().root().get("n").unwrap().source().parse(), Ok(1.0));
+}
+
+#[test]
+fn texts_are_made_up_too() {
+    let text = "mapping: m\nfrom: { bridge: web, address: a, decode: text }\nenvelope: { topic: t, data: \"${payload.upperAscii()}\" }\n";
+    let results = loaded(text).fuzz(1, 50, |_| true);
+    assert_eq!((results[0].mapped, results[0].refused), (50, 0));
+}
+
+/// One with a schema of strings, in a format that has no other, and one that sends it back.
+fn there_and_back(decode: &str, there: &str, back: &str) -> Vec<FuzzResult> {
+    let mut schemas = Schemas::default();
+    let pair = r#"{"type":"object","required":["a","b"],"properties":{"a":{"type":"string"},"b":{"type":"string"}},"additionalProperties":false}"#;
+    let root = format!(
+        r#"{{"type":"object","required":["order"],"properties":{{"order":{pair}}},"additionalProperties":false}}"#
+    );
+    let rows = format!(r#"{{"type":"array","minItems":1,"items":{pair}}}"#);
+    let reading = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"number","minimum":-100,"maximum":100}},"additionalProperties":false}"#;
+    for (name, text) in [("pair", pair), ("root", &*root), ("rows", &*rows), ("reading", reading)] {
+        schemas.insert(Schema::compile(name, text.as_bytes()).unwrap());
+    }
+    let bridges = [Bridge { sends: true, ..Bridge::named("web") }];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
+    let there = format!("mapping: there\nfrom: {{ bridge: web, address: \"a/{{x}}\", decode: {decode}, {there}");
+    let files = [Source { path: "there.yaml", text: &there }, Source { path: "back.yaml", text: back }];
+    let files = if back.is_empty() { &files[..1] } else { &files };
+    load(files, &context).unwrap_or_else(|errors| panic!("{errors}")).fuzz(3, 400, |_| true)
+}
+
+const BACK: &str =
+    "mapping: back\nfrom: { topic: t/+ }\nto: { bridge: web, address: \"a/${envelope.topic.split('/')[1]}\"";
+
+#[test]
+fn every_format_is_made_up_by_its_schema() {
+    for (decode, schema, data) in [
+        ("cbor", "reading", "payload.n"),
+        ("msgpack", "reading", "payload.n"),
+        ("xml", "root", "payload.order.a"),
+        ("csv", "rows", "payload[0].a"),
+        ("{ csv: { delimiter: \";\", charset: utf-16le } }", "rows", "payload[0].a"),
+        ("urlencoded", "pair", "payload.a"),
+        ("{ urlencoded: { charset: latin-1 } }", "pair", "payload.a"),
+    ] {
+        let rest = format!(
+            "schema: schemas/{schema}.json }}\nenvelope: {{ topic: \"t/${{address.x}}\", data: {{ v: \"${{{data}}}\" }} }}\n"
+        );
+        let results = there_and_back(decode, &rest, "");
+        assert_eq!(results[0].failure, None, "{decode}");
+        assert!(results[0].mapped > 200 && results[0].refused > 10, "{decode}: {results:?}");
+    }
+}
+
+#[test]
+fn what_goes_in_and_out_again_is_the_same_value() {
+    let json =
+        "schema: schemas/reading.json }\nenvelope: { topic: \"t/${address.x}\", data: { value: \"${payload.n}\" } }\n";
+    let back = format!("{BACK}, body: {{ n: \"${{payload.value}}\" }} }}\n");
+    let results = there_and_back("json", json, &back);
+    assert_eq!((&results[0].failure, &*results[0].returned[0].0), (&None, "back"));
+    assert_eq!(results[0].returned[0].1, results[0].mapped, "{results:?}");
+    let xml = "schema: schemas/root.json }\nenvelope: { topic: \"t/${address.x}\", data: \"${payload.order}\" }\n";
+    let back = format!("{BACK}, encode: xml, body: {{ order: \"${{payload}}\" }} }}\n");
+    let results = there_and_back("xml", xml, &back);
+    assert!(results[0].failure.is_none() && results[0].returned[0].1 > 200, "{results:?}");
+}
+
+#[test]
+fn what_comes_out_as_another_value_is_a_finding() {
+    let json =
+        "schema: schemas/reading.json }\nenvelope: { topic: \"t/${address.x}\", data: { value: \"${payload.n}\" } }\n";
+    let back = format!("{BACK}, body: {{ n: \"${{math.round(payload.value)}}\" }} }}\n");
+    let results = there_and_back("json", json, &back);
+    let failure = results[0].failure.clone().unwrap();
+    assert!(failure.why.starts_with("\"back\" sends it to \"a/"), "{failure:?}");
+    assert!(failure.why.contains("\"/n\": ") && failure.why.contains(" became "), "{failure:?}");
+    assert_eq!(there_and_back("json", json, &back), results, "the same seed finds the same");
+}
+
+#[test]
+fn what_sends_elsewhere_or_in_another_format_undoes_nothing() {
+    let json = "schema: schemas/reading.json }\nenvelope: { topic: \"t/${address.x}\" }\n";
+    let elsewhere = BACK.replace("\"a/", "\"b/") + ", body: { n: 0 } }\n";
+    assert_eq!(there_and_back("json", json, &elsewhere)[0].returned, []);
+    let format = format!("{BACK}, encode: cbor, body: {{ n: 0 }} }}\n");
+    assert_eq!(there_and_back("json", json, &format)[0].returned, []);
+    let other_topic = BACK.replace("t/+", "u/+") + ", body: { n: 0 } }\n";
+    let results = there_and_back("json", json, &other_topic);
+    assert_eq!((&results[0].failure, &results[0].returned), (&None, &vec![("back".to_owned(), 0)]));
+}
