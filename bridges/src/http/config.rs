@@ -122,6 +122,13 @@ impl HttpConfig {
     }
 }
 
+impl HttpConfig {
+    /// The largest body in gzip or zstd: what can't be made smaller becomes a little larger.
+    pub(super) fn max_encoded_bytes(&self) -> usize {
+        self.max_payload_bytes + self.max_payload_bytes / 1_024 + 1_024
+    }
+}
+
 impl BridgeConfig for HttpConfig {
     fn build(&self, _: &str) -> Bridge {
         Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None }
@@ -156,7 +163,9 @@ impl BridgeConfig for HttpConfig {
     }
 
     fn max_message_bytes(&self) -> usize {
-        self.max_payload_bytes.max(BATCH_BYTES + self.websocket.max_frame_bytes)
+        // an encoded body and what is in it, for as long as it is decoded
+        let request = self.max_encoded_bytes() + self.max_payload_bytes;
+        request.max(BATCH_BYTES + self.websocket.max_frame_bytes)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use envelope::{Fingerprint, Headers, Identity, Inbound, Lane, Principal, TraceContext};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 /// Everything of an [`Inbound`] but its sender. `Debug` shows neither headers nor payload.
 #[derive(Clone)]
@@ -103,7 +103,9 @@ pub(super) fn is_carried(name: &str) -> bool {
 
 /// A request's headers and its raw query, as mappings see them.
 pub(super) fn headers(map: &HeaderMap, query: Option<&str>) -> Headers {
-    let carried = || map.iter().filter(|(name, _)| is_carried(name.as_str()));
+    // the payload is decoded by then
+    let is_payloads = |name: &HeaderName| is_carried(name.as_str()) && *name != header::CONTENT_ENCODING;
+    let carried = || map.iter().filter(|(name, _)| is_payloads(name));
     let bytes = carried().map(|(_, value)| value.len()).sum();
     // one buffer for all values
     let mut values = BytesMut::with_capacity(bytes);

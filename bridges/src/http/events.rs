@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use super::{
     Peer, Problem,
     answer::write_position,
+    coding::Accept,
     offer::Offer,
     publish::credentials,
     query::{self, bad},
@@ -68,6 +69,9 @@ pub(super) async fn events(
     if method != Method::GET {
         let detail = "events are asked for with GET";
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(&"GET").into_response();
+    }
+    if let Err(problem) = Accept::of(&headers).and_then(Accept::with_identity) {
+        return problem.into_response();
     }
     match open(offer, peer, query.as_deref(), &headers).await {
         Ok(events) => respond(events),

@@ -1,11 +1,12 @@
 //! The HTTP bridge: publishing by request, and publishing and subscribing by WebSocket under `/mesh/v1/ws`.
 //!
 //! `server` is the listener, which the gateway's admin API uses as well; `guard` keeps foreign web pages out of both.
-//! `publish` turns a request into a message, `websocket` a connection into a lane; both go through `offer`.
+//! `coding` is gzip and zstd. `publish` turns a request into a message, `websocket` a connection into a lane; both go through `offer`.
 
 mod address;
 mod answer;
 mod batch;
+mod coding;
 mod config;
 mod draft;
 mod events;

@@ -6,6 +6,7 @@
 use std::{
     collections::HashSet,
     net::IpAddr,
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +19,7 @@ use envelope::{
     Verdict, Verdicts,
 };
 use metrics::{Counter, counter, describe_counter, describe_gauge};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::{HttpConfig, draft::Draft};
@@ -31,6 +33,8 @@ pub(super) struct Offer {
     lanes: AtomicU64,
     /// Requests with an idempotency key that are not answered yet.
     running: Mutex<HashSet<Key>>,
+    /// Bodies that are encoded or decoded at once: no more than there are processors to do it.
+    pub(super) coders: Semaphore,
     /// Requests refused because too many bytes were in flight.
     pub(super) full: Counter,
     /// Offers repeated after a Retry.
@@ -46,7 +50,8 @@ impl Offer {
         describe_gauge!("openmesh_bridge_websockets", "open WebSockets");
         let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
-        Self { cx, config, lanes: AtomicU64::new(0), running: Mutex::default(), full, retries }
+        let coders = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        Self { cx, config, lanes: AtomicU64::new(0), running: Mutex::default(), coders, full, retries }
     }
 
     /// A lane of its own: for a request, for a WebSocket.

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use envelope::{Quota, QuotaUnit, RejectKind, Rejection, Reply, json::write_string};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::answer::in_words;
 
@@ -31,6 +31,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct More {
     quota: Option<Box<Quota>>,
+    header: Option<(HeaderName, HeaderValue)>,
     /// Said in place of all of it, where the mapping has words of its own.
     reply: Option<Box<Reply>>,
 }
@@ -103,6 +104,13 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: &'static &'static str) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says something more in a header.
+    #[must_use]
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.more.get_or_insert_default().header = Some((name, value));
         self
     }
 
@@ -187,8 +195,9 @@ impl From<&Rejection> for Problem {
             pointer: rejection.pointer.as_deref().map(Box::from),
             retry_after: rejection.retry_after.or(busy.then_some(RETRY_AFTER)),
             allow: None,
-            more: (rejection.quota.is_some() || rejection.reply.is_some())
-                .then(|| Box::new(More { quota: rejection.quota.clone(), reply: rejection.reply.clone() })),
+            more: (rejection.quota.is_some() || rejection.reply.is_some()).then(|| {
+                Box::new(More { quota: rejection.quota.clone(), header: None, reply: rejection.reply.clone() })
+            }),
         }
     }
 }
@@ -205,10 +214,12 @@ impl IntoResponse for Problem {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(quota) = self.more.and_then(|more| more.quota) {
+        let More { quota, header, .. } = self.more.map(|more| *more).unwrap_or_default();
+        if let Some(quota) = quota {
             let wait = self.retry_after.unwrap_or(RETRY_AFTER).as_secs_f64().ceil() as u64;
             limits(headers, self.decided_by, *quota, wait);
         }
+        headers.extend(header);
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 header::WWW_AUTHENTICATE,

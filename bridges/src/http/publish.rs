@@ -17,6 +17,7 @@ use super::{
     Peer, Problem,
     address::address,
     answer, batch,
+    coding::{Coding, InflateError, inflate},
     draft::{self, Draft},
     finish::Finish,
     offer::{self, Offer},
@@ -37,14 +38,14 @@ pub(super) async fn publish(offer: &Arc<Offer>, peer: &Peer, request: Request<In
 async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Result<Response, Problem> {
     let peer = from.address.ip();
     let (parts, body) = request.into_parts();
-    let (address, identity) = match names(&parts) {
+    let (address, identity, coding) = match names(&parts) {
         Ok(names) => names,
         Err(problem) => {
             discard(body).await;
             return Err(problem);
         }
     };
-    let (payload, in_flight) = read(offer, peer, body).await?;
+    let (payload, in_flight) = read(offer, peer, body, coding).await?;
     let mut draft = Draft {
         address,
         headers: draft::headers(&parts.headers, parts.uri.query()),
@@ -97,19 +98,45 @@ fn events(offer: &Offer, peer: IpAddr, draft: &Draft) -> Result<Vec<Draft>, Prob
 }
 
 /// What the head says the message is.
-fn names(parts: &Parts) -> Result<(Arc<str>, Identity), Problem> {
+fn names(parts: &Parts) -> Result<(Arc<str>, Identity, Option<Coding>), Problem> {
     let address = address(parts.method.as_str(), parts.uri.path())?;
     let identity = draft::request_identity(&address, &parts.headers).map_err(|error| bad_request(error.to_string()))?;
-    Ok((address, identity))
+    Ok((address, identity, Coding::of(&parts.headers)?))
 }
 
-/// The whole body and what it takes of the bytes in flight.
-async fn read(offer: &Offer, peer: IpAddr, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+/// The payload and what it takes of the bytes in flight.
+async fn read(
+    offer: &Offer,
+    peer: IpAddr,
+    body: Incoming,
+    coding: Option<Coding>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+    let Some(coding) = coding else {
+        let (payload, in_flight) = arrived(offer, peer, body, offer.config.max_payload_bytes).await?;
+        return Ok((payload, Some(in_flight)));
+    };
+    // both are held until what is in the body is out
+    let (encoded, _in_flight) = arrived(offer, peer, body, offer.config.max_encoded_bytes()).await?;
+    let Ok(_coder) = offer.coders.acquire().await else { return Err(draining()) };
     let max = offer.config.max_payload_bytes;
+    inflate(coding, &encoded, max, offer.cx.bytes.clone()).await.map_err(|error| match error {
+        InflateError::TooLarge => too_large(offer, peer, max),
+        InflateError::Full => full(offer),
+        InflateError::Broken(error) => broken(offer, peer, coding, &error),
+    })
+}
+
+/// The whole body as it was sent, of at most `max` bytes, and what it takes of the bytes in flight.
+async fn arrived(
+    offer: &Offer,
+    peer: IpAddr,
+    mut body: Incoming,
+    max: usize,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let expected = body.size_hint();
     if expected.lower() > max as u64 {
         discard(body).await;
-        return Err(too_large(offer, peer, max));
+        return Err(too_large(offer, peer, offer.config.max_payload_bytes));
     }
     // a chunked body does not say how long it will be
     let reserve = expected.upper().map_or(max, |upper| upper.min(max as u64) as usize);
@@ -129,7 +156,7 @@ async fn read(offer: &Offer, peer: IpAddr, mut body: Incoming) -> Result<(Bytes,
         Ok(Ok(Some(payload))) => Ok((payload, in_flight)),
         Ok(Ok(None)) => {
             discard(body).await;
-            Err(too_large(offer, peer, max))
+            Err(too_large(offer, peer, offer.config.max_payload_bytes))
         }
         Ok(Err(error)) => Err(bad_request(format!("the body can't be read: {error}"))),
         Err(_) => {
@@ -169,7 +196,7 @@ async fn collect(body: &mut Incoming, max: usize) -> Result<Option<Bytes>, hyper
 
 /// Reads on for a while and keeps nothing: to a client that still writes when the connection closes, the system reports
 /// a broken connection in place of the answer.
-async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: Incoming) {
     let read = async {
         let mut left = DISCARD_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
@@ -204,6 +231,15 @@ fn too_large(offer: &Offer, peer: IpAddr, max: usize) -> Problem {
     offer.received(1);
     let detail = format!("payload is over the limit of {max} bytes");
     let rejection = Rejection::new(RejectKind::TooLarge, "payload_limit", detail);
+    offer.outside(&rejection, None, Some(peer));
+    Problem::from(&rejection)
+}
+
+/// As above: it has arrived, and there is no message in it.
+fn broken(offer: &Offer, peer: IpAddr, coding: Coding, error: &std::io::Error) -> Problem {
+    offer.received(1);
+    let detail = format!("the body is no whole {}: {error}", coding.as_str());
+    let rejection = Rejection::new(RejectKind::Malformed, "content_encoding", detail);
     offer.outside(&rejection, None, Some(peer));
     Problem::from(&rejection)
 }

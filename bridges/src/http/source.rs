@@ -2,14 +2,25 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
-use axum::{Router, body::Body, response::Response, routing::any};
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+    routing::any,
+};
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::{ServiceExt, service_fn};
 
 use super::{
-    HttpConfig, Listener, Peer, Problem, address::is_reserved, events, last, offer::Offer, publish::publish, websocket,
+    HttpConfig, Listener, Peer, Problem,
+    address::is_reserved,
+    coding::{Accept, deflate},
+    events, last,
+    offer::Offer,
+    publish::{discard, publish},
+    websocket,
 };
 use crate::{BridgeError, Source, SourceContext};
 
@@ -78,14 +89,31 @@ async fn answer(
     offer: Arc<Offer>,
     endpoints: Router,
     peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let accept = match Accept::of(request.headers()) {
+        Ok(accept) => accept,
+        Err(problem) => {
+            discard(request.into_body()).await;
+            return Ok(problem.into_response());
+        }
+    };
+    let response = respond(&offer, endpoints, peer, request).await?;
+    Ok(deflate(accept, &offer.coders, response).await)
+}
+
+async fn respond(
+    offer: &Arc<Offer>,
+    endpoints: Router,
+    peer: Peer,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     if is_reserved(request.uri().path()) {
         request.extensions_mut().insert(peer);
         return endpoints.oneshot(request).await;
     }
-    if websocket::is_for_messages(&offer, &request) {
-        return Ok(websocket::upgrade_for_messages(offer, peer, request).await);
+    if websocket::is_for_messages(offer, &request) {
+        return Ok(websocket::upgrade_for_messages(offer.clone(), peer, request).await);
     }
-    Ok(publish(&offer, &peer, request).await)
+    Ok(publish(offer, &peer, request).await)
 }

@@ -25,6 +25,9 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: u16,
     head: String,
+    /// As it was sent.
+    pub(super) bytes: Vec<u8>,
+    /// As text.
     pub(super) body: String,
 }
 
@@ -69,7 +72,7 @@ impl Client {
         }
         self.stream.read_to_end(&mut self.buffer).await.unwrap();
         let head = String::from_utf8(std::mem::take(&mut self.buffer)).unwrap().to_ascii_lowercase();
-        Answer { status: head[9..12].parse().unwrap(), head, body: String::new() }
+        Answer { status: head[9..12].parse().unwrap(), head, bytes: Vec::new(), body: String::new() }
     }
 
     /// Whether the gateway closes without a further answer.
@@ -94,9 +97,10 @@ impl Client {
         let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap().to_ascii_lowercase();
         let length =
             head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |l| l.parse().unwrap());
-        let body = String::from_utf8(self.buffer.get(end..end + length)?.to_vec()).unwrap();
+        let bytes = self.buffer.get(end..end + length)?.to_vec();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
         self.buffer.drain(..end + length);
-        Some(Answer { status: head[9..12].parse().unwrap(), head, body })
+        Some(Answer { status: head[9..12].parse().unwrap(), head, bytes, body })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod batches;
 mod client;
+mod codings;
 mod conformance;
 mod events;
 mod hostile;
