@@ -10,6 +10,8 @@ use std::{
 };
 
 const CONNECTIONS: usize = 64;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What requests took.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +56,7 @@ pub(crate) fn http(at: SocketAddr, body: &str, rate: u64, count: u64) -> Times {
     for _ in 0..CONNECTIONS {
         let stream = TcpStream::connect(at).expect("a connection");
         stream.set_nodelay(true).expect("no delay");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let due = Arc::new(Mutex::new(VecDeque::new()));
         let (heard, waiting) = (stream.try_clone().expect("the other half"), due.clone());
         streams.push((stream, due));
@@ -67,6 +69,11 @@ pub(crate) fn http(at: SocketAddr, body: &str, rate: u64, count: u64) -> Times {
         let (stream, waiting) = &mut streams[n as usize % CONNECTIONS];
         waiting.lock().unwrap().push_back(due);
         stream.write_all(request.as_bytes()).expect("a request");
+    }
+    // a server may take the end of the requests for the end of the connection: the answers come first
+    let patience = Instant::now() + PATIENCE;
+    while streams.iter().any(|(_, due)| !due.lock().unwrap().is_empty()) && Instant::now() < patience {
+        thread::park_timeout(Duration::from_millis(1));
     }
     for (stream, _) in &streams {
         stream.shutdown(std::net::Shutdown::Write).expect("the end of the requests");
