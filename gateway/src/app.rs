@@ -123,8 +123,15 @@ impl App {
         let gate: Arc<dyn Authenticator> = Arc::new(Gate::new(reload.current())?);
         let on_loopback = !loaded.config.admin.is_exposed();
         let guard = admin::Guard::new(gate.clone(), reload.current(), on_loopback, Arc::new(audit.clone()));
-        let (trail, backbones) = (audit.clone(), opened.clone());
-        let state = Admin { readiness: ready, metrics, reload: reloads, audit: trail, backbone: backbones };
+        let (trail, backbones, reader) = (audit.clone(), opened.clone(), Arc::new(OnceLock::new()));
+        let state = Admin {
+            readiness: ready,
+            metrics,
+            reload: reloads,
+            audit: trail,
+            backbone: backbones,
+            reader: reader.clone(),
+        };
         serve_admin(listener, state, guard, &admin);
 
         let with = loaded.config.backbone.open_with(&loaded.config.domain);
@@ -143,6 +150,7 @@ impl App {
         let wiring =
             Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
                 .telling(notices);
+        reader.get_or_init(|| wiring.outlet(&admin::ADMIN.into()));
         // Before anything is taken: a mapping that sends misses nothing of it.
         let egress = wiring.egress(&loaded.config.bridges, built.sinks, &sinks);
         egress.prepare(&loaded.mappings).await.map_err(StartError::Subscription)?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
-use backbone::Backbone;
+use backbone::{Backbone, Page, Query};
 use envelope::{
     Batch, Deliveries, Delivery, Disposition, Filter, LastValues, Outgoing, Outlet, Position, Principal, Rejection,
     Settlement, Subscribe, Topic, Verdicts,
@@ -123,27 +123,45 @@ impl Outlet for GatewayOutlet {
 }
 
 impl GatewayOutlet {
+    /// A page of what is stored, of which the principal hears what it may read.
+    pub(crate) async fn query(&self, principal: Arc<Principal>, query: Query) -> Result<Page, Rejection> {
+        self.current.load().still_lets_in(&principal)?;
+        let Page { mut matches, next } = self.backbone.query(query).await?;
+        let deliveries = matches.iter().map(|found| found.delivery.clone()).collect();
+        let Some(batch) = Batch::new(deliveries) else { return Ok(Page { matches, next }) };
+        let mut passed = self.screen(&principal, batch).await?.passed()?.into_iter();
+        matches.retain(|_| passed.next().is_some_and(|passed| passed.is_some()));
+        Ok(Page { matches, next })
+    }
+
     /// What the principal may read of a page. What can't be told now is an error of the page: it would look as if there
     /// were no such value.
     async fn readable(self, principal: Arc<Principal>, page: LastValues) -> Result<LastValues, Rejection> {
         let LastValues { values, next } = page;
         let Some(batch) = Batch::new(values) else { return Ok(LastValues { values: Vec::new(), next }) };
-        let Screening { verdicts, .. } = self.screen(&principal, batch).await?;
-        let mut values = Vec::with_capacity(verdicts.len());
-        for verdict in verdicts {
-            match verdict.answer {
-                Ok(value) => values.push(value),
-                Err(no) if no.disposition() == Disposition::Retry => return Err(no),
-                Err(_) => {}
-            }
-        }
-        Ok(LastValues { values, next })
+        let passed = self.screen(&principal, batch).await?.passed()?;
+        Ok(LastValues { values: passed.into_iter().flatten().collect(), next })
     }
 }
 
 impl fmt::Debug for GatewayOutlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayOutlet").finish_non_exhaustive()
+    }
+}
+
+// === impl Screening ===
+
+impl Screening {
+    /// In order, `None` for what is withheld. What can't be told now is an error of all.
+    fn passed(self) -> Result<Vec<Option<Delivery>>, Rejection> {
+        let answers = self.verdicts.into_iter().map(|verdict| verdict.answer);
+        let told = |answer: Result<Delivery, Rejection>| match answer {
+            Ok(delivery) => Ok(Some(delivery)),
+            Err(no) if no.disposition() == Disposition::Retry => Err(no),
+            Err(_) => Ok(None),
+        };
+        answers.map(told).collect()
     }
 }
 

@@ -87,7 +87,8 @@ impl Wiring {
         }
     }
 
-    fn outlet(&self, name: &Arc<str>) -> GatewayOutlet {
+    /// What bridge `name` reads the mesh through.
+    pub(crate) fn outlet(&self, name: &Arc<str>) -> GatewayOutlet {
         let trail = Arc::new(Trail::egress(name.clone(), self.sink()));
         GatewayOutlet::new(self.backbone.clone(), self.current.clone(), trail, self.meters.clone())
     }

@@ -109,7 +109,7 @@ pub(super) fn write_position(out: &mut Vec<u8>, position: &Position) {
 }
 
 /// Reads what [`write_position`] writes.
-pub(super) fn read_position(text: &str) -> Option<Position> {
+pub fn read_position(text: &str) -> Option<Position> {
     const MAX_DIGITS: usize = 128;
     let digits = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);

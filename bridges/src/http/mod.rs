@@ -21,9 +21,11 @@ mod server;
 mod source;
 mod websocket;
 
+pub use answer::read_position;
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig};
 pub use problem::Problem;
 pub use publish::credentials;
+pub use query::{parameters, shortened};
 pub use server::{Listener, Peer};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::Problem;
 const MAX_BYTES: usize = 8_192;
 
 /// The parameters in order, decoded. `+` is a plus: a filter has them. Refuses with 400 what is not among `known`.
-pub(super) fn parameters<'q>(
+pub fn parameters<'q>(
     query: Option<&'q str>,
     known: &[&'static str],
 ) -> Result<Vec<(&'static str, Cow<'q, str>)>, Problem> {
@@ -54,7 +54,7 @@ pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
 }
 
 /// What is said of a value in an error, at most.
-pub(super) fn shortened(text: &str) -> &str {
+pub fn shortened(text: &str) -> &str {
     let end = (0..=128.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or(0)]
 }

@@ -269,7 +269,7 @@ fn described(letter: &DeadLetter, whole: bool) -> Value {
 }
 
 /// As CloudEvents JSON.
-fn cloud_event(envelope: &envelope::Envelope) -> Value {
+pub(super) fn cloud_event(envelope: &envelope::Envelope) -> Value {
     let mut text = Vec::new();
     envelope::cloudevents::write_json(envelope, &mut text);
     serde_json::from_slice(&text).unwrap_or(Value::Null)

@@ -28,7 +28,7 @@ pub(crate) struct Guard {
 }
 
 /// What the audit trail calls it; no bridge has that name.
-const ADMIN: &str = "$admin";
+pub(crate) const ADMIN: &str = "$admin";
 
 /// Who asks; `None` for who looks from loopback without credentials.
 #[derive(Debug, Clone)]

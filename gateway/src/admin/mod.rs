@@ -6,6 +6,7 @@
 mod care;
 mod guard;
 mod ledger;
+mod messages;
 mod openapi;
 
 use std::{
@@ -28,12 +29,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use guard::Guard;
+pub(crate) use guard::{ADMIN, Guard};
 pub(crate) use ledger::{describe, watch};
 
 use crate::{
     audit::AuditLog,
     egress::Shown,
+    outlet::GatewayOutlet,
     readiness::Readiness,
     reload::{self, Because, Reload, Reloaded},
 };
@@ -47,6 +49,8 @@ pub(crate) struct Admin {
     pub(crate) audit: AuditLog,
     /// Empty until the store is open.
     pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
+    /// What is stored, behind policy; as empty.
+    pub(crate) reader: Arc<OnceLock<GatewayOutlet>>,
 }
 
 /// Whether messages are taken.
@@ -132,6 +136,7 @@ pub(crate) fn router(admin: Admin, guard: Guard) -> Router {
         .routes(routes!(serve_ledger))
         .routes(routes!(routes_in_force))
         .routes(routes!(reload))
+        .routes(routes!(messages::messages))
         .routes(routes!(care::dead_letters))
         .routes(routes!(care::dead_letter, care::drop_dead_letter))
         .routes(routes!(care::replay_dead_letter))

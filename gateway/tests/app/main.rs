@@ -12,6 +12,7 @@ mod egress;
 mod explain;
 mod flow;
 mod limits;
+mod messages;
 mod notices;
 mod promises;
 mod receiver;
