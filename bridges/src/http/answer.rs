@@ -108,7 +108,7 @@ pub(super) fn write_position(out: &mut Vec<u8>, position: &Position) {
     out.push(b'"');
 }
 
-/// Reads what [`write_position`] writes.
+/// Reads a position as the gateway writes it.
 pub fn read_position(text: &str) -> Option<Position> {
     const MAX_DIGITS: usize = 128;
     let digits = text.as_bytes();
