@@ -81,7 +81,7 @@ fn a_refusal_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_retained_message_is_there_for_who_subscribes_later_until_an_empty_one_deletes_it() {
+fn a_retained_message_is_there_for_who_subscribes_later() {
     let floor = Floor::new();
     let gateway = Gateway::start(&floor.site);
     let publish = |arguments: &[&str]| {
