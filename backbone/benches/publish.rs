@@ -18,19 +18,16 @@ use std::{
 };
 
 use backbone::{Backbone, Embedded, EmbeddedConfig};
-use bytes::Bytes;
-use envelope::{
-    AckPoint, Admitted, Batch, Data, Envelope, EnvelopeId, Group, Identity, Lane, Mapped, Principal, Route, Timestamp,
-    Topic,
-};
 use tokio::{sync::oneshot, task::JoinSet};
-use uuid::Uuid;
+
+#[path = "support/batch.rs"]
+mod support;
+
+use support::batch;
 
 const CALLERS: usize = 64;
 const RUN: Duration = Duration::from_secs(4);
 const RECORD: usize = 560;
-
-static NEXT: AtomicU64 = AtomicU64::new(1);
 
 struct Figures {
     messages: u64,
@@ -150,46 +147,4 @@ async fn bare(folder: &Path, size: usize) -> Figures {
     let took = started.elapsed();
     writer.join().unwrap();
     Figures { messages, syncs: syncs.load(SeqCst), took, resident: resident() }
-}
-
-fn batch(size: usize) -> Batch<Admitted> {
-    Batch::new((0..size).map(|_| message()).collect()).unwrap()
-}
-
-#[expect(clippy::disallowed_methods, reason = "there is no policy in this benchmark")]
-fn message() -> Admitted {
-    let id =
-        Uuid::from_u128(u128::from(NEXT.fetch_add(1, SeqCst)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-    let envelope = Envelope {
-        id: EnvelopeId::new(id),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "telemetry/reading@v1.0.0".into(),
-        subject: Topic::new("telemetry/7/temperature").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: Some("application/json".into()),
-        dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
-        data: Data::Opaque(Bytes::from(vec![b'x'; 300])),
-        performative: Some("inform".into()),
-        partitionkey: Some("7".into()),
-        residency: vec!["no".into()],
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    };
-    let mapped = Mapped {
-        route: Route::new("plant-temperature", "1"),
-        ack: AckPoint::Durable,
-        terms: Arc::default(),
-        bridge: "web".into(),
-        lane: Lane(0),
-        principal: Arc::new(Principal::anonymous("plant-a")),
-        identity: Identity::Fresh(id),
-        retain: false,
-        group: Group::One(envelope),
-    };
-    Admitted::seal(mapped, 1)
 }

@@ -10,25 +10,23 @@ use std::{
     env,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
 use backbone::{Backbone, Embedded, EmbeddedConfig};
-use bytes::Bytes;
-use envelope::{
-    AckPoint, Admitted, Batch, Data, Envelope, EnvelopeId, Filter, Group, Identity, Lane, Mapped, Principal, Route,
-    Settlement, Start, Subscribe, Timestamp, Topic,
-};
+use envelope::{Filter, Settlement, Start, Subscribe, Timestamp};
 use tokio::task::JoinSet;
-use uuid::Uuid;
+
+#[path = "support/batch.rs"]
+mod support;
+
+use support::batch;
 
 const CALLERS: usize = 8;
 const BATCH: usize = 64;
 const ALONE: Duration = Duration::from_secs(3);
-
-static NEXT: AtomicU64 = AtomicU64::new(1);
 
 fn main() {
     let records = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
@@ -107,46 +105,4 @@ async fn publish_until(store: &Embedded, stop: &Arc<AtomicBool>) -> f64 {
     }
     callers.join_all().await;
     (store.report().store.stored - before) as f64 / started.elapsed().as_secs_f64()
-}
-
-fn batch(size: usize) -> Batch<Admitted> {
-    Batch::new((0..size).map(|_| message()).collect()).unwrap()
-}
-
-#[expect(clippy::disallowed_methods, reason = "there is no policy in this benchmark")]
-fn message() -> Admitted {
-    let id =
-        Uuid::from_u128(u128::from(NEXT.fetch_add(1, SeqCst)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-    let envelope = Envelope {
-        id: EnvelopeId::new(id),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "telemetry/reading@v1.0.0".into(),
-        subject: Topic::new("telemetry/7/temperature").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: Some("application/json".into()),
-        dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
-        data: Data::Opaque(Bytes::from(vec![b'x'; 300])),
-        performative: Some("inform".into()),
-        partitionkey: Some("7".into()),
-        residency: vec!["no".into()],
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    };
-    let mapped = Mapped {
-        route: Route::new("plant-temperature", "1"),
-        ack: AckPoint::Durable,
-        terms: Arc::default(),
-        bridge: "web".into(),
-        lane: Lane(0),
-        principal: Arc::new(Principal::anonymous("plant-a")),
-        identity: Identity::Fresh(id),
-        retain: false,
-        group: Group::One(envelope),
-    };
-    Admitted::seal(mapped, 1)
 }

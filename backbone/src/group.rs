@@ -1,24 +1,25 @@
 //! One group: everything that the writer puts into one atomic batch with one sync.
 //!
 //! Jobs are staged in order, then committed, then applied to what is in memory. Nothing in memory changes before the
-//! commit, so a group that fails leaves nothing behind.
+//! commit, so a group that fails leaves nothing behind. What is said of it is in `answers`, how a consumer's backlog is
+//! counted in `backlog`.
 
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict, Verdicts};
-use tokio::{runtime::Handle, sync::oneshot};
+use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict};
 
 use crate::{
+    answers::Reply,
     dead::DeadChanges,
     index::Indexed,
     keys::{KeyChanges, KeyJob},
     last::{LastChanges, retained},
     ledger::{Deltas, RouteRow, Row},
     orders::{Order, OrderReply},
-    queue::{Advance, Answer, Job, Message, Passed, Prepared, Publish},
+    queue::{Job, Message, Prepared, Publish},
     record::{self, Chain, Stored},
     registry::Registry,
     retention::{Extent, Trim},
@@ -28,9 +29,6 @@ use crate::{
     subscription::{Cursor, Feed, Outcome},
     times::Times,
 };
-
-/// A backlog this short is counted by the writer itself, so that a consumer catches up under any load.
-const SHORT_BACKLOG: u64 = 4_096;
 
 /// What a group will change.
 #[derive(Debug, Default)]
@@ -71,7 +69,7 @@ pub(crate) struct Group {
     /// Of the envelope that is being staged.
     pub(crate) found: Vec<u32>,
     /// Subscriptions whose backlog ended, at which sequence.
-    caught_up: Vec<(Arc<Feed>, u64)>,
+    pub(crate) caught_up: Vec<(Arc<Feed>, u64)>,
     /// The ledger's rows that changed.
     pub(crate) rows: Vec<Row>,
     /// Once a commit was tried.
@@ -82,29 +80,9 @@ pub(crate) struct Group {
     pub(crate) registered: Option<u32>,
     /// The store could not be read: nothing of the group is stored.
     pub(crate) broken: Option<fjall::Error>,
-    replies: Vec<Reply>,
+    pub(crate) replies: Vec<Reply>,
     /// Envelopes to be freed.
-    gone: Vec<Arc<Stored>>,
-}
-
-/// What is said once the group is on disk, or is not.
-#[derive(Debug)]
-enum Reply {
-    Publish(oneshot::Sender<Answer>, Verdicts<Admission>),
-    Settle(oneshot::Sender<Result<(), Rejection>>),
-    Advance(oneshot::Sender<Result<Option<u64>, Rejection>>, Result<Option<u64>, Rejection>),
-    Keys(oneshot::Sender<Result<u64, Rejection>>, Result<u64, Rejection>),
-    Order(OrderReply, Result<usize, Rejection>),
-}
-
-/// The answers of a group, given when they are dropped: a task that never runs still gives them.
-#[derive(Debug)]
-struct Answers {
-    replies: Vec<Reply>,
-    /// Envelopes that nobody needs any more. Freed with the answers: the writer is the one thread that everybody waits
-    /// for.
-    _gone: Vec<Arc<Stored>>,
-    failed: Option<Rejection>,
+    pub(crate) gone: Vec<Arc<Stored>>,
 }
 
 // === impl Group ===
@@ -336,59 +314,6 @@ impl Group {
         self.settled.push((feed, sequence));
     }
 
-    fn advance(&mut self, advance: Advance, registry: &Registry, shared: &Shared) {
-        let Advance { feed, generation, passed, mark, reply } = advance;
-        let tip = self.next() - 1;
-        let answer = match self.cursor(&feed, registry) {
-            Some(cursor) if feed.lock().generation == generation => {
-                cursor.mark = cursor.mark.max(mark);
-                // Retention may have counted the first part of it.
-                if let Some(counted) = cursor.backlog
-                    && let Some(passed) = passed.filter(|passed| (passed.from..passed.to).contains(&counted))
-                {
-                    cursor.backlog = Some(passed.to);
-                    cursor.counts.matched += passed.matched_above(counted);
-                }
-                Ok(())
-            }
-            _ => Err(taken_over()),
-        };
-        let answer = answer.map(|()| self.catch_up(&feed, tip, registry, shared));
-        self.replies.push(Reply::Advance(reply, answer));
-    }
-
-    /// Counts the rest of a short backlog, after which the subscription is counted at append.
-    fn catch_up(&mut self, feed: &Arc<Feed>, tip: u64, registry: &Registry, shared: &Shared) -> Option<u64> {
-        let from = self.cursor(feed, registry)?.backlog?;
-        let passed = self.rest(feed, from, tip, registry, shared);
-        let cursor = self.cursor(feed, registry)?;
-        let Some(passed) = passed else { return cursor.backlog };
-        cursor.counts.matched += passed.matched_above(from);
-        cursor.backlog = None;
-        self.caught_up.push((feed.clone(), passed.to));
-        None
-    }
-
-    /// What of the sequences above `from` up to `tip` matches, if they are few and in memory.
-    fn rest(&mut self, feed: &Feed, from: u64, tip: u64, registry: &Registry, shared: &Shared) -> Option<Passed> {
-        if tip - from.min(tip) > SHORT_BACKLOG {
-            return None;
-        }
-        let stored = self.first - 1;
-        let mut envelopes: Vec<(u64, Arc<Stored>)> = Vec::new();
-        if from < stored {
-            let few = usize::try_from(stored - from).ok()?;
-            let found = shared.tail.after(from, few).filter(|found| found.len() == few)?;
-            envelopes.extend(found);
-        }
-        let skip = usize::try_from(from.saturating_sub(stored)).ok()?;
-        envelopes.extend((self.first..).zip(self.records.iter().map(|one| one.stored.clone())).skip(skip));
-        let filters = &self.cursor(feed, registry)?.filters;
-        let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
-        let matched = envelopes.iter().filter(|(_, stored)| selects(stored)).map(|(sequence, _)| *sequence).collect();
-        Some(Passed { from, to: tip, matched })
-    }
-
     /// Makes the group's changes visible, once they are on disk.
     pub(crate) fn apply(&mut self, state: &mut State, shared: &Shared) {
         let applying = crate::shared::locked(&shared.applying);
@@ -444,19 +369,6 @@ impl Group {
         }
     }
 
-    /// Answers everybody. In a task of the runtime where there is one: woken from the writer's thread, each of them
-    /// would cost a system call.
-    pub(crate) fn answer(&mut self, failed: Option<&Rejection>, runtime: Option<&Handle>) {
-        let answers = Answers {
-            replies: std::mem::take(&mut self.replies),
-            _gone: std::mem::take(&mut self.gone),
-            failed: failed.cloned(),
-        };
-        if let Some(runtime) = runtime.filter(|_| answers.replies.len() > 1) {
-            runtime.spawn(async move { drop(answers) });
-        }
-    }
-
     /// Ids of the group's messages whose publisher was not answered before it.
     pub(crate) fn asked(&self) -> impl Iterator<Item = EnvelopeId> {
         self.asked.iter().copied()
@@ -473,30 +385,6 @@ impl Group {
             && self.dead.is_empty()
             && self.dropped.is_empty()
             && !self.indexes_older()
-    }
-}
-
-// === impl Answers ===
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        for reply in self.replies.drain(..) {
-            let heard = match (reply, &self.failed) {
-                (Reply::Publish(reply, verdicts), None) => reply.send(Ok(verdicts)).is_ok(),
-                (Reply::Publish(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
-                (Reply::Settle(reply), None) => reply.send(Ok(())).is_ok(),
-                (Reply::Settle(reply), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
-                (Reply::Advance(reply, answer), None) => reply.send(answer).is_ok(),
-                (Reply::Advance(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
-                (Reply::Order(reply, answer), None) => reply.send(answer).is_ok(),
-                (Reply::Order(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
-                (Reply::Keys(reply, answer), None) => reply.send(answer).is_ok(),
-                (Reply::Keys(reply, _), Some(failed)) => reply.send(Err(failed.clone())).is_ok(),
-            };
-            if !heard {
-                tracing::trace!("whoever asked is gone");
-            }
-        }
     }
 }
 

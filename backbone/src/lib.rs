@@ -3,7 +3,9 @@
 //! [`Backbone`] is the seam; [`Embedded`] keeps everything in a folder of this gateway. It stores what policy has
 //! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
 
+mod answers;
 mod attach;
+mod backlog;
 pub mod care;
 mod codec;
 mod config;

@@ -1,11 +1,20 @@
 //! What a bridge is: the types that every protocol's folder implements and the gateway wires.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use envelope::{Audit, Authenticator, Flow, Ingress, KeyValue, Ledger, Outlet, Promises, Sink};
+use envelope::{
+    Admission, Audit, Authenticator, Batch, Disposition, Flow, Inbound, Ingress, KeyValue, Ledger, Outlet, Principal,
+    Promises, RejectKind, Rejection, Sink, Verdicts,
+};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
 
 use crate::tls::TlsError;
 
@@ -158,6 +167,38 @@ pub enum BridgeError {
 }
 
 // === impl SourceContext ===
+
+impl SourceContext {
+    /// Counts decoded messages; once each.
+    pub(crate) fn received(&self, messages: u64) {
+        self.ledger.received(&self.bridge, messages);
+    }
+
+    /// Counts a message that the peer has to keep.
+    pub(crate) fn returned(&self, kind: RejectKind) {
+        self.ledger.returned(&self.bridge, kind);
+    }
+
+    /// Counts a refusal of a message that no layer of the stack has seen, and puts it on record.
+    pub(crate) fn outside(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
+        self.audit.refused(rejection, principal, peer);
+        match rejection.disposition() {
+            Disposition::Final => self.ledger.refused(&self.bridge, None, rejection.kind),
+            Disposition::Retry => self.returned(rejection.kind),
+        }
+    }
+
+    /// One call of the stack: a verdict a message. A stack that has no verdict to give refuses the whole batch.
+    pub(crate) async fn call(&self, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
+        let sent = batch.len();
+        let verdicts = self.ingress.clone().oneshot(batch).await?;
+        if verdicts.len() == sent {
+            return Ok(verdicts);
+        }
+        tracing::error!(bridge = %self.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
+        Err(Rejection::new(RejectKind::Unavailable, "bridge", "the outcome is not known"))
+    }
+}
 
 impl fmt::Debug for SourceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

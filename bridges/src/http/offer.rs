@@ -58,36 +58,6 @@ impl Offer {
     pub(super) fn lane(&self) -> Lane {
         Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
     }
-
-    /// Counts decoded messages; once each.
-    pub(super) fn received(&self, messages: u64) {
-        self.cx.ledger.received(&self.cx.bridge, messages);
-    }
-
-    /// Counts a message that the peer has to keep.
-    pub(super) fn returned(&self, kind: RejectKind) {
-        self.cx.ledger.returned(&self.cx.bridge, kind);
-    }
-
-    /// Counts a refusal of a message that no layer of the stack has seen, and puts it on record.
-    pub(super) fn outside(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
-        self.cx.audit.refused(rejection, principal, peer);
-        match rejection.disposition() {
-            Disposition::Final => self.cx.ledger.refused(&self.cx.bridge, None, rejection.kind),
-            Disposition::Retry => self.returned(rejection.kind),
-        }
-    }
-
-    /// One call of the stack: a verdict a message. A stack that has no verdict to give refuses the whole batch.
-    pub(super) async fn call(&self, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
-        let sent = batch.len();
-        let verdicts = self.cx.ingress.clone().oneshot(batch).await?;
-        if verdicts.len() == sent {
-            return Ok(verdicts);
-        }
-        tracing::error!(bridge = %self.cx.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
-        Err(Rejection::new(RejectKind::Unavailable, "http", "the outcome is not known"))
-    }
 }
 
 impl Offer {
@@ -129,7 +99,7 @@ pub(super) async fn once(
             None => {
                 let detail = "the first request with this idempotency key is not answered yet";
                 let rejection = Rejection::new(RejectKind::Conflict, "idempotency_key", detail);
-                offer.outside(&rejection, Some(&principal), Some(peer));
+                offer.cx.outside(&rejection, Some(&principal), Some(peer));
                 return Err(rejection);
             }
         },
@@ -168,7 +138,7 @@ async fn known(
     messages: usize,
 ) -> Result<Arc<Principal>, Rejection> {
     let verified = offer.cx.authenticator.verify(credentials, Some(peer)).await;
-    verified.inspect_err(|rejection| (0..messages).for_each(|_| offer.outside(rejection, None, Some(peer))))
+    verified.inspect_err(|rejection| (0..messages).for_each(|_| offer.cx.outside(rejection, None, Some(peer))))
 }
 
 async fn offered(
@@ -178,13 +148,13 @@ async fn offered(
     batch: Batch<Inbound>,
 ) -> Result<Verdicts<Admission>, Rejection> {
     let sent = batch.len();
-    let called = offer.call(batch).await;
+    let called = offer.cx.call(batch).await;
     let verdicts = called
-        .inspect_err(|rejection| (0..sent).for_each(|_| offer.outside(rejection, Some(principal), Some(peer))))?;
+        .inspect_err(|rejection| (0..sent).for_each(|_| offer.cx.outside(rejection, Some(principal), Some(peer))))?;
     let refused = verdicts.iter().filter_map(|verdict| verdict.answer.as_ref().err());
     refused
         .filter(|rejection| rejection.disposition() == Disposition::Retry)
-        .for_each(|rejection| offer.returned(rejection.kind));
+        .for_each(|rejection| offer.cx.returned(rejection.kind));
     Ok(verdicts)
 }
 

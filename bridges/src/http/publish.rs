@@ -68,7 +68,7 @@ async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Re
             Finish::new(verdicts, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))?;
         return Ok(batch::answer(&offer.all_reached(verdicts).await));
     }
-    offer.received(1);
+    offer.cx.received(1);
     draft.fingerprint();
     let keyed = draft.is_keyed();
     let verdict = async move {
@@ -88,12 +88,12 @@ fn events(offer: &Offer, peer: IpAddr, draft: &Draft) -> Result<Vec<Draft>, Prob
         false => batch::split(draft, &draft.payload).map_err(|error| error.to_string()),
     };
     let drafts = split.map_err(|detail| {
-        offer.received(1);
+        offer.cx.received(1);
         let rejection = Rejection::new(RejectKind::Malformed, "cloudevents_batch", detail);
-        offer.outside(&rejection, None, Some(peer));
+        offer.cx.outside(&rejection, None, Some(peer));
         Problem::from(&rejection)
     })?;
-    offer.received(drafts.len() as u64);
+    offer.cx.received(drafts.len() as u64);
     Ok(drafts)
 }
 
@@ -228,19 +228,19 @@ fn bad_request(detail: String) -> Problem {
 
 /// A message all the same, but one that never enters the stack: both its counts are made here.
 fn too_large(offer: &Offer, peer: IpAddr, max: usize) -> Problem {
-    offer.received(1);
+    offer.cx.received(1);
     let detail = format!("payload is over the limit of {max} bytes");
     let rejection = Rejection::new(RejectKind::TooLarge, "payload_limit", detail);
-    offer.outside(&rejection, None, Some(peer));
+    offer.cx.outside(&rejection, None, Some(peer));
     Problem::from(&rejection)
 }
 
 /// As above: it has arrived, and there is no message in it.
 fn broken(offer: &Offer, peer: IpAddr, coding: Coding, error: &std::io::Error) -> Problem {
-    offer.received(1);
+    offer.cx.received(1);
     let detail = format!("the body is no whole {}: {error}", coding.as_str());
     let rejection = Rejection::new(RejectKind::Malformed, "content_encoding", detail);
-    offer.outside(&rejection, None, Some(peer));
+    offer.cx.outside(&rejection, None, Some(peer));
     Problem::from(&rejection)
 }
 

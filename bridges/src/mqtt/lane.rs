@@ -196,11 +196,13 @@ async fn call(
     };
     let inbound = waiting.iter().map(|waiting| waiting.inbound.clone()).collect();
     let (Some(_in_flight), Some(batch)) = (in_flight, Batch::new(inbound)) else { return Done::Stopped(waiting) };
-    let verdicts = match shared.call(batch).await {
+    let verdicts = match shared.cx.call(batch).await {
         Ok(verdicts) => verdicts,
         Err(rejection) => {
             if rejection.disposition() == Disposition::Final {
-                waiting.iter().for_each(|waiting| shared.outside(&rejection, &waiting.inbound));
+                waiting.iter().for_each(|waiting| {
+                    shared.cx.outside(&rejection, Some(&waiting.inbound.principal), waiting.inbound.peer)
+                });
             }
             waiting.iter().map(|_| Verdict::no(rejection.clone())).collect()
         }

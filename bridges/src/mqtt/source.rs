@@ -245,36 +245,6 @@ impl Shared {
     pub(super) fn lane(&self) -> Lane {
         Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
     }
-
-    /// Counts decoded messages; once each.
-    pub(super) fn received(&self, messages: u64) {
-        self.cx.ledger.received(&self.cx.bridge, messages);
-    }
-
-    /// Counts a message that the client has to keep.
-    pub(super) fn returned(&self, kind: RejectKind) {
-        self.cx.ledger.returned(&self.cx.bridge, kind);
-    }
-
-    /// Counts a refusal of a message that no layer of the stack has seen, and puts it on record.
-    pub(super) fn outside(&self, rejection: &Rejection, inbound: &Inbound) {
-        self.cx.audit.refused(rejection, Some(&inbound.principal), inbound.peer);
-        match rejection.disposition() {
-            Disposition::Final => self.cx.ledger.refused(&self.cx.bridge, None, rejection.kind),
-            Disposition::Retry => self.returned(rejection.kind),
-        }
-    }
-
-    /// One call of the stack: a verdict a message. A stack that has no verdict to give refuses the whole batch.
-    pub(super) async fn call(&self, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
-        let sent = batch.len();
-        let verdicts = self.cx.ingress.clone().oneshot(batch).await?;
-        if verdicts.len() == sent {
-            return Ok(verdicts);
-        }
-        tracing::error!(bridge = %self.cx.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
-        Err(Rejection::new(RejectKind::Unavailable, reject::DECIDED_BY, "the outcome is not known"))
-    }
 }
 
 impl fmt::Debug for Shared {

@@ -40,7 +40,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 impl LaneContext<'_> {
     /// Publishes in order and answers each; ends the connection if it gives something back.
     pub(super) async fn publish(&self, waiting: Vec<Waiting>) -> Result<(), End> {
-        self.offer.received(waiting.len() as u64);
+        self.offer.cx.received(waiting.len() as u64);
         let bytes: usize = waiting.iter().map(|message| message.inbound.payload.len()).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let in_flight = tokio::select! {
@@ -102,9 +102,9 @@ impl LaneContext<'_> {
         let sent = batch.len();
         let first = batch.as_slice().first().map(|inbound| (inbound.principal.clone(), inbound.peer));
         let (principal, peer) = first.unzip();
-        self.offer.call(batch).await.unwrap_or_else(|rejection| {
+        self.offer.cx.call(batch).await.unwrap_or_else(|rejection| {
             if rejection.disposition() == Disposition::Final {
-                let outside = |_| self.offer.outside(&rejection, principal.as_ref(), peer.flatten());
+                let outside = |_| self.offer.cx.outside(&rejection, principal.as_ref(), peer.flatten());
                 (0..sent).for_each(outside);
             }
             (0..sent).map(|_| Verdict::no(rejection.clone())).collect()
@@ -122,7 +122,7 @@ impl LaneContext<'_> {
     }
 
     fn give_back(&self, kinds: impl Iterator<Item = RejectKind>, end: End) -> Result<(), End> {
-        kinds.for_each(|kind| self.offer.returned(kind));
+        kinds.for_each(|kind| self.offer.cx.returned(kind));
         Err(end)
     }
 

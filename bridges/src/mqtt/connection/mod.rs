@@ -296,7 +296,7 @@ impl Connection {
             }
         };
         if self.arrived > 0 {
-            self.shared.received(std::mem::take(&mut self.arrived));
+            self.shared.cx.received(std::mem::take(&mut self.arrived));
         }
         if !releases.is_empty() {
             self.release(&releases).await?;
@@ -449,7 +449,7 @@ impl Connection {
             }
         }
         let kind = self.lane.refused_for().map_or(RejectKind::Overloaded, |(_, kind)| kind);
-        self.lane.drain().iter().for_each(|_| self.shared.returned(kind));
+        self.lane.drain().iter().for_each(|_| self.shared.cx.returned(kind));
     }
 }
 

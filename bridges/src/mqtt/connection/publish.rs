@@ -105,7 +105,7 @@ impl Connection {
         let heard = match done {
             Done::Heard(heard) => heard,
             Done::Stopped(waiting) => {
-                waiting.iter().for_each(|_| self.shared.returned(RejectKind::Overloaded));
+                waiting.iter().for_each(|_| self.shared.cx.returned(RejectKind::Overloaded));
                 return Ok(());
             }
         };
@@ -142,13 +142,13 @@ impl Connection {
     fn too_long(&mut self, rejection: &Rejection) -> Result<(), End> {
         let Some((refused_for, kind)) = self.lane.refused_for() else { return Ok(()) };
         if refused_for > self.shared.config.retry_for {
-            self.lane.drain().iter().for_each(|_| self.shared.returned(kind));
+            self.lane.drain().iter().for_each(|_| self.shared.cx.returned(kind));
             return Err(End::GaveBack);
         }
         if kind == RejectKind::RateLimited && self.version == Version::V5 && refused_for > self.shared.config.max_delay
         {
             for waiting in self.lane.drain() {
-                self.shared.returned(kind);
+                self.shared.cx.returned(kind);
                 self.in_turn(waiting, Some(rejection.clone()));
             }
             self.lane.moved();

@@ -52,7 +52,7 @@ pub(super) fn publish(
             retain: will.retain,
             received_at: SystemTime::now(),
         };
-        shared.received(1);
+        shared.cx.received(1);
         offer(&shared, inbound).await;
     });
 }
@@ -60,11 +60,11 @@ pub(super) fn publish(
 async fn offer(shared: &Shared, inbound: Inbound) {
     let until = tokio::time::Instant::now() + shared.config.retry_for;
     loop {
-        let refused = match shared.call(Batch::one(inbound.clone())).await {
+        let refused = match shared.cx.call(Batch::one(inbound.clone())).await {
             Ok(mut verdicts) => verdicts.pop().and_then(|verdict| verdict.answer.err()),
             Err(rejection) => {
                 if rejection.disposition() == Disposition::Final {
-                    shared.outside(&rejection, &inbound);
+                    shared.cx.outside(&rejection, Some(&inbound.principal), inbound.peer);
                 }
                 Some(rejection)
             }
@@ -77,7 +77,7 @@ async fn offer(shared: &Shared, inbound: Inbound) {
         let stopped = shared.cx.drain.run_until_cancelled(tokio::time::sleep(wait)).await.is_none();
         if stopped || tokio::time::Instant::now() > until {
             tracing::warn!(%refused, "a will was not taken");
-            return shared.returned(RejectKind::Unavailable);
+            return shared.cx.returned(RejectKind::Unavailable);
         }
     }
 }
