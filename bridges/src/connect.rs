@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
 };
@@ -73,21 +73,31 @@ pub async fn connect_if(
 }
 
 async fn tcp(host: &str, port: u16, may: impl Fn(IpAddr) -> Result<(), Private>) -> Result<TcpStream, ConnectError> {
-    let mut why = ConnectError::Tcp(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    for address in lookup_host((host, port)).await? {
-        why = match may(address.ip()) {
-            Err(private) => ConnectError::Forbidden(Box::new(private)),
+    first_of(lookup_host((host, port)).await?, may).await
+}
+
+/// That one of the addresses may not be connected to says nothing of a server that is down at another one: the failure of an
+/// address that was tried counts for more.
+async fn first_of(
+    addresses: impl Iterator<Item = SocketAddr>,
+    may: impl Fn(IpAddr) -> Result<(), Private>,
+) -> Result<TcpStream, ConnectError> {
+    let (mut failed, mut forbidden) = (None, None);
+    for address in addresses {
+        match may(address.ip()) {
+            Err(private) => forbidden = Some(ConnectError::Forbidden(Box::new(private))),
             Ok(()) => match TcpStream::connect(address).await {
                 Ok(stream) => {
                     // a request is written at once, and waited for
                     stream.set_nodelay(true)?;
                     return Ok(stream);
                 }
-                Err(error) => ConnectError::Tcp(error),
+                Err(error) => failed = Some(ConnectError::Tcp(error)),
             },
-        };
+        }
     }
-    Err(why)
+    let no_address = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    Err(failed.or(forbidden).unwrap_or_else(|| ConnectError::Tcp(no_address())))
 }
 
 /// Reads the authorities each time: they change, and connections are few.
@@ -115,4 +125,25 @@ async fn connector(authorities: &Path) -> Result<TlsConnector, ConnectError> {
 
 fn tls(error: impl ToString) -> ConnectError {
     ConnectError::Tls(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_down_is_not_forbidden_because_it_has_an_address_that_is() {
+        // a port that nobody listens on
+        let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let private: SocketAddr = "127.0.0.2:1".parse().unwrap();
+        let may = |ip: IpAddr| if ip == private.ip() { crate::private::check(ip, &[]) } else { Ok(()) };
+        for addresses in [[down, private], [private, down]] {
+            let error = first_of(addresses.into_iter(), may).await.unwrap_err();
+            assert!(matches!(error, ConnectError::Tcp(_)), "{addresses:?}: {error}");
+        }
+        let error = first_of([private].into_iter(), may).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Forbidden(_)), "{error}");
+    }
 }

@@ -20,7 +20,6 @@ use envelope::{
 };
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 
 use super::{HttpConfig, draft::Draft};
 use crate::SourceContext;

@@ -150,7 +150,10 @@ async fn arrived(
         biased;
         read = timeout(within, collect(&mut body, reserve)) => read,
         // what has not arrived is not waited for: it was no message yet
-        () = offer.cx.drain.cancelled() => return Err(draining()),
+        () = offer.cx.drain.cancelled() => {
+            discard(body).await;
+            return Err(draining());
+        }
     };
     match read {
         Ok(Ok(Some(payload))) => Ok((payload, in_flight)),

@@ -2,14 +2,14 @@
 //!
 //! It knows nothing of messages; what a request means is the service's business.
 
-use std::{convert::Infallible, future::Ready, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use envelope::Rejection;
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::{ServerConfig, guard::Guard};
+use super::{ServerConfig, guard::Guard, publish::discard};
 use crate::{
     BridgeError,
     net::{self, Stream},
@@ -192,14 +192,17 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response<Body>, Infallible>>, Oneshot<S, Request<Incoming>>>;
+    type Future = Either<BoxFuture<'static, Result<Response<Body>, Infallible>>, Oneshot<S, Request<Incoming>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         match self.guard.check(&request) {
             Ok(()) => Either::Right(self.inner.clone().oneshot(request)),
             Err(problem) => {
                 self.refused.increment(1);
-                Either::Left(std::future::ready(Ok(problem.into_response())))
+                Either::Left(Box::pin(async {
+                    discard(request.into_body()).await;
+                    Ok(problem.into_response())
+                }))
             }
         }
     }

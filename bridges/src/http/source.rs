@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tower::{ServiceExt, service_fn};
 
 use super::{
@@ -110,7 +110,13 @@ async fn respond(
 ) -> Result<Response<Body>, Infallible> {
     if is_reserved(request.uri().path()) {
         request.extensions_mut().insert(peer);
-        return endpoints.oneshot(request).await;
+        if request.body().is_end_stream() {
+            return endpoints.oneshot(request).await;
+        }
+        // none of them reads a body
+        let (head, body) = request.into_parts();
+        discard(body).await;
+        return endpoints.oneshot(Request::from_parts(head, Body::empty())).await;
     }
     if websocket::is_for_messages(offer, &request) {
         return Ok(websocket::upgrade_for_messages(offer.clone(), peer, request).await);

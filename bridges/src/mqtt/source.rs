@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Admission, Batch, Disposition, Inbound, Lane, Qos, RejectKind, Rejection, Verdicts};
+use envelope::{Lane, Qos};
 use futures_util::future::{BoxFuture, join_all};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::{
@@ -18,12 +18,10 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval},
 };
-use tower::ServiceExt;
 
 use super::{
     MqttConfig, connection,
     keeper::{Keeper, Kept},
-    reject,
     session::Session,
     sessions::Sessions,
     websocket::{WebSocketListener, Wire},

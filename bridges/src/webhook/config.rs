@@ -87,6 +87,11 @@ impl WebhookConfig {
             None => Some(None),
         };
         let authorization = match fields.optional("authorization") {
+            Some(node) if url.as_ref().is_some_and(Option::is_none) => {
+                let message = "whose it is, \"url\" says: it is sent to that server and to no other";
+                problems.report(node.span, "no-url", message.to_owned());
+                None
+            }
             Some(node) => authorization(node, resolve, problems).map(Some),
             None => Some(None),
         };

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use envelope::{Outbound, RejectKind, Rejection};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use http_body_util::Full;
 
 use super::{address::Address, config::WebhookConfig};
@@ -59,7 +59,10 @@ pub(super) fn request(
     if !headers.contains_key(IDEMPOTENCY_KEY) {
         set(&mut headers, IDEMPOTENCY_KEY, &id)?;
     }
-    if let Some(secret) = config.authorization.as_ref().filter(|_| !headers.contains_key(header::AUTHORIZATION)) {
+    // a secret is its server's: an address may name any
+    let ours = config.url.as_ref().is_some_and(|url| same_server(url, &address.url));
+    let authorization = config.authorization.as_ref().filter(|_| ours && !headers.contains_key(header::AUTHORIZATION));
+    if let Some(secret) = authorization {
         set(&mut headers, header::AUTHORIZATION, secret.expose())?;
     }
     if let Some(trace) = outbound.trace.as_ref().filter(|_| !headers.contains_key(TRACEPARENT)) {
@@ -77,6 +80,13 @@ pub(super) fn request(
     let mut request = request.map_err(|error| refuse(format!("no request: {error}")))?;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Whether both are of one scheme, host and port.
+fn same_server(a: &Uri, b: &Uri) -> bool {
+    let port = |url: &Uri| url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let host = |url: &Uri| url.host().map(str::to_ascii_lowercase);
+    a.scheme() == b.scheme() && host(a) == host(b) && port(a) == port(b)
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), Rejection> {

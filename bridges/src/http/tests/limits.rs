@@ -211,6 +211,24 @@ async fn a_client_that_writes_a_large_body_hears_why_it_is_refused() {
 }
 
 #[tokio::test]
+async fn who_still_writes_hears_why_also_of_an_endpoint_and_of_a_host_that_is_none() {
+    let (rig, mut client) = rig(|_| {}).await;
+    let large = "x".repeat(6 << 20);
+    let foreign = "POST /a\nOrigin: https://evil.example";
+    for (head, status) in [
+        (foreign, 403),
+        ("POST /mesh/v1/last/a", 405),
+        ("DELETE /mesh/v1/events", 405),
+        ("PUT /mesh/v1/ws", 400),
+        ("POST /mesh/v1/nothing", 404),
+    ] {
+        assert_eq!(client.ask(head, &large).await.status, status, "{head}");
+    }
+    assert_eq!(client.ask("POST /a", "x").await.status, 202, "the connection goes on");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn an_absolute_target_is_read_by_its_path_and_held_to_its_host() {
     let (rig, mut client) = rig(|_| {}).await;
     let own = rig.address();

@@ -77,6 +77,18 @@ async fn a_request_says_what_it_is_and_is_signed() {
 }
 
 #[tokio::test]
+async fn the_secret_of_a_server_is_told_to_no_other() {
+    let (ours, other) = (Server::start().await, Server::start().await);
+    let url = Some(ours.url().parse().unwrap());
+    let sink = sink(&WebhookConfig { url, authorization: Some(Secret::new("Bearer t0k3n")), ..config() });
+    for server in [&ours, &other] {
+        assert_eq!(post(&sink, &format!("POST {}/in", server.url())).await.unwrap(), Taken::ByPeer);
+    }
+    assert_eq!(ours.until(1).await[0].header("authorization"), Some("Bearer t0k3n"));
+    assert_eq!(other.until(1).await[0].header("authorization"), None);
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_until_its_server_closes_it() {
     let server = Server::start().await;
     let (sink, to) = (sink(&config()), server.address());
@@ -256,7 +268,8 @@ fn the_section_is_read_strictly() {
         ("{ url: https://hooks.example/?a=b }", "a query belongs to"),
         ("{ secret: short }", "a secret has at least 24 bytes, this has 5"),
         ("{ secret: whsec_%% }", "no base64"),
-        ("{ authorization: \"a\\nb\" }", "can't be the value of a header"),
+        ("{ url: https://hooks.example, authorization: \"a\\nb\" }", "can't be the value of a header"),
+        ("{ authorization: Bearer x }", "error[no-url]: whose it is, \"url\" says"),
         ("{ allow_private: [10.0.0.1/8] }", "further bits are 0"),
         ("{ timeout: 1ms }", "timeout"),
         ("{ max_in_flight: 0 }", "max_in_flight"),
