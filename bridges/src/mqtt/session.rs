@@ -110,6 +110,17 @@ pub(super) struct Subscribed {
     pub(super) subscription_id: Option<u32>,
 }
 
+/// What a PUBREL of the client means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnRelease {
+    /// PUBCOMP: its next message is another one.
+    Done,
+    /// No message of it is known. That may have been before a restart: its next message is another one all the same.
+    Unknown,
+    /// Its message is still on its way.
+    InUse,
+}
+
 /// What a PUBREC of the client means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OnReceived {
@@ -160,8 +171,7 @@ impl Session {
             // without DUP it is no repeat (MQTT-3.3.1-1): the client has forgotten what it sent, and begins anew
             Some(Arrived::Unheard(..)) if !dup => {
                 self.inbound.remove(&id);
-                let inbound = &self.inbound;
-                self.generations.raise(id, |id| inbound.contains_key(&id));
+                self.raise(id);
                 let identity = self.identity(qos, id);
                 self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
                 Ok(Arrival::Offer(identity))
@@ -209,16 +219,22 @@ impl Session {
         }
     }
 
-    /// PUBREL came: whether the identifier was there. Its next message is another one; that has to be on disk before
-    /// PUBCOMP is sent, if the session is.
-    pub(super) fn released(&mut self, id: u16) -> bool {
-        if self.inbound.get(&id) != Some(&Arrived::Received) {
-            return false;
-        }
+    /// PUBREL came. That the next message is another one has to be on disk before PUBCOMP is sent, if the session is. What
+    /// was received is not: of an identifier that nothing is known of, the message may be stored.
+    pub(super) fn released(&mut self, id: u16) -> OnRelease {
+        let released = match self.inbound.get(&id) {
+            Some(Arrived::Offered(..) | Arrived::Unheard(..)) => return OnRelease::InUse,
+            Some(Arrived::Received) => OnRelease::Done,
+            None => OnRelease::Unknown,
+        };
         self.inbound.remove(&id);
+        self.raise(id);
+        released
+    }
+
+    fn raise(&mut self, id: u16) {
         let inbound = &self.inbound;
         self.generations.raise(id, |id| inbound.contains_key(&id));
-        true
     }
 
     /// The connection is over: what was offered and not heard of will come again, and so will what was sent.

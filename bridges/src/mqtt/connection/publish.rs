@@ -12,7 +12,7 @@ use crate::mqtt::{
     lane::{Done, Waiting},
     packet::{Acked, Broken, Properties, Publish, Reason, Version},
     reject,
-    session::{Arrival, Arriving},
+    session::{Arrival, Arriving, OnRelease},
 };
 
 /// The names of the headers that stand for properties of MQTT 5.0; a user property of such a name is dropped.
@@ -176,12 +176,15 @@ impl Connection {
 
     /// PUBCOMP, once the identifiers are free for good.
     pub(super) async fn release(&mut self, ids: &[u16]) -> Result<(), End> {
-        let known: Vec<_> = ids.iter().map(|id| (*id, self.held.session.released(*id))).collect();
-        if known.iter().any(|(_, known)| *known) {
+        let released: Vec<_> = ids.iter().map(|id| (*id, self.held.session.released(*id))).collect();
+        if released.iter().any(|(_, on)| *on != OnRelease::InUse) {
             self.keep().await?;
         }
-        for (id, known) in known {
-            let reason = if known { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND };
+        for (id, on) in released {
+            let reason = match on {
+                OnRelease::Done => Reason::SUCCESS,
+                OnRelease::Unknown | OnRelease::InUse => Reason::PACKET_ID_NOT_FOUND,
+            };
             self.ack(Acked::Complete, id, reason, None);
         }
         Ok(())

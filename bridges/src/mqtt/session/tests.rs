@@ -84,8 +84,8 @@ fn mqtt_4_3_3_12_after_pubcomp_the_same_identifier_is_a_new_message() {
     let mut session = Session::new();
     let first = offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
     session.heard(1, Qos::ExactlyOnce, true);
-    assert!(session.released(1));
-    assert!(!session.released(1), "it is released once");
+    assert_eq!(session.released(1), OnRelease::Done);
+    assert_eq!(session.released(1), OnRelease::Unknown, "it is released once");
     assert_ne!(offered(session.arrives(message(Qos::ExactlyOnce, 1), None)), first);
 }
 
@@ -124,6 +124,27 @@ fn qos_2_has_the_same_identity_after_a_restart_until_it_is_released() {
     restored.released(7);
     let mut again = Session::restore(restored.store()).unwrap();
     assert_ne!(offered(again.arrives(message(Qos::ExactlyOnce, 7), None)), first);
+}
+
+#[test]
+fn an_identifier_that_is_released_after_a_restart_is_free_for_another_message() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::ExactlyOnce, 7), None));
+    session.heard(7, Qos::ExactlyOnce, true);
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_eq!(restored.released(7), OnRelease::Unknown);
+    let mut again = Session::restore(restored.store()).unwrap();
+    assert_ne!(offered(again.arrives(message(Qos::ExactlyOnce, 7), None)), first);
+}
+
+#[test]
+fn what_is_on_its_way_is_not_released() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::ExactlyOnce, 7), None));
+    assert_eq!(session.released(7), OnRelease::InUse);
+    session.disconnected();
+    assert_eq!(session.released(7), OnRelease::InUse);
+    assert_eq!(offered(session.arrives(repeat(Qos::ExactlyOnce, 7), None)), first);
 }
 
 #[test]

@@ -213,6 +213,24 @@ async fn a_session_is_taken_up_after_a_restart_with_its_subscriptions_and_identi
 }
 
 #[tokio::test]
+async fn what_is_released_after_a_restart_makes_room_for_another_message_over_the_next_one_too() {
+    let first = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    assert_eq!(client.ask(&publish(0x04, "b", 7, &[0], "x")).await.unwrap().first, 0x50);
+    let second = first.restart(&config()).await;
+    let mut client = Client::connect(second.address(), &hello).await;
+    assert_eq!(client.ask(&ack(0x62, 7)).await.unwrap().first, 0x70);
+    let third = second.restart(&config()).await;
+    let mut client = Client::connect(third.address(), &hello).await;
+    client.ask(&publish(0x04, "b", 7, &[0], "y")).await.unwrap();
+    assert_ne!(first.seen()[0][0].identity, third.seen()[0][0].identity, "the store would call it a duplicate");
+    first.stop().await;
+    second.stop().await;
+    third.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_that_ends_is_forgotten_on_disk_too() {
     let first = rig().await;
     let hello = Hello::five("same").staying();
