@@ -47,6 +47,9 @@ pub(super) struct Frames {
     socket: WebSocket,
     /// Of a frame, what was not read yet.
     rest: Bytes,
+    /// The protocol has answered a ping by itself, and the answer has not left: nothing more is read before it has, or who
+    /// sends pings and does not read fills the memory.
+    answering: bool,
 }
 
 /// Where MQTT is spoken over WebSocket, before it accepts.
@@ -61,6 +64,10 @@ const PROTOCOL: &str = "mqtt";
 const READ_BUFFER_BYTES: usize = 8_192;
 /// The most of what waits to be written that goes into one frame.
 const MAX_FRAME: usize = 65_536;
+/// Frames with this many bytes in all go out without a flush.
+const WRITE_BUFFER_BYTES: usize = 65_536;
+/// Over it no frame is taken: room for what is below the limit, one frame more, and an answer of the protocol.
+const MAX_WRITE_BUFFER_BYTES: usize = WRITE_BUFFER_BYTES + MAX_FRAME + 1_024;
 
 // === impl WebSocketListener ===
 
@@ -104,8 +111,9 @@ async fn upgrade(shared: Arc<Shared>, peer: Peer, request: Request<Incoming>) ->
     let max = shared.config.max_packet_bytes();
     let tracked = shared.cx.tasks.token();
     let upgrade = upgrade.max_frame_size(max).max_message_size(max).read_buffer_size(READ_BUFFER_BYTES);
+    let upgrade = upgrade.write_buffer_size(WRITE_BUFFER_BYTES).max_write_buffer_size(MAX_WRITE_BUFFER_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let wire = Wire::Frames(Box::new(Frames { socket, rest: Bytes::new() }));
+        let wire = Wire::Frames(Box::new(Frames { socket, rest: Bytes::new(), answering: false }));
         connection::run(shared, wire, peer.address.ip(), peer.certificate).await;
         drop(tracked);
     }))
@@ -116,6 +124,10 @@ async fn upgrade(shared: Arc<Shared>, peer: Peer, request: Request<Incoming>) ->
 impl AsyncRead for Frames {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
+            if self.answering {
+                ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(io::Error::other)?;
+                self.answering = false;
+            }
             let frame = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
@@ -124,8 +136,8 @@ impl AsyncRead for Frames {
             match frame {
                 Message::Binary(bytes) => self.rest = bytes,
                 Message::Close(_) => return Poll::Ready(Ok(())),
-                // answered below us
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Ping(_) => self.answering = true,
+                Message::Pong(_) => {}
                 Message::Text(_) => {
                     let error = "a text frame, where MQTT is in binary ones (MQTT-6.0.0-1)";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, StatusCode};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{self, Message, client::IntoClientRequest},
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const HARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A write that takes so long waits for the other side.
+const BLOCKED: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -114,6 +116,46 @@ async fn mqtt_6_0_0_1_a_text_frame_closes_the_connection() {
         }
     });
     closed.await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_sends_pings_and_does_not_read_is_read_no_further() {
+    let mut config = config();
+    config.websocket = Some(ServerConfig::new("127.0.0.1:0".parse().unwrap()));
+    config.connect_timeout = Duration::from_secs(60);
+    let rig = Rig::start(&config).await;
+    let mut socket = opened(rig.addresses()[1]).await;
+    let MaybeTlsStream::Plain(raw) = socket.get_mut() else { panic!("not over TCP") };
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let storm = ping.repeat(2_000);
+    let mut sent = 0;
+    // what the sockets of both sides take is far less
+    while sent < 64 << 20 {
+        match timeout(BLOCKED, raw.write_all(&storm)).await {
+            Ok(written) => written.unwrap(),
+            Err(_) => break,
+        }
+        sent += storm.len();
+    }
+    assert!(sent < 64 << 20, "{sent} bytes of pings were read, and no answer was");
+    drop(socket);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn pings_are_answered_between_packets() {
+    let (rig, address) = rig().await;
+    let mut socket = opened(address).await;
+    send(&mut socket, &Hello::five("a").bytes()).await;
+    read(&mut socket, |heard| heard.len() > 4).await;
+    for n in 1..=3 {
+        socket.send(Message::Ping(Bytes::from(vec![n]))).await.unwrap();
+        let answer = timeout(HARD_TIMEOUT, socket.next()).await.unwrap();
+        assert!(matches!(&answer, Some(Ok(Message::Pong(bytes))) if **bytes == [n]), "{answer:?}");
+        send(&mut socket, &publish(0x02, "a", n.into(), &[0], "x")).await;
+        assert_eq!(read(&mut socket, |heard| heard.len() >= 4).await, [0x40, 2, 0, n]);
+    }
     rig.stop().await;
 }
 
