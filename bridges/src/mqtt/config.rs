@@ -30,6 +30,8 @@ pub struct MqttConfig {
     pub max_payload_bytes: usize,
     /// How long a client may take from its first byte to the end of its CONNECT.
     pub connect_timeout: Duration,
+    /// How long a large packet may take from its first bytes, when room for all of it is reserved, to its last.
+    pub packet_timeout: Duration,
     /// How long a client may leave what was sent to it unread.
     pub write_timeout: Duration,
     /// The longest keep alive; who asks for a longer one, or for none, is told to keep to this.
@@ -85,6 +87,7 @@ impl MqttConfig {
             max_connections: 10_000,
             max_payload_bytes: PAYLOAD,
             connect_timeout: Duration::from_secs(10),
+            packet_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             max_keep_alive: Duration::from_secs(3_600),
             receive_maximum: 128,
@@ -113,6 +116,7 @@ impl MqttConfig {
         let max_connections = count(&mut fields, "max_connections", 10_000, CONNECTIONS, problems);
         let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
         let connect_timeout = timeout(&mut fields, "connect_timeout", 10, problems);
+        let packet_timeout = timeout(&mut fields, "packet_timeout", 60, problems);
         let write_timeout = timeout(&mut fields, "write_timeout", 30, problems);
         let max_keep_alive = duration(&mut fields, "max_keep_alive", 3_600, KEEP_ALIVE, problems);
         let receive_maximum = count(&mut fields, "receive_maximum", 128, RECEIVE_MAXIMUM, problems);
@@ -141,6 +145,7 @@ impl MqttConfig {
             max_connections: max_connections? as usize,
             max_payload_bytes: max_payload_bytes?,
             connect_timeout: connect_timeout?,
+            packet_timeout: packet_timeout?,
             write_timeout: write_timeout?,
             max_keep_alive: max_keep_alive?,
             receive_maximum: u16::try_from(receive_maximum?).unwrap_or(u16::MAX),
@@ -257,7 +262,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
-                    max_payload_bytes: 3, connect_timeout: 4s, write_timeout: 5s, max_keep_alive: 6s, \
+                    max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
                     receive_maximum: 7, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
                     session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
@@ -272,6 +277,7 @@ mod tests {
         assert_eq!((config.max_connections, config.max_payload_bytes, config.receive_maximum), (2, 3, 7));
         let times = [config.connect_timeout, config.write_timeout, config.max_keep_alive];
         assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
+        assert_eq!(config.packet_timeout.as_secs(), 15);
         assert_eq!([config.retry_for, config.max_delay].map(|time| time.as_secs()), [8, 9]);
         assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
         let websocket = config.websocket.as_ref().unwrap();

@@ -100,6 +100,11 @@ impl Lane {
         self.reserved = Some(permit);
     }
 
+    /// What was read was nothing for the lane.
+    pub(super) fn unreserve(&mut self) {
+        self.reserved = None;
+    }
+
     /// How long the message at the front is refused by now, and why.
     pub(super) fn refused_for(&self) -> Option<(Duration, RejectKind)> {
         self.retrying.map(|retrying| (retrying.since.elapsed() + retrying.wait, retrying.kind))

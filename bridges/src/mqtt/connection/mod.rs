@@ -55,7 +55,7 @@ struct Connection {
     held: Held,
     /// As the client's DISCONNECT may change it.
     expiry: Duration,
-    /// The session is, or was, on disk.
+    /// The session is on disk: it is to outlive its connection, or has outlived the one before.
     was_kept: bool,
     will: Option<Will>,
     /// The client wants to hear why.
@@ -89,6 +89,8 @@ struct Connection {
     unheard: bool,
     /// A large packet that is being read: how large it will be.
     expected: usize,
+    /// By then that packet has to be there: its bytes are reserved meanwhile.
+    due: Option<Instant>,
     /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
     unreserved: bool,
     silence: Option<Silence>,
@@ -163,7 +165,7 @@ impl Connection {
             principal,
             peer,
             certificate: None,
-            was_kept: held.present || !expiry.is_zero(),
+            was_kept: held.is_kept(expiry),
             held,
             expiry,
             will: connect.will,
@@ -186,6 +188,7 @@ impl Connection {
             arrived: 0,
             unheard: false,
             expected: 0,
+            due: None,
             unreserved: false,
             silence: keep_alive.map(Silence::new),
             shared: shared.clone(),
@@ -243,8 +246,8 @@ impl Connection {
             why = &mut *not_let_in => {
                 Err(End::Broke(Broken::new(Reason::NOT_AUTHORIZED, why.detail)))
             }
-            done = self.lane.done() => self.heard(done),
-            reached = self.promised.next() => self.reached(reached),
+            done = self.lane.done() => self.heard(done).await,
+            reached = self.promised.next() => self.reached(reached).await,
             turn = self.link.turn(reads, self.expected) => match turn {
                 Ok(Turn::Read) => {
                     if let Some(silence) = &mut self.silence {
@@ -260,6 +263,9 @@ impl Connection {
                 }
             },
             () = self.outbox.filled(), if !backlog => Ok(()),
+            () = until(self.due) => {
+                Err(End::Broke(Broken::new(Reason::QUOTA_EXCEEDED, "a packet took longer than it may")))
+            }
             () = Silence::over(silence) => {
                 Err(End::Broke(Broken::new(Reason::KEEP_ALIVE_TIMEOUT, "the client is silent for longer than its keep alive")))
             }
@@ -278,7 +284,7 @@ impl Connection {
                 Ok(Next::Incomplete(expected)) => break self.expect(expected).await,
                 Err(broken) => break Err(End::Broke(broken)),
             };
-            self.expected = 0;
+            (self.expected, self.due) = (0, None);
             let obeyed = match packet {
                 Packet::Publish(publish) => self.publish(publish),
                 Packet::PubRel(ack) => {
@@ -291,12 +297,19 @@ impl Connection {
                 }
                 other => self.control(other).await,
             };
+            if self.lane.is_empty() {
+                // it was no message, or a repeat of one
+                self.lane.unreserve();
+            }
             if obeyed.is_err() {
                 break obeyed;
             }
         };
         if self.arrived > 0 {
             self.shared.cx.received(std::mem::take(&mut self.arrived));
+        }
+        if self.held.session.take_begun_anew() {
+            self.keep().await?;
         }
         if !releases.is_empty() {
             self.release(&releases).await?;
@@ -331,6 +344,7 @@ impl Connection {
             reserved = reserved => match reserved {
                 Ok(permit) => {
                     self.expected = total;
+                    self.due = Some(Instant::now() + self.shared.config.packet_timeout);
                     self.lane.reserve(permit);
                     Ok(())
                 }
@@ -420,7 +434,7 @@ impl Connection {
     /// that is offered for as long as a client's that stays.
     async fn settle_lane(&mut self, end: &End) {
         let stays = matches!(end, End::Left { .. } | End::Gone);
-        self.unheard = stays || matches!(end, End::TakenOver);
+        self.unheard |= stays || matches!(end, End::TakenOver);
         if !stays {
             self.stop.cancel();
         }
@@ -440,7 +454,7 @@ impl Connection {
                 }
             };
             let stopped = matches!(done, Done::Stopped(_));
-            if self.heard(done).is_err() || stopped {
+            if self.heard(done).await.is_err() || stopped {
                 self.stop.cancel();
                 break;
             }
@@ -450,6 +464,14 @@ impl Connection {
         }
         let kind = self.lane.refused_for().map_or(RejectKind::Overloaded, |(_, kind)| kind);
         self.lane.drain().iter().for_each(|_| self.shared.cx.returned(kind));
+    }
+}
+
+/// Waits for a point in time; for ever without one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

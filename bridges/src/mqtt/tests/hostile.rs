@@ -128,6 +128,36 @@ async fn half_a_packet_and_then_silence_ends_with_the_keep_alive() {
 }
 
 #[tokio::test]
+async fn a_large_packet_that_does_not_come_gives_its_bytes_back_in_time() {
+    let mut config = config();
+    config.packet_timeout = Duration::from_millis(300);
+    let rig = Rig::start(&config).await;
+    let mut client = Client::five(&rig).await;
+    let bytes = publish(0x02, "a", 1, &[0], &"x".repeat(1_000_000));
+    client.send(&bytes[..5]).await;
+    rig.until_in_flight().await;
+    assert_eq!(client.disconnected().await, Some(0x97));
+    let mut client = Client::five(&rig).await;
+    client.send(&bytes).await;
+    assert_eq!(client.next().await.unwrap().first, 0x40);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_packet_that_is_no_new_message_keeps_no_bytes() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    for flags in [0x04, 0x0C] {
+        let bytes = publish(flags, "a", 7, &[0], &"x".repeat(1_000_000));
+        client.send(&bytes[..5]).await;
+        rig.until_in_flight().await;
+        assert_eq!(client.ask(&bytes[5..]).await.unwrap().first, 0x50);
+        assert!(rig.is_empty());
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn mqtt_3_3_4_9_more_in_flight_than_receive_maximum_is_the_end() {
     let mut config = config();
     config.receive_maximum = 3;
