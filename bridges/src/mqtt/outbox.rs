@@ -51,19 +51,34 @@ impl Outbox {
     }
 
     /// Adds deliveries in order; at QoS 0 the oldest that are too many are dropped.
-    pub(super) fn push(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, at_most_once: bool) {
-        self.add(settling, deliveries, at_most_once, false);
+    pub(super) fn push(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>) {
+        self.add(settling, deliveries, false);
     }
 
     /// Adds last values.
-    pub(super) fn push_values(&self, settling: &Arc<Settling>, values: Vec<Delivery>, at_most_once: bool) {
-        self.add(settling, values, at_most_once, true);
+    pub(super) fn push_values(&self, settling: &Arc<Settling>, values: Vec<Delivery>) {
+        self.add(settling, values, true);
     }
 
-    fn add(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, at_most_once: bool, value: bool) {
+    /// A running subscription is at QoS 0 from now on, or no more: then nothing that waits for it is dropped.
+    pub(super) fn change(&self, settling: &Settling, at_most_once: bool) {
+        let mut queues = self.lock();
+        settling.change(at_most_once);
+        if !at_most_once {
+            let of_it = |waiting: &Waiting| waiting.settling.number == settling.number;
+            let (raised, once) = std::mem::take(&mut queues.once).into_iter().partition(of_it);
+            queues.once = once;
+            let raised: VecDeque<_> = raised;
+            queues.acked.extend(raised);
+        }
+        drop(queues);
+        self.wake.notify_one();
+    }
+
+    fn add(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, value: bool) {
         let mut queues = self.lock();
         let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery, value });
-        if at_most_once {
+        if settling.is_at_most_once() {
             queues.once.extend(waiting);
             while queues.once.len() > self.most {
                 if let Some(oldest) = queues.once.pop_front() {
@@ -140,9 +155,9 @@ mod tests {
 
     #[test]
     fn at_qos_0_the_oldest_are_dropped_and_counted_and_settled() {
-        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0)));
+        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0, true)));
         let deliveries = ["1", "2", "3"].iter().zip(1..).map(|(data, n)| delivery(n, "a", Bytes::from(*data)));
-        outbox.push(&settling, deliveries.collect(), true);
+        outbox.push(&settling, deliveries.collect());
         let left: Vec<_> = std::iter::from_fn(|| outbox.pop(false)).map(|waiting| data(&waiting)).collect();
         assert_eq!(left, ["2", "3"]);
         assert_eq!((outbox.take_dropped(), outbox.take_dropped()), (1, 0));
@@ -151,11 +166,27 @@ mod tests {
 
     #[test]
     fn without_a_window_only_qos_0_goes() {
-        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0)));
-        outbox.push(&settling, vec![delivery(1, "a", Bytes::from("acked"))], false);
-        outbox.push(&settling, vec![delivery(2, "a", Bytes::from("once"))], true);
+        let (acked, once) = (Arc::new(Settling::new(0, false)), Arc::new(Settling::new(1, true)));
+        let outbox = Outbox::new(2);
+        outbox.push(&acked, vec![delivery(1, "a", Bytes::from("acked"))]);
+        outbox.push(&once, vec![delivery(2, "a", Bytes::from("once"))]);
         assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
         assert!(outbox.pop(false).is_none());
         assert_eq!(outbox.pop(true).map(|waiting| data(&waiting)), Some(Bytes::from("acked")));
+    }
+
+    #[test]
+    fn what_is_raised_from_qos_0_is_dropped_no_more_and_keeps_its_order() {
+        let (raised, once) = (Arc::new(Settling::new(0, true)), Arc::new(Settling::new(1, true)));
+        let outbox = Outbox::new(2);
+        outbox.push(&raised, vec![delivery(1, "a", Bytes::from("1"))]);
+        outbox.push(&once, vec![delivery(2, "a", Bytes::from("once"))]);
+        outbox.change(&raised, false);
+        outbox.push(&raised, ["2", "3", "4"].map(|data| delivery(3, "a", Bytes::from(data))).into());
+        outbox.push(&once, vec![delivery(4, "a", Bytes::from("again"))]);
+        assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
+        let left: Vec<_> = std::iter::from_fn(|| outbox.pop(true)).map(|waiting| data(&waiting)).collect();
+        assert_eq!(left, ["1", "2", "3", "4", "again"]);
+        assert_eq!(outbox.take_dropped(), 0);
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Session {
     serial: u64,
     inbound: HashMap<u16, Arrived>,
     generations: Generations,
+    /// A client has forgotten what it sent at QoS 2, and sends another message with its identifier.
+    begun_anew: bool,
     outbound: Outbound,
     subscriptions: BTreeMap<ByteString, Subscribed>,
     next_subscription: u32,
@@ -146,6 +148,7 @@ impl Session {
             serial: 0,
             inbound: HashMap::new(),
             generations: Generations::default(),
+            begun_anew: false,
             outbound: Outbound::default(),
             subscriptions: BTreeMap::new(),
             next_subscription: 0,
@@ -169,9 +172,12 @@ impl Session {
         match self.inbound.get(&id) {
             Some(Arrived::Offered(was, _)) if *was == qos => Ok(Arrival::Pending),
             // without DUP it is no repeat (MQTT-3.3.1-1): the client has forgotten what it sent, and begins anew
-            Some(Arrived::Unheard(..)) if !dup => {
-                self.inbound.remove(&id);
-                self.raise(id);
+            Some(Arrived::Unheard(was, _)) if !dup => {
+                if *was == Qos::ExactlyOnce {
+                    self.inbound.remove(&id);
+                    self.raise(id);
+                    self.begun_anew = true;
+                }
                 let identity = self.identity(qos, id);
                 self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
                 Ok(Arrival::Offer(identity))
@@ -210,6 +216,17 @@ impl Session {
         Identity::Native(name.freeze())
     }
 
+    /// A message of QoS 2 is refused, though it, or something of it, may be stored: the next message of its identifier is
+    /// another one. That has to be on disk before the client hears, if the session is.
+    pub(super) fn refused(&mut self, id: u16) {
+        self.raise(id);
+    }
+
+    /// Whether an identifier was given to another message since this was asked, which is to be on disk before that one is.
+    pub(super) fn take_begun_anew(&mut self) -> bool {
+        std::mem::take(&mut self.begun_anew)
+    }
+
     /// The client hears what came of its message.
     pub(super) fn heard(&mut self, id: u16, qos: Qos, taken: bool) {
         if qos == Qos::ExactlyOnce && taken {
@@ -245,6 +262,8 @@ impl Session {
             }
         }
         self.outbound.disconnected();
+        let known: BTreeSet<_> = self.subscriptions().map(|known| known.number).collect();
+        self.outbound.abandon(|of| !known.contains(&of));
     }
 
     /// Whether the client has this delivery from an earlier connection: then it is settled, and not sent.
@@ -280,6 +299,13 @@ impl Session {
     /// An identifier for a delivery, and whether it was sent with it before. `None`: all 65,535 are taken.
     pub(super) fn send(&mut self, subscription: u32, position: &Position, qos: Qos) -> Option<(u16, bool)> {
         self.outbound.send(subscription, position, qos)
+    }
+
+    /// All identifiers are taken: those of what was sent over an earlier connection, and has not come again since, are free.
+    /// Of QoS 2 the client has to be told, by a PUBREL of these.
+    pub(super) fn reclaim(&mut self) -> Vec<u16> {
+        self.outbound.abandon(|_| true);
+        self.outbound.releases()
     }
 
     /// Deliveries in flight over this connection.
@@ -325,9 +351,15 @@ impl Session {
 
     pub(super) fn unsubscribe(&mut self, filter: &str) -> Option<Subscribed> {
         let known = self.subscriptions.remove(filter)?;
-        self.outbound.settling.retain(|one| one.subscription != known.number);
-        self.outbound.taken.retain(|(subscription, _)| *subscription != known.number);
+        self.abandoned(known.number);
         Some(known)
+    }
+
+    /// A subscription has no position in the store any more: what it was sent before does not come again.
+    pub(super) fn abandoned(&mut self, subscription: u32) {
+        self.outbound.settling.retain(|one| one.subscription != subscription);
+        self.outbound.taken.retain(|(of, _)| *of != subscription);
+        self.outbound.abandon(|of| of == subscription);
     }
 
     pub(super) fn subscription(&self, filter: &str) -> Option<&Subscribed> {
@@ -425,10 +457,29 @@ impl Outbound {
         }
     }
 
+    /// Gives up what was sent over an earlier connection for the subscriptions that are `gone`. An identifier of QoS 1 is free
+    /// with it; at QoS 2 the client may have it, and would take another message for the same: that ends with PUBREL.
+    fn abandon(&mut self, gone: impl Fn(u32) -> bool) {
+        let (sent, unsure) = (&mut self.sent, &mut self.unsure);
+        unsure.retain(|(subscription, _), id| {
+            if !gone(*subscription) {
+                return true;
+            }
+            match sent.get_mut(id) {
+                Some(one) if one.qos == Qos::ExactlyOnce => one.released = true,
+                Some(_) | None => {
+                    sent.remove(id);
+                }
+            }
+            false
+        });
+    }
+
+    /// Identifiers that were released, and not over this connection.
     fn releases(&mut self) -> Vec<u16> {
         let mut ids = Vec::new();
         for (id, sent) in &mut self.sent {
-            if sent.released {
+            if sent.released && !sent.counted {
                 sent.counted = true;
                 self.in_flight += 1;
                 ids.push(*id);

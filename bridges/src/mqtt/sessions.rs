@@ -89,10 +89,11 @@ impl Sessions {
         let Some(mut guard) = guard else {
             return Err(Broken::new(Reason::SERVER_BUSY, "the session is in use by a connection that does not end"));
         };
-        guard.expires = None;
+        // one that the sweep has not come by yet is over all the same
+        let is_over = guard.expires.take().is_some_and(|at| at <= Instant::now());
         let before = guard.session.take();
         let (session, present, ended) = match before {
-            Some(session) if !clean => (session, true, None),
+            Some(session) if !clean && !is_over => (session, true, None),
             before => (Session::new(), false, before),
         };
         Ok((Held { key, guard, cell, taken_over, session, present }, ended))
@@ -174,6 +175,12 @@ impl Held {
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
+
+    /// Whether it has to be on disk for a connection that it outlives by `expiry`: one that was there before is there
+    /// already, and what is there must not fall behind.
+    pub(super) fn is_kept(&self, expiry: Duration) -> bool {
+        self.present || !expiry.is_zero()
+    }
 }
 
 impl fmt::Debug for Held {
@@ -238,6 +245,17 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         assert_eq!(sessions.expired(Instant::now()).len(), 1);
         assert!(!sessions.take(key("a"), false).await.unwrap().0.present);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_has_expired_is_over_before_it_is_looked_for() {
+        let sessions = Sessions::new(10);
+        let (held, _) = sessions.take(key("a"), false).await.unwrap();
+        let id = held.session.id();
+        sessions.leave(held, Duration::from_secs(9));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let (held, ended) = sessions.take(key("a"), false).await.unwrap();
+        assert!(!held.present && held.session.id() != id && ended.is_some_and(|ended| ended.id() == id));
     }
 
     #[tokio::test]

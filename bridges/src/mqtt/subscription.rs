@@ -20,6 +20,8 @@ pub(super) struct Settling {
     /// Of all that was noted, how much is on disk: the first so many.
     stored: AtomicU64,
     values: AtomicBool,
+    /// At QoS 0, where what is too much is dropped.
+    at_most_once: AtomicBool,
     wake: Notify,
     stop: CancellationToken,
 }
@@ -37,7 +39,6 @@ pub(super) struct Subscription {
     pub(super) deliveries: Box<dyn Deliveries>,
     pub(super) settling: Arc<Settling>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) at_most_once: bool,
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) principal: Arc<Principal>,
     pub(super) filter: Filter,
@@ -49,12 +50,13 @@ const PAGE: usize = 64;
 // === impl Settling ===
 
 impl Settling {
-    pub(super) fn new(number: u32) -> Self {
+    pub(super) fn new(number: u32, at_most_once: bool) -> Self {
         Self {
             number,
             noted: Mutex::default(),
             stored: AtomicU64::new(0),
             values: AtomicBool::new(false),
+            at_most_once: AtomicBool::new(at_most_once),
             wake: Notify::new(),
             stop: CancellationToken::new(),
         }
@@ -72,6 +74,15 @@ impl Settling {
     /// How many outcomes are on disk: the first so many that were noted.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_at_most_once(&self) -> bool {
+        self.at_most_once.load(Ordering::Acquire)
+    }
+
+    /// Only the outbox changes it, which has to move what waits.
+    pub(super) fn change(&self, at_most_once: bool) {
+        self.at_most_once.store(at_most_once, Ordering::Release);
     }
 
     /// Asks for the last values of the topics.
@@ -110,7 +121,7 @@ impl Subscription {
                 () = settling.wake.notified() => self.settle().await,
                 () = stop.cancelled() => break self.settle().await,
                 batch = self.deliveries.next() => {
-                    batch.map(|batch| self.outbox.push(&settling, batch.into_vec(), self.at_most_once))
+                    batch.map(|batch| self.outbox.push(&settling, batch.into_vec()))
                 }
             };
             if let Err(why) = step {
@@ -133,7 +144,7 @@ impl Subscription {
             let page = self.outlet.last(self.principal.clone(), self.filter.clone(), after, PAGE).await?;
             let values: Vec<Delivery> = page.values;
             if !values.is_empty() {
-                self.outbox.push_values(&self.settling, values, self.at_most_once);
+                self.outbox.push_values(&self.settling, values);
                 self.outbox.drained().await;
             }
             after = match page.next {

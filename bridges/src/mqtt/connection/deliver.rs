@@ -39,6 +39,9 @@ pub(super) struct Values {
     newest: Option<Position>,
 }
 
+/// When a delivery comes again for which there was no packet identifier.
+const FULL: Duration = Duration::from_secs(1);
+
 // === impl Connection ===
 
 impl Connection {
@@ -103,7 +106,10 @@ impl Connection {
             Qos::AtMostOnce => (0, false),
             Qos::AtLeastOnce | Qos::ExactlyOnce => {
                 let Some(sent) = session.send(number, &waiting.delivery.position, qos) else {
-                    return Sent::Settled(Settlement::Again { after: Duration::ZERO });
+                    for id in session.reclaim() {
+                        self.ack(Acked::Release, id, Reason::SUCCESS, None);
+                    }
+                    return Sent::Settled(Settlement::Again { after: FULL });
                 };
                 sent
             }
@@ -173,11 +179,19 @@ impl Connection {
             user: &user,
             payload: envelope.data.as_slice(),
         };
-        packet::publish(&mut self.link.out, self.version, &message, self.maximum_packet)
+        let is_written = packet::publish(&mut self.link.out, self.version, &message, self.maximum_packet);
+        if is_written
+            && !known
+            && let Some(alias) = alias
+        {
+            self.own_aliases.insert(Arc::from(&*topic), alias);
+        }
+        is_written
     }
 
-    /// An alias for a topic, and whether the client knows it already: the first topics get one.
-    fn own_alias(&mut self, topic: &str) -> (Option<u16>, bool) {
+    /// An alias for a topic, and whether the client knows it already: the first topics get one. It is taken once the client
+    /// is told of it.
+    fn own_alias(&self, topic: &str) -> (Option<u16>, bool) {
         if self.alias_maximum == 0 {
             return (None, false);
         }
@@ -188,7 +202,6 @@ impl Connection {
         if next > self.alias_maximum {
             return (None, false);
         }
-        self.own_aliases.insert(Arc::from(topic), next);
         (Some(next), false)
     }
 

@@ -134,11 +134,13 @@ async fn enter(
         tracing::debug!(session = %ended.id(), "a clean start ends the session before");
         shared.end(&ended).await;
     }
-    if !expiry.is_zero()
+    if held.is_kept(expiry)
         && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true).await
     {
         let detail = reject::detail(&rejection);
-        shared.sessions.leave(held, expiry);
+        // a session that was there stays: nobody was let in to end it
+        let stays = if held.present { config.session.max_expiry } else { expiry };
+        shared.sessions.leave(held, stays);
         return Err(Broken::new(Reason::SERVER_UNAVAILABLE, detail));
     }
     let (keep_alive, told) = keep_alive(&connect, config);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, TraceContext, Verdict};
+use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, TraceContext, Verdict};
 
 use super::{Connection, End};
 use crate::mqtt::{
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     /// Answers what has an outcome; the rest is offered again, in order, or given back with the connection.
-    pub(super) fn heard(&mut self, done: Done) -> Result<(), End> {
+    pub(super) async fn heard(&mut self, done: Done) -> Result<(), End> {
         let heard = match done {
             Done::Heard(heard) => heard,
             Done::Stopped(waiting) => {
@@ -109,6 +109,10 @@ impl Connection {
                 return Ok(());
             }
         };
+        let refused = heard.iter().filter(|(_, verdict)| is_refused(verdict));
+        let freed = self.free(refused.map(|(waiting, _)| (waiting.qos, waiting.id)).collect::<Vec<_>>()).await;
+        // what is to be offered again, or given back, is all the same
+        self.unheard |= freed.is_err();
         let offered = heard.len();
         let (mut again, mut first) = (Vec::new(), None);
         for (waiting, Verdict { answer, .. }) in heard {
@@ -117,10 +121,10 @@ impl Connection {
                     if self.wants_own {
                         self.own.add(receipt.id);
                     }
-                    self.stored(waiting, receipt.settled);
+                    self.stored(&waiting, receipt.settled);
                 }
-                Ok(Admission::Filtered) => self.in_turn(waiting, None),
-                Err(no) if no.disposition() == Disposition::Final => self.in_turn(waiting, Some(no)),
+                Ok(Admission::Filtered) => self.in_turn(&waiting, None),
+                Err(no) if no.disposition() == Disposition::Final => self.in_turn(&waiting, Some(no)),
                 Err(no) => {
                     first.get_or_insert((no.kind, no.retry_after, no));
                     again.push(waiting);
@@ -132,14 +136,29 @@ impl Connection {
         }
         let Some((kind, after, rejection)) = first else {
             self.lane.moved();
-            return Ok(());
+            return freed;
         };
         self.lane.again(again, Some((kind, after)));
-        self.too_long(&rejection)
+        freed?;
+        self.too_long(&rejection).await
+    }
+
+    /// Frees identifiers of QoS 2 whose messages are refused. Some of these may be stored, so that what comes under the same
+    /// identifier next is another message: that is on disk before the client hears. In MQTT 3.1.1 it does not hear.
+    pub(super) async fn free(&mut self, refused: impl IntoIterator<Item = (Qos, u16)>) -> Result<(), End> {
+        if self.unheard || self.version == Version::V3 {
+            return Ok(());
+        }
+        let mut any = false;
+        for (_, id) in refused.into_iter().filter(|(qos, _)| *qos == Qos::ExactlyOnce) {
+            self.held.session.refused(id);
+            any = true;
+        }
+        if any { self.keep().await } else { Ok(()) }
     }
 
     /// Of what was not taken for too long, the sender hears.
-    fn too_long(&mut self, rejection: &Rejection) -> Result<(), End> {
+    async fn too_long(&mut self, rejection: &Rejection) -> Result<(), End> {
         let Some((refused_for, kind)) = self.lane.refused_for() else { return Ok(()) };
         if refused_for > self.shared.config.retry_for {
             self.lane.drain().iter().for_each(|_| self.shared.cx.returned(kind));
@@ -147,18 +166,18 @@ impl Connection {
         }
         if kind == RejectKind::RateLimited && self.version == Version::V5 && refused_for > self.shared.config.max_delay
         {
-            for waiting in self.lane.drain() {
-                self.shared.cx.returned(kind);
-                self.in_turn(waiting, Some(rejection.clone()));
-            }
+            let drained = self.lane.drain();
+            drained.iter().for_each(|_| self.shared.cx.returned(kind));
             self.lane.moved();
+            self.free(drained.iter().map(|waiting| (waiting.qos, waiting.id))).await?;
+            drained.iter().for_each(|waiting| self.in_turn(waiting, Some(rejection.clone())));
         }
         Ok(())
     }
 
     /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
-    pub(super) fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) {
-        let acked = match waiting.qos {
+    pub(super) fn answer(&mut self, qos: Qos, id: u16, refused: Option<&Rejection>) {
+        let acked = match qos {
             Qos::AtMostOnce => return,
             Qos::AtLeastOnce => Acked::Publish,
             Qos::ExactlyOnce => Acked::Received,
@@ -168,10 +187,10 @@ impl Connection {
         }
         // in MQTT 3.1.1 the handshake of QoS 2 goes on all the same
         let goes_on = refused.is_none() || self.version == Version::V3;
-        self.held.session.heard(waiting.id, waiting.qos, goes_on);
+        self.held.session.heard(id, qos, goes_on);
         let reason = refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind));
         let detail = refused.and_then(|rejection| self.detail(rejection));
-        self.ack(acked, waiting.id, reason, detail.as_deref());
+        self.ack(acked, id, reason, detail.as_deref());
     }
 
     /// PUBCOMP, once the identifiers are free for good.
@@ -188,6 +207,15 @@ impl Connection {
             self.ack(Acked::Complete, id, reason, None);
         }
         Ok(())
+    }
+}
+
+/// Whether the sender hears no, whatever it does.
+fn is_refused(verdict: &Verdict<Admission>) -> bool {
+    match &verdict.answer {
+        Ok(Admission::Stored(receipt)) => matches!(receipt.settled, Settled::Never),
+        Ok(Admission::Filtered) => false,
+        Err(no) => no.disposition() == Disposition::Final,
     }
 }
 

@@ -47,13 +47,13 @@ impl Connection {
             return Reason::QUOTA_EXCEEDED;
         }
         let durable = self.is_durable(wanted.qos);
-        if let Some(number) = known
-            && self.open.get(&number).is_some_and(|open| open.durable == durable)
-        {
+        let at_most_once = wanted.qos == Qos::AtMostOnce;
+        if let Some(open) = known.and_then(|number| self.open.get(&number)).filter(|open| open.durable == durable) {
             // the same subscription with other options; nothing is missed (MQTT-3.8.4-4)
-            if wanted.retain_handling == RetainHandling::Always
-                && let Some(open) = self.open.get(&number)
-            {
+            if open.settling.is_at_most_once() != at_most_once {
+                self.outbox.change(&open.settling, at_most_once);
+            }
+            if wanted.retain_handling == RetainHandling::Always {
                 open.settling.want_values();
             }
             self.held.session.subscribe(wanted, subscription_id);
@@ -65,12 +65,12 @@ impl Connection {
             RetainHandling::IfNew => known.is_none(),
             RetainHandling::Never => false,
         };
-        let at_most_once = wanted.qos == Qos::AtMostOnce;
         let mut was_durable = false;
         if let Some(number) = known {
             was_durable = self.close(number).await;
             if was_durable && !durable {
                 self.shared.end_subscription(&self.held.session, number).await;
+                self.held.session.abandoned(number);
             }
         }
         let number = match known {
@@ -97,9 +97,9 @@ impl Connection {
         }
     }
 
-    /// Writes the session to disk, if it is to outlive its connection.
+    /// Writes the session to disk, if it is to outlive its connection, or was there before it.
     pub(super) async fn keep(&mut self) -> Result<(), End> {
-        if self.expiry.is_zero() {
+        if !self.was_kept {
             return Ok(());
         }
         for (number, open) in &self.open {
@@ -135,9 +135,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Only what has to outlive the connection has a position in the store.
+    /// Only what has to outlive the connection has a position in the store, or what waits there since the one before.
     fn is_durable(&self, qos: Qos) -> bool {
-        qos != Qos::AtMostOnce && !self.expiry.is_zero()
+        qos != Qos::AtMostOnce && self.was_kept
     }
 
     async fn open(&mut self, number: u32, filter: Filter, durable: bool, at_most_once: bool) -> Result<(), Rejection> {
@@ -145,12 +145,11 @@ impl Connection {
         let credit = if at_most_once { MAX_CREDIT } else { MAX_CREDIT.min(self.receive_maximum.into()) };
         let what = Subscribe { filters: vec![filter.clone()], start: Start::New, durable: durable_name, credit };
         let deliveries: Box<dyn Deliveries> = self.shared.cx.outlet.open(self.principal.clone(), what).await?;
-        let settling = Arc::new(Settling::new(number));
+        let settling = Arc::new(Settling::new(number, at_most_once));
         let running = Subscription {
             deliveries,
             settling: settling.clone(),
             outbox: self.outbox.clone(),
-            at_most_once,
             outlet: self.shared.cx.outlet.clone(),
             principal: self.principal.clone(),
             filter,

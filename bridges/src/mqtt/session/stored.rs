@@ -3,7 +3,7 @@
 //! What is in flight at QoS 1 is not in it: a repeat after a restart is a message again, as the standard allows. Of QoS 2
 //! there is all that exactly once needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -93,8 +93,11 @@ impl Session {
             1 => Vec::new(),
             _ => reader.list(|reader| Ok((reader.u32()?, Position(reader.bytes()?))))?,
         };
+        let known: BTreeSet<_> = session.subscriptions().map(|known| known.number).collect();
         for (subscription, position) in released.into_iter().chain(taken) {
-            session.outbound.has(subscription, position);
+            if known.contains(&subscription) {
+                session.outbound.has(subscription, position);
+            }
         }
         if !reader.0.is_empty() {
             return Err(SnapshotError::Damaged);

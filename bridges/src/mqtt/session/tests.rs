@@ -70,6 +70,17 @@ fn a_client_that_has_forgotten_what_it_sent_begins_anew() {
 }
 
 #[test]
+fn what_a_client_has_forgotten_at_qos_2_is_never_again_a_message_of_its_identifier() {
+    let mut session = Session::new();
+    let first = offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
+    session.disconnected();
+    offered(session.arrives(message(Qos::AtLeastOnce, 1), None));
+    assert!(session.take_begun_anew() && !session.take_begun_anew(), "that is to be on disk");
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_ne!(offered(restored.arrives(message(Qos::ExactlyOnce, 1), None)), first);
+}
+
+#[test]
 fn mqtt_4_3_3_10_a_repeat_before_pubrel_is_answered_and_not_offered_again() {
     let mut session = Session::new();
     offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
@@ -158,6 +169,7 @@ fn qos_1_is_never_taken_for_another_message_after_a_restart() {
 #[test]
 fn mqtt_4_4_0_1_what_was_not_acknowledged_is_sent_again_with_its_identifier() {
     let mut session = Session::new();
+    session.subscribe(wanted("a/#"), None);
     let (one, _) = session.send(0, &position(1), Qos::AtLeastOnce).unwrap();
     let (two, _) = session.send(0, &position(2), Qos::ExactlyOnce).unwrap();
     let (three, _) = session.send(0, &position(3), Qos::ExactlyOnce).unwrap();
@@ -225,6 +237,7 @@ fn of_what_the_client_has_no_more_is_kept_than_can_be_unsettled() {
 #[test]
 fn state_of_the_format_before_is_read() {
     let mut session = Session::new();
+    session.subscribe(wanted("a/#"), None);
     let (id, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
     session.received(id, false);
     let written = session.store();
@@ -257,6 +270,59 @@ fn identifiers_run_out_at_65535_and_come_back() {
     assert_eq!(session.send(0, &position(0), Qos::AtLeastOnce), None);
     session.acked(77);
     assert_eq!(session.send(0, &position(0), Qos::AtLeastOnce), Some((77, false)));
+}
+
+fn numbered(n: u16) -> Position {
+    Position(Bytes::copy_from_slice(&n.to_be_bytes()))
+}
+
+#[test]
+fn identifiers_of_a_subscription_that_is_gone_come_back() {
+    let mut session = Session::new();
+    let (number, _) = session.subscribe(wanted("a"), None);
+    let (one, _) = session.send(number, &position(1), Qos::AtLeastOnce).unwrap();
+    let (two, _) = session.send(number, &position(2), Qos::ExactlyOnce).unwrap();
+    let (three, _) = session.send(number, &position(3), Qos::ExactlyOnce).unwrap();
+    session.received(three, false);
+    session.disconnected();
+    session.unsubscribe("a");
+    let mut restored = Session::restore(session.store()).unwrap();
+    assert_eq!(restored.releases(), [two, three], "a client that has it is told that it is over");
+    assert_eq!(session.releases(), [two, three]);
+    let ids: Vec<_> = (0..u16::MAX - 2).map(|n| session.send(9, &numbered(n), Qos::AtLeastOnce).unwrap().0).collect();
+    assert!(ids.contains(&one) && !ids.contains(&two) && !ids.contains(&three));
+    assert!(session.completed(two) && session.completed(three));
+    assert_eq!(session.send(9, &numbered(u16::MAX), Qos::AtLeastOnce), Some((two, false)));
+}
+
+#[test]
+fn what_is_in_flight_when_its_subscription_ends_keeps_its_identifier_until_the_connection_does() {
+    let mut session = Session::new();
+    let (number, _) = session.subscribe(wanted("a"), None);
+    let (one, _) = session.send(number, &position(1), Qos::AtLeastOnce).unwrap();
+    let (two, _) = session.send(number, &position(2), Qos::ExactlyOnce).unwrap();
+    session.unsubscribe("a");
+    let (three, _) = session.send(9, &position(3), Qos::ExactlyOnce).unwrap();
+    assert!(![one, two].contains(&three) && session.in_flight() == 3);
+    assert_eq!(session.acked(one), Some((number, position(1))));
+    session.disconnected();
+    assert_eq!((session.releases(), session.in_flight()), (vec![two, three], 2), "none of them has a subscription");
+}
+
+#[test]
+fn identifiers_that_nothing_came_for_again_are_free_once_all_are_taken() {
+    let mut session = Session::new();
+    let (number, _) = session.subscribe(wanted("a"), None);
+    let (exactly, _) = session.send(number, &numbered(0), Qos::ExactlyOnce).unwrap();
+    (1..u16::MAX).for_each(|n| assert!(session.send(number, &numbered(n), Qos::AtLeastOnce).is_some()));
+    session.disconnected();
+    let (again, dup) = session.send(number, &numbered(7), Qos::AtLeastOnce).unwrap();
+    assert!(dup);
+    assert_eq!(session.send(number, &numbered(u16::MAX), Qos::AtLeastOnce), None);
+    assert_eq!(session.reclaim(), [exactly]);
+    assert!(session.reclaim().is_empty(), "it is released once a connection");
+    let ids: Vec<_> = (0..u16::MAX - 2).map(|n| session.send(9, &numbered(n), Qos::AtLeastOnce).unwrap().0).collect();
+    assert!(!ids.contains(&exactly) && !ids.contains(&again));
 }
 
 #[test]

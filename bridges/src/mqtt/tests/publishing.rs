@@ -284,6 +284,48 @@ async fn an_ack_point_beyond_the_store_is_waited_for_and_mqtt_4_6_0_2_answers_ke
 }
 
 #[tokio::test]
+async fn what_is_stored_and_refused_all_the_same_is_not_the_next_message_of_its_identifier() {
+    for settled in [Settled::Never, Settled::Later(Ticket(1))] {
+        let rig = rig().await;
+        rig.answer(move |_| stored(settled));
+        let hello = Hello::five("same").staying();
+        let mut client = Client::connect(rig.address(), &hello).await;
+        for payload in ["x", "y"] {
+            let pubrec = client.ask(&publish(0x04, "a", 7, &[0], payload)).await.unwrap();
+            assert_eq!((pubrec.first, pubrec.reason()), (0x50, 0x83));
+        }
+        let again = rig.restart(&config()).await;
+        let mut client = Client::connect(again.address(), &hello).await;
+        client.ask(&publish(0x04, "a", 7, &[0], "z")).await.unwrap();
+        let seen: Vec<_> = rig.seen().into_iter().chain(again.seen()).flatten().map(|one| one.identity).collect();
+        assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[0] != seen[2], "{seen:?}");
+        rig.stop().await;
+        again.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_identifier_that_begins_anew_is_on_disk_before_its_message_is_offered() {
+    let first = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    first.answer(|_| stored(Settled::Later(Ticket(9))));
+    client.send(&publish(0x04, "a", 7, &[0], "x")).await;
+    assert_eq!(client.disconnected().await, Some(0x89));
+    first.answer(|_| stored(Settled::Now));
+    let mut client = Client::connect(first.address(), &hello).await;
+    client.ask(&publish(0x04, "a", 7, &[0], "y")).await.unwrap();
+    let second = first.restart(&config()).await;
+    let mut client = Client::connect(second.address(), &hello).await;
+    client.ask(&ack(0x62, 7)).await.unwrap();
+    client.ask(&publish(0x04, "a", 7, &[0], "z")).await.unwrap();
+    let seen: Vec<_> = first.seen().into_iter().chain(second.seen()).flatten().map(|one| one.identity).collect();
+    assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[0] != seen[2], "{seen:?}");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn what_does_not_reach_its_ack_point_in_time_is_not_acknowledged_and_is_the_same_when_it_comes_again() {
     let rig = rig().await;
     rig.answer(|_| stored(Settled::Later(Ticket(9))));

@@ -247,6 +247,46 @@ async fn a_session_that_ends_is_forgotten_on_disk_too() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_session_comes_over_a_connection_that_is_its_last_too() {
+    let rig = rig().await;
+    rig.outlet.give([delivery(1, "a", "one".into())]);
+    let stays = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &stays).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
+    client.next().await.unwrap();
+    client.close();
+    let last = Hello { clean: false, ..Hello::five("same") };
+    let (mut client, connack) = Client::connected(rig.address(), &last).await;
+    assert_eq!(connack.body[0], 1);
+    assert_eq!(client.next().await.unwrap().published(true).3, "one");
+    let names: Vec<_> = rig.outlet.state().opened.into_iter().map(|(_, what)| what.durable).collect();
+    assert!(names[0].is_some() && names[0] == names[1], "it begins where the one before ended: {names:?}");
+    client.close();
+    rig.outlet.until(|state| state.forgotten.first() == names[0].as_ref()).await;
+    assert_eq!(self::connack(&rig, &stays).await, (0, 0));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_brings_back_neither_a_session_that_was_to_end_nor_what_it_had_released() {
+    let first = rig().await;
+    let stays = Hello::five("same").staying();
+    Client::connect(first.address(), &stays).await.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
+    let mut client = Client::connect(first.address(), &Hello { clean: false, ..Hello::five("same") }).await;
+    client.ask(&publish(0x04, "b", 7, &[0], "x")).await;
+    client.ask(&ack(0x62, 7)).await;
+    let second = first.restart(&config()).await;
+    let (mut client, connack) = Client::connected(second.address(), &stays).await;
+    assert_eq!(connack.body[0], 0);
+    client.ask(&publish(0x04, "b", 7, &[0], "y")).await;
+    assert_ne!(first.seen()[0][0].identity, second.seen()[0][0].identity);
+    let name = first.outlet.state().opened[0].1.durable.clone();
+    second.outlet.until(|state| state.forgotten.first() == name.as_ref()).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn a_subscription_that_ends_leaves_no_position_behind() {
     let rig = rig().await;
     let mut client = Client::connect(rig.address(), &Hello::five("same").staying()).await;

@@ -187,12 +187,43 @@ async fn topics_get_an_alias_where_the_client_takes_one() {
 }
 
 #[tokio::test]
+async fn an_alias_stands_for_nothing_before_the_client_was_told_of_it() {
+    let rig = rig().await;
+    rig.outlet.give([delivery(1, "telemetry/7", vec![b'x'; 2_000].into()), delivery(2, "telemetry/7", "two".into())]);
+    let hello = Hello { properties: vec![0x22, 0, 1, 0x27, 0, 0, 0x04, 0], ..Hello::five("alias") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 0)]).await;
+    let (topic, _, _, payload) = client.next().await.unwrap().published(true);
+    assert_eq!((topic.as_str(), payload.as_str()), ("telemetry/7", "two"));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn mqtt_3_8_4_3_subscribing_again_changes_the_options_and_misses_nothing() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;
     subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
     subscribed(&mut client, true, &[("telemetry/#", 2)]).await;
     assert_eq!(rig.outlet.state().opened.len(), 1, "it is the same subscription");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_raised_from_qos_0_loses_nothing_more() {
+    let mut config = super::client::config();
+    config.session.max_queued = 1;
+    let rig = super::client::rig_of(&config).await;
+    rig.outlet.give([retained(1, "a", "1"), retained(2, "b", "2"), retained(3, "c", "3")]);
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("#", 0x20)]).await;
+    assert_eq!(client.next().await.unwrap().published(true).3, "3", "at QoS 0 a slow client gets the newest");
+    client.send(&subscribe(true, 9, &[], &[("#", 0x01)])).await;
+    assert_eq!(client.next().await.unwrap().first, 0x90);
+    for expected in ["1", "2", "3"] {
+        let value = client.next().await.unwrap();
+        assert_eq!((value.first, value.published(true).3.as_str()), (0x33, expected));
+    }
+    assert_eq!(rig.outlet.state().opened.len(), 1);
     rig.stop().await;
 }
 
