@@ -103,7 +103,7 @@ impl Writer {
     fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<(Arc<Feed>, Option<u64>), Rejection> {
         let top = begin(&what.start, tip)?;
         let backlog = (top < tip).then_some(top);
-        let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, ..Cursor::default() };
+        let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, since: top, ..Cursor::default() };
         let feed = Arc::new(Feed::new(self.state.registry.reserve()?, Some(name.clone()), Some(&cursor)));
         let id = feed.id;
         self.state.registry.insert(feed.clone(), what.filters.clone(), Some(cursor.clone()));

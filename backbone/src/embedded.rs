@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
-    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Page, Query, Status, dead, fetch,
+    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Page, Query, Standing, Status, dead, fetch,
     keys::Bucket,
     ledger::Books,
     orders::Order,
@@ -146,11 +146,10 @@ impl Backbone for Embedded {
         self.shared.books.clone()
     }
 
-    fn is_settled(&self, durable: &str, position: &Position) -> Option<bool> {
+    fn standing(&self, durable: &str, topic: &Topic, position: &Position) -> Option<Standing> {
         let sequence = position::sequence(position)?;
         let feeds = locked(&self.shared.feeds);
-        let state = feeds.get(durable)?.lock();
-        Some(sequence <= state.high && !state.handed.contains(&sequence))
+        Some(feeds.get(durable)?.lock().standing(sequence, topic))
     }
 
     fn dead_letters(&self, after: u64, most: usize) -> BoxFuture<'static, Result<Vec<DeadLetter>, Rejection>> {

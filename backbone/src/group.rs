@@ -318,6 +318,7 @@ impl Group {
     pub(crate) fn apply(&mut self, state: &mut State, shared: &Shared) {
         let applying = crate::shared::locked(&shared.applying);
         let next = self.next();
+        self.revive();
         for (id, cursor) in self.cursors.drain() {
             state.registry.update(id, cursor);
         }

@@ -82,9 +82,9 @@ pub trait Backbone: Send + Sync {
     /// Where bridges and the Account layer count; what they count rides with the next group commit.
     fn ledger(&self) -> Arc<dyn Ledger>;
 
-    /// Whether a durable subscription is done with the envelope at this position, whatever became of it; `None` if there is
-    /// no such subscription, or the position is none.
-    fn is_settled(&self, durable: &str, position: &Position) -> Option<bool>;
+    /// What a durable subscription knows of the envelope at this position, which was stored on this topic; `None` if there
+    /// is no such subscription, or the position is none.
+    fn standing(&self, durable: &str, topic: &Topic, position: &Position) -> Option<Standing>;
 
     /// Dead letters behind the number `after`, in order: at most `most`, and about a MiB of them.
     fn dead_letters(&self, after: u64, most: usize) -> BoxFuture<'static, Result<Vec<DeadLetter>, Rejection>>;
@@ -111,6 +111,19 @@ pub trait Backbone: Send + Sync {
 
     /// Stores everything that is queued and the last counters, then refuses. Idempotent.
     fn close(&self) -> BoxFuture<'static, Result<(), Rejection>>;
+}
+
+/// What a durable subscription knows of a stored envelope. It counts what was not delivered, and does not keep which it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not done with it.
+    Pending,
+    /// It is done with it, and with nothing in any other way than as delivered.
+    Delivered,
+    /// It is done with it, whatever became of it.
+    Done,
+    /// It does not select it, or began to only after it was stored.
+    NotSelected,
 }
 
 /// Whether a backbone takes publishes.

@@ -164,6 +164,10 @@ impl Group {
             }
             state.registry.remove(id);
         }
+    }
+
+    /// What was settled is in hand again: before the counts say that it is not dead any more.
+    pub(crate) fn revive(&mut self) {
         for (feed, sequence) in self.revived.drain(..) {
             let mut state = feed.lock();
             state.attempts.remove(&sequence);

@@ -171,15 +171,16 @@ impl Pull {
             if durable && !hold(&mut state, sequence, repeat) {
                 continue;
             }
+            // before it counts as another delivery, which it is not
+            if stored.envelope.expirytime.is_some_and(|end| end <= now) {
+                self.outcomes.extend(durable.then_some((sequence, Outcome::Expired)));
+                continue;
+            }
             if durable
                 && repeat
                 && let Some(times) = over(&mut state, sequence, self.shared.config.max_deliveries)
             {
                 self.outcomes.push((sequence, Outcome::GivenUp(times)));
-                continue;
-            }
-            if stored.envelope.expirytime.is_some_and(|end| end <= now) {
-                self.outcomes.extend(durable.then_some((sequence, Outcome::Expired)));
                 continue;
             }
             self.outstanding.insert(sequence);

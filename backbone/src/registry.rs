@@ -77,6 +77,7 @@ impl Registry {
                 self.trie.insert(filter, id);
             }
             subscription.filters.clone_from(&cursor.filters);
+            subscription.feed.show_filters(&cursor);
         }
         subscription.feed.show(&cursor);
         subscription.cursor = Some(cursor);

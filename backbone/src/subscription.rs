@@ -11,10 +11,11 @@ use std::{
     },
 };
 
-use envelope::{Filter, RejectKind, Timestamp};
+use envelope::{Filter, RejectKind, Timestamp, Topic};
 use tokio::sync::Notify;
 
 use crate::{
+    Standing,
     codec::{DecodeError, Reader, put_option, put_str, put_u64},
     ledger::{by_kind, put_by_kind},
     report::SubscriptionCounts,
@@ -54,6 +55,9 @@ pub(crate) struct Cursor {
     pub(crate) counts: SubscriptionCounts,
     /// Since when nobody consumes it; noticed within a minute.
     pub(crate) idle_since: Option<Timestamp>,
+    /// It selects what it selects only from behind this sequence on: what is up to it may be settled without having been
+    /// handed out.
+    pub(crate) since: u64,
 }
 
 /// The volatile part, shared by the writer and the consumer.
@@ -90,6 +94,10 @@ pub(crate) struct FeedState {
     pub(crate) counts: SubscriptionCounts,
     /// [`Cursor::idle_since`].
     idle_since: Option<Timestamp>,
+    /// [`Cursor::since`].
+    since: u64,
+    /// [`Cursor::filters`].
+    filters: Vec<Filter>,
     /// The consumer's.
     pub(crate) wake: Arc<Notify>,
 }
@@ -129,6 +137,7 @@ impl Cursor {
         self.top = self.top.max(high);
         self.gaps = handed.clone();
         self.backlog = Some(self.top);
+        self.since = self.top;
         self.counts.matched = self.counts.settled() + handed.len() as u64;
     }
 
@@ -152,6 +161,7 @@ impl Cursor {
         put_by_kind(&mut out, &self.counts.dead_lettered);
         put_u64(&mut out, self.counts.lapsed);
         put_option(&mut out, self.idle_since, |out, time| put_u64(out, time.as_micros()));
+        put_u64(&mut out, self.since);
         out
     }
 
@@ -174,13 +184,17 @@ impl Cursor {
             dead_lettered: by_kind(&mut reader)?,
             ..SubscriptionCounts::default()
         };
-        let mut idle_since = None;
+        let (mut idle_since, mut since) = (None, top);
         // A cursor of format 1 ends here.
         if !reader.rest().is_empty() {
             counts.lapsed = reader.u64("lapsed")?;
             idle_since = reader.option("idle since", |reader| reader.u64("idle since"))?.map(Timestamp::from_micros);
         }
-        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle_since })
+        // An older one ends here: of what it had settled by then nobody knows whether it was ever handed out.
+        if !reader.rest().is_empty() {
+            since = reader.u64("since")?;
+        }
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle_since, since })
     }
 }
 
@@ -194,6 +208,8 @@ impl Feed {
             state.high = cursor.top;
             state.counts = cursor.counts.clone();
             state.idle_since = cursor.idle_since;
+            state.since = cursor.since;
+            state.filters.clone_from(&cursor.filters);
         }
         let mark = cursor.map_or(0, |cursor| cursor.mark);
         Self { id, name, mark: AtomicU64::new(mark), doubtful: mark, state: Mutex::new(state) }
@@ -220,6 +236,14 @@ impl Feed {
         let mut state = self.lock();
         state.counts = cursor.counts.clone();
         state.idle_since = cursor.idle_since;
+        state.since = cursor.since;
+    }
+
+    /// Makes other filters visible, with the cursor that has them.
+    pub(crate) fn show_filters(&self, cursor: &Cursor) {
+        let mut state = self.lock();
+        state.since = cursor.since;
+        state.filters.clone_from(&cursor.filters);
     }
 }
 
@@ -235,6 +259,23 @@ impl FeedState {
             self.ready.push_back(sequence);
         }
         self.wake.notify_one();
+    }
+
+    /// What is known of an envelope that was stored on this topic.
+    pub(crate) fn standing(&self, sequence: u64, topic: &Topic) -> Standing {
+        if self.handed.contains(&sequence) {
+            return Standing::Pending;
+        }
+        if sequence <= self.since || !self.filters.iter().any(|filter| filter.matches(topic)) {
+            return Standing::NotSelected;
+        }
+        if sequence > self.high {
+            return Standing::Pending;
+        }
+        match self.counts.settled() == self.counts.delivered {
+            true => Standing::Delivered,
+            false => Standing::Done,
+        }
     }
 
     /// What is at or below `sequence` has to be looked for in the log.
@@ -277,8 +318,17 @@ mod tests {
         cursor.settle(301, Outcome::Delivered, &handed);
         cursor.settle(9, Outcome::DeadLettered(RejectKind::Malformed), &handed);
         cursor.backlog = Some(17);
+        cursor.since = 2;
         assert_eq!(cursor.gaps, BTreeSet::from([3, 300]));
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+    }
+
+    #[test]
+    fn of_an_older_cursor_nothing_settled_counts_as_handed_out() {
+        let cursor = Cursor { top: 7, since: 7, ..cursor() };
+        let mut older = cursor.encode();
+        assert_eq!(older.pop(), Some(7));
+        assert_eq!(Cursor::decode(&older), Ok(cursor));
     }
 
     #[test]
@@ -299,7 +349,7 @@ mod tests {
         let handed = BTreeSet::from([1, 2, 3]);
         cursor.settle(1, Outcome::Delivered, &handed);
         cursor.refilter(vec![Filter::new("b").unwrap()], &BTreeSet::from([2, 3]), 3);
-        assert_eq!((cursor.counts.matched, cursor.top, cursor.backlog), (3, 3, Some(3)));
+        assert_eq!((cursor.counts.matched, cursor.top, cursor.backlog, cursor.since), (3, 3, Some(3), 3));
         assert_eq!(cursor.gaps, BTreeSet::from([2, 3]));
     }
 

@@ -14,7 +14,7 @@ use bridges::{BridgeError, Source, SourceContext, http::Listener};
 use envelope::{Authenticator, Rejection, Sink};
 use policy::Gate;
 use tokio::{task::JoinError, time::Instant};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     admin::{self, Admin},
@@ -43,6 +43,8 @@ pub struct Running {
     audit: AuditLog,
     bridges: Stoppable,
     sinks: Stoppable,
+    /// Ends what senders wait for beyond the store.
+    waits: CancellationToken,
     admin: Stoppable,
     drain_timeout: Duration,
 }
@@ -146,7 +148,8 @@ impl App {
             bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
             notices
         });
-        let tickets = Tickets::new(loaded.config.domain.clone(), bridges.stop.clone())?;
+        let waits = CancellationToken::new();
+        let tickets = Tickets::new(loaded.config.domain.clone(), bridges.stop.clone(), waits.clone())?;
         let wiring =
             Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
                 .telling(notices);
@@ -166,7 +169,7 @@ impl App {
         addresses.log();
         let drain_timeout = loaded.config.limits.drain_timeout;
         drop(unfinished.map(DropGuard::disarm));
-        Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, admin, drain_timeout })
+        Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, waits, admin, drain_timeout })
     }
 }
 
@@ -261,9 +264,9 @@ impl Running {
             self.audit.flush().await;
             self.backbone.close().await
         };
-        let drained =
-            drain::drain(&self.readiness, &self.bridges, &self.sinks, close, || self.in_flight(), self.drain_timeout)
-                .await;
+        let Self { readiness, bridges, sinks, waits, .. } = &self;
+        let in_flight = || self.in_flight();
+        let drained = drain::drain(readiness, bridges, sinks, waits, close, in_flight, self.drain_timeout).await;
         if !self.admin.end(Instant::now() + ADMIN_GRACE).await {
             tracing::debug!("an admin request was cut");
         }
@@ -288,6 +291,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.bridges.stop.cancel();
         self.sinks.stop.cancel();
+        self.waits.cancel();
         self.admin.stop.cancel();
     }
 }

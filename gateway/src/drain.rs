@@ -49,6 +49,8 @@ pub enum Drained {
     Late(Vec<String>),
 }
 
+/// How long before the deadline who still waits is told that it is over; a quarter of the whole where that is shorter.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The least time that the backbone gets to flush.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -94,11 +96,12 @@ impl Stoppable {
     }
 }
 
-/// Runs the sequence. `close` flushes and closes the backbone; `in_flight` says, a line each, what has no verdict yet.
+/// Runs the sequence. Cancelled, `waits` ends what senders wait for beyond the store; `close` flushes and closes the backbone; `in_flight` says, a line each, what has no verdict yet.
 pub(crate) async fn drain<E: std::fmt::Display>(
     readiness: &Readiness,
     bridges: &Stoppable,
     sinks: &Stoppable,
+    waits: &CancellationToken,
     close: impl Future<Output = Result<(), E>>,
     in_flight: impl Fn() -> Vec<String>,
     within: Duration,
@@ -107,7 +110,11 @@ pub(crate) async fn drain<E: std::fmt::Display>(
     readiness.draining();
     tracing::info!(deadline_s = within.as_secs_f64(), "draining: no further message is taken");
     let mut left = Vec::new();
-    // Sources stop taking, answer what they have taken, and end.
+    // Sources stop taking, answer what they have taken, and end. Who waits for a delivery has until shortly before the
+    // deadline: what sends goes on meanwhile.
+    if !bridges.end(deadline - (within / 4).min(LAST_WORDS)).await {
+        waits.cancel();
+    }
     if !bridges.end(deadline).await {
         left.push(format!("tasks of the bridges: {}", bridges.tasks.len()));
         left.extend(in_flight());
@@ -151,7 +158,8 @@ mod tests {
             CLOSED
         };
         let nothing = Stoppable::default();
-        let drained = drain(&readiness, &bridges, &nothing, close, Vec::new, Duration::from_secs(10)).await;
+        let drained =
+            drain(&readiness, &bridges, &nothing, &Default::default(), close, Vec::new, Duration::from_secs(10)).await;
         assert_eq!(drained, Drained::Clean);
         assert!(readiness.check().is_err());
     }
@@ -167,9 +175,21 @@ mod tests {
         };
         let in_flight = || vec!["web: 3 messages".to_owned()];
         let nothing = Stoppable::default();
-        let drained = drain(&readiness, &bridges, &nothing, close, in_flight, Duration::from_secs(1)).await;
+        let drained =
+            drain(&readiness, &bridges, &nothing, &Default::default(), close, in_flight, Duration::from_secs(1)).await;
         assert_eq!(drained, Drained::Late(vec!["tasks of the bridges: 1".to_owned(), "web: 3 messages".to_owned()]));
         assert!(closed.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_delivery_is_told_a_little_before_the_deadline_and_not_at_once() {
+        let (readiness, bridges, waits) = (Readiness::default(), Stoppable::default(), CancellationToken::new());
+        let (told, began) = (waits.clone(), Instant::now());
+        bridges.tasks.spawn(async move { told.cancelled().await });
+        let nothing = Stoppable::default();
+        let close = async { CLOSED };
+        let drained = drain(&readiness, &bridges, &nothing, &waits, close, Vec::new, Duration::from_secs(30)).await;
+        assert_eq!((drained, began.elapsed().as_secs()), (Drained::Clean, 28));
     }
 
     #[tokio::test]
@@ -190,7 +210,8 @@ mod tests {
             assert!(sinks.tasks.is_empty());
             CLOSED
         };
-        let drained = drain(&readiness, &bridges, &sinks, close, Vec::new, Duration::from_secs(10)).await;
+        let drained =
+            drain(&readiness, &bridges, &sinks, &Default::default(), close, Vec::new, Duration::from_secs(10)).await;
         assert_eq!(drained, Drained::Clean);
     }
 
@@ -199,7 +220,8 @@ mod tests {
         let close = async { Err("disk full") };
         let (readiness, bridges) = (Readiness::default(), Stoppable::default());
         let nothing = Stoppable::default();
-        let drained = drain(&readiness, &bridges, &nothing, close, Vec::new, Duration::from_secs(10)).await;
+        let drained =
+            drain(&readiness, &bridges, &nothing, &Default::default(), close, Vec::new, Duration::from_secs(10)).await;
         assert_eq!(drained, Drained::Late(vec!["the backbone: disk full".to_owned()]));
     }
 }

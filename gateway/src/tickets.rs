@@ -4,34 +4,30 @@
 //! awaits outside of the stack. The table is in memory and bounded: after a restart the store says what became of a
 //! duplicate's original, and what it can't say is never told as a yes.
 
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use backbone::Backbone;
+use backbone::{Backbone, Standing};
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Filter, Mapped, Position, Promises, Reached, Receipt,
-    RejectKind, Rejection, Reply, Settled, Terms, Ticket, Timestamp, Topic, Verdicts,
+    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Promises, Reached, Receipt,
+    RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use policy::{NoRandom, ReplyDesk, ReplyTopics};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::egress::Fates;
-
-#[cfg(test)]
-mod tests;
-
-/// The name of a mapping's subscription, and what it selects.
-type Taker = (Arc<str>, Filter);
+use self::table::{Entry, Fate, MAX_WAITING, Table};
+use crate::egress::{Fates, Taker};
 
 /// The messages that are waited for. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -39,46 +35,15 @@ pub(crate) struct Tickets(Arc<Shared>);
 
 struct Shared {
     table: Mutex<Table>,
-    /// The subscriptions of mappings that send, and what they select.
+    /// The mappings that send.
     takers: Mutex<Arc<[Taker]>>,
     /// What makes reply topics ones that nobody can guess.
     topics: ReplyTopics,
     domain: Arc<str>,
-    /// Nobody waits for longer than the gateway runs.
+    /// The sources stop: no answer comes any more.
     drain: CancellationToken,
-}
-
-#[derive(Default)]
-struct Table {
-    next: u64,
-    entries: HashMap<Uuid, Entry>,
-    tickets: HashMap<Ticket, Held>,
-    /// When entries are over, the first first.
-    ends: BTreeSet<(Instant, Uuid)>,
-}
-
-/// A message that is waited for. Envelopes of one message have one UUID.
-struct Entry {
-    fate: watch::Sender<Option<Fate>>,
-    /// Envelopes that nobody has taken yet, and how many mappings may.
-    open: HashMap<EnvelopeId, usize>,
-    /// It waits for an answer, and for nobody to take it.
-    terms: Option<Arc<Terms>>,
-    until: Instant,
-}
-
-/// A ticket that nobody has asked for yet.
-struct Held {
-    fate: watch::Receiver<Option<Fate>>,
-    until: Instant,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone)]
-enum Fate {
-    Taken,
-    NotTaken,
-    Answered(Option<Reply>),
+    /// The gateway ends: nobody waits longer.
+    over: CancellationToken,
 }
 
 /// What one message of a batch is waited for.
@@ -86,22 +51,37 @@ struct Wait {
     message: Uuid,
     /// The entry was made for it, and is not an earlier one's.
     new: bool,
+    /// It has one envelope, at the position of its receipt.
+    is_one: bool,
     /// Each subscription that is to take one of its envelopes.
-    takers: Vec<(Arc<str>, EnvelopeId)>,
+    dues: Vec<Due>,
     within: Duration,
 }
 
-/// The most messages that are waited for.
-const MAX_WAITING: usize = 65_536;
-/// How long an entry outlives those who wait for it.
-const GRACE: Duration = Duration::from_secs(1);
+/// An envelope that a mapping is to take.
+struct Due {
+    durable: Arc<str>,
+    id: EnvelopeId,
+    topic: Topic,
+    /// The mapping may be done with it without having sent it.
+    may_leave_out: bool,
+}
+
+/// What a batch's messages are waited for, of those that the store is offered; and the others, by their place.
+#[derive(Default)]
+struct Offer {
+    messages: Vec<Admitted>,
+    waits: Vec<Option<Wait>>,
+    refused: Vec<(usize, Rejection)>,
+}
 
 // === impl Tickets ===
 
 impl Tickets {
-    pub(crate) fn new(domain: Arc<str>, drain: CancellationToken) -> Result<Self, NoRandom> {
+    /// Once `drain` is cancelled no answer comes any more; once `over` is, nobody waits for anything.
+    pub(crate) fn new(domain: Arc<str>, drain: CancellationToken, over: CancellationToken) -> Result<Self, NoRandom> {
         let topics = ReplyTopics::new()?;
-        let shared = Shared { table: Mutex::default(), takers: Mutex::new(Arc::new([])), topics, domain, drain };
+        let shared = Shared { table: Mutex::default(), takers: Mutex::new(Arc::new([])), topics, domain, drain, over };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -114,18 +94,16 @@ impl Tickets {
         if !batch.as_slice().iter().any(|admitted| waits(admitted.mapped())) {
             return backbone.publish(batch).await;
         }
-        let waits: Vec<_> = batch.as_slice().iter().map(|admitted| self.expect(admitted.mapped())).collect();
-        let waits = match waits.into_iter().collect::<Result<Vec<_>, _>>() {
-            Ok(waits) => waits,
-            Err(full) => return Err(full),
-        };
-        let answer = backbone.publish(batch).await;
-        let mut verdicts = match answer {
-            Ok(verdicts) => verdicts,
-            Err(rejection) => {
-                waits.into_iter().flatten().for_each(|wait| self.forget(&wait));
-                return Err(rejection);
-            }
+        let Offer { messages, waits, refused } = self.offer(batch);
+        let mut verdicts = match Batch::new(messages) {
+            Some(batch) => match backbone.publish(batch).await {
+                Ok(verdicts) => verdicts,
+                Err(rejection) => {
+                    waits.into_iter().flatten().for_each(|wait| self.forget(&wait));
+                    return Err(rejection);
+                }
+            },
+            None => Vec::new(),
         };
         for (verdict, wait) in verdicts.iter_mut().zip(waits) {
             match (&mut verdict.answer, wait) {
@@ -134,18 +112,43 @@ impl Tickets {
                 (_, None) => {}
             }
         }
-        Ok(verdicts)
+        Ok(merged(verdicts, refused))
+    }
+
+    /// Enters what is waited for. What finds no room is offered again by its source, and what is behind it in its lane.
+    fn offer(&self, batch: Batch<Admitted>) -> Offer {
+        let mut offer = Offer::default();
+        let mut stopped: HashSet<Lane> = HashSet::new();
+        for (index, admitted) in batch.into_vec().into_iter().enumerate() {
+            let lane = admitted.mapped().lane;
+            let entered = match stopped.contains(&lane) {
+                true => Err(Rejection::new(RejectKind::Behind, "lane", "an earlier message is retried first")),
+                false => self.expect(admitted.mapped()),
+            };
+            match entered {
+                Ok(wait) => {
+                    offer.messages.push(admitted);
+                    offer.waits.push(wait);
+                }
+                Err(rejection) => {
+                    stopped.insert(lane);
+                    offer.refused.push((index, rejection));
+                }
+            }
+        }
+        offer
     }
 
     /// Waits for a ticket's end.
     async fn wait(&self, ticket: Ticket) -> Reached {
-        let Some(mut held) = self.table().tickets.remove(&ticket) else { return Reached::Late };
+        let Some(mut held) = self.table().redeem(ticket) else { return Reached::Late };
+        // what is stored is delivered after the next start, and its sender asks again
+        let over = if held.asks { &self.0.drain } else { &self.0.over };
         let fate = tokio::select! {
             biased;
             fate = held.fate.wait_for(Option::is_some) => fate.ok().and_then(|fate| fate.clone()),
             () = sleep_until(held.until) => None,
-            // what is stored is delivered after the next start, and its sender asks again
-            () = self.0.drain.cancelled() => None,
+            () = over.cancelled() => None,
         };
         match fate {
             Some(Fate::Taken) => Reached::Yes,
@@ -161,29 +164,28 @@ impl Tickets {
         let message = first.id.uuid();
         let reply_within = mapped.terms.reply.as_ref().and_then(|reply| reply.within());
         let within = reply_within.unwrap_or(mapped.terms.ack_within);
-        let takers = match reply_within {
+        let envelopes = mapped.group.as_slice();
+        let dues = match reply_within {
             Some(_) => Vec::new(),
-            None => self.takers_of(mapped.group.as_slice()),
+            None => self.dues(envelopes, &mapped.bridge),
         };
+        let wait = |new, dues| Wait { message, new, is_one: envelopes.len() == 1, dues, within };
         let until = Instant::now() + within;
         let mut table = self.table();
         table.end(Instant::now());
-        if table.entries.contains_key(&message) {
-            return Ok(Some(Wait { message, new: false, takers, within }));
+        if table.get(message).is_some() {
+            return Ok(Some(wait(false, dues)));
         }
-        if table.entries.len() >= MAX_WAITING {
-            let detail = format!("{MAX_WAITING} messages are waited for, which is the limit");
-            return Err(Rejection::new(RejectKind::Overloaded, "ack", detail).after(Duration::from_secs(1)));
-        }
-        let mut open: HashMap<_, _> = mapped.group.as_slice().iter().map(|envelope| (envelope.id, 0)).collect();
-        for (_, id) in &takers {
+        let mut open: HashMap<_, _> = envelopes.iter().map(|envelope| (envelope.id, 0)).collect();
+        for Due { id, .. } in &dues {
             open.entry(*id).and_modify(|count| *count += 1);
         }
         let terms = reply_within.map(|_| mapped.terms.clone());
-        let fate = watch::Sender::new(None);
-        table.entries.insert(message, Entry { fate, open, terms, until });
-        table.ends.insert((until + GRACE, message));
-        Ok(Some(Wait { message, new: true, takers, within }))
+        if table.enter(message, Entry::new(open, terms, until)) {
+            return Ok(Some(wait(true, dues)));
+        }
+        let detail = format!("{MAX_WAITING} messages are waited for, which is the limit");
+        Err(Rejection::new(RejectKind::Overloaded, "ack", detail).after(Duration::from_secs(1)))
     }
 
     /// Gives a message that is stored its ticket. A duplicate whose original is not waited for any more is asked of the
@@ -192,51 +194,75 @@ impl Tickets {
         if let (true, true, Some(position)) = (receipt.duplicate, wait.new, &receipt.position) {
             self.look_back(backbone, position, wait);
         }
-        let mut table = self.table();
-        let Some(entry) = table.entries.get(&wait.message) else { return };
-        let held = Held { fate: entry.fate.subscribe(), until: Instant::now() + wait.within };
-        table.next += 1;
-        let ticket = Ticket(table.next);
-        table.tickets.insert(ticket, held);
-        receipt.settled = Settled::Later(ticket);
+        if let Some(ticket) = self.table().ticket(wait.message, wait.within) {
+            receipt.settled = Settled::Later(ticket);
+        }
     }
 
-    /// What the store knows of a message that was stored before.
+    /// What the store knows of a message that was stored before. It is a yes only where each way to be done with it without
+    /// having sent it is ruled out; what is done with in any other way is a no, for it comes to nobody any more.
     fn look_back(&self, backbone: &Arc<dyn Backbone>, position: &Position, wait: &Wait) {
-        if wait.takers.is_empty() {
-            return;
-        }
-        let report = backbone.report();
-        for (durable, id) in &wait.takers {
-            if backbone.is_settled(durable, position) != Some(true) {
-                continue;
-            }
-            // the store counts what was not delivered, and does not keep which it was
-            let counts = report.subscriptions.get(&**durable);
-            let all = counts.is_some_and(|counts| counts.dead_lettered.is_empty() && counts.refused.is_empty());
-            self.settled(*id, all);
+        for Due { durable, id, topic, may_leave_out } in &wait.dues {
+            let taken = match backbone.standing(durable, topic, position) {
+                Some(Standing::Pending) => continue,
+                Some(Standing::Delivered) => wait.is_one && !may_leave_out,
+                Some(Standing::Done | Standing::NotSelected) | None => false,
+            };
+            self.settled(*id, taken);
         }
     }
 
     fn forget(&self, wait: &Wait) {
         if wait.new {
-            self.table().entries.remove(&wait.message);
+            self.table().remove(wait.message);
         }
     }
 
-    fn takers_of(&self, envelopes: &[Envelope]) -> Vec<(Arc<str>, EnvelopeId)> {
+    fn dues(&self, envelopes: &[Envelope], bridge: &str) -> Vec<Due> {
         let takers = self.0.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let of = |envelope: &Envelope| {
-            let (id, subject) = (envelope.id, envelope.subject.clone());
-            let matching: Vec<_> = takers.iter().filter(|(_, filter)| filter.matches(&subject)).collect();
-            matching.into_iter().map(move |(durable, _)| (durable.clone(), id)).collect::<Vec<_>>()
-        };
-        envelopes.iter().flat_map(of).collect()
+        let mut dues = Vec::new();
+        for Envelope { id, subject, .. } in envelopes {
+            dues.extend(takers.iter().filter(|taker| taker.filter.matches(subject)).map(|taker| Due {
+                durable: taker.durable.clone(),
+                id: *id,
+                topic: subject.clone(),
+                may_leave_out: taker.may_leave_out(bridge),
+            }));
+        }
+        dues
+    }
+
+    /// What an answer to this envelope is made with, if somebody waits for one.
+    fn asked(&self, id: EnvelopeId) -> Result<Arc<Terms>, &'static str> {
+        let table = self.table();
+        let entry = table.get(id.uuid()).filter(|entry| entry.until > Instant::now());
+        let entry = entry.ok_or("nobody waits for this answer any more")?;
+        let terms = entry.terms.clone().ok_or("nobody waits for an answer to this envelope")?;
+        match *entry.fate.borrow() {
+            None => Ok(terms),
+            Some(_) => Err("it was answered before: the first answer counts"),
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// All verdicts of a batch, in its order.
+fn merged(verdicts: Verdicts<Admission>, refused: Vec<(usize, Rejection)>) -> Verdicts<Admission> {
+    if refused.is_empty() {
+        return verdicts;
+    }
+    let mut all = Vec::with_capacity(verdicts.len() + refused.len());
+    let mut stored = verdicts.into_iter();
+    for (index, rejection) in refused {
+        let before = index.saturating_sub(all.len());
+        all.extend(stored.by_ref().take(before));
+        all.push(Verdict::no(rejection));
+    }
+    all.extend(stored);
+    all
 }
 
 /// Whether the sender hears yes later than the store.
@@ -247,20 +273,7 @@ fn waits(mapped: &Mapped) -> bool {
 
 impl Fates for Tickets {
     fn settled(&self, id: EnvelopeId, taken: bool) {
-        let mut table = self.table();
-        let Some(entry) = table.entries.get_mut(&id.uuid()).filter(|entry| entry.terms.is_none()) else { return };
-        if taken {
-            entry.open.remove(&id);
-        } else if let Some(left) = entry.open.get_mut(&id) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                entry.fate.send_replace(Some(Fate::NotTaken));
-                return;
-            }
-        }
-        if entry.open.is_empty() {
-            entry.fate.send_replace(Some(Fate::Taken));
-        }
+        self.table().settled(id, taken);
     }
 
     fn takers(&self, takers: Vec<Taker>) {
@@ -281,46 +294,26 @@ impl ReplyDesk for Tickets {
     }
 
     fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection> {
-        let refuse = |kind, detail: &str| Err(Rejection::new(kind, "reply", detail));
         if self.topic(inreplyto).is_none_or(|expected| expected != *to) {
-            return refuse(RejectKind::Denied, "it does not answer the envelope of this reply topic");
+            let detail = "it does not answer the envelope of this reply topic";
+            return Err(Rejection::new(RejectKind::Denied, "reply", detail));
         }
-        let mut table = self.table();
-        let Some(entry) = table.entries.get_mut(&inreplyto.uuid()).filter(|entry| entry.until > Instant::now()) else {
-            return refuse(RejectKind::Conflict, "nobody waits for this answer any more");
-        };
-        let Some(terms) = entry.terms.clone() else {
-            return refuse(RejectKind::Conflict, "nobody waits for an answer to this envelope");
-        };
-        if entry.fate.borrow().is_some() {
-            return refuse(RejectKind::Conflict, "it was answered before: the first answer counts");
-        }
+        let asked = || self.asked(inreplyto).map_err(|why| Rejection::new(RejectKind::Conflict, "reply", why));
+        let terms = asked()?;
+        // the mapping's own expressions: nobody else waits for them
         let reply = match &terms.reply {
             Some(replies) => replies.answered(answer, Timestamp::now())?,
             None => None,
         };
-        entry.fate.send_replace(Some(Fate::Answered(reply)));
-        Ok(())
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    /// Drops what nobody waits for any more.
-    fn end(&mut self, now: Instant) {
-        while let Some((at, message)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
-            self.ends.remove(&(at, message));
-            self.entries.remove(&message);
-        }
-        if self.tickets.len() > MAX_WAITING {
-            self.tickets.retain(|_, held| held.until > now);
+        match self.table().decide(inreplyto.uuid(), Fate::Answered(reply)) {
+            true => Ok(()),
+            false => asked().map(drop),
         }
     }
 }
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tickets").field("waiting", &self.table().entries.len()).finish_non_exhaustive()
+        f.debug_struct("Tickets").field("waiting", &self.table().len()).finish_non_exhaustive()
     }
 }

@@ -67,7 +67,7 @@ pub(crate) struct To {
     key: Option<Attribute>,
     qos: Option<Qos>,
     /// What came by the bridge may go back to where it comes from.
-    echo: bool,
+    pub(crate) echo: bool,
     message: Message,
 }
 

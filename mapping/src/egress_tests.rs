@@ -121,6 +121,7 @@ impl Mappings {
             topic: &egress.filter,
             when: egress.keys.when.as_ref().map(|guard| guard.expr.text()),
             bridge: &egress.to.bridge,
+            echoes: egress.to.echo,
             address: &egress.to.address,
             proofs: &egress.proofs,
             file: &egress.path,

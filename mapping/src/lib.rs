@@ -131,6 +131,8 @@ pub struct EgressInfo<'a> {
     pub when: Option<&'a str>,
     /// The bridge it sends through.
     pub bridge: &'a str,
+    /// What came by that bridge may be sent back there.
+    pub echoes: bool,
     /// The address it sends to, as the file writes it.
     pub address: &'a str,
     /// What is known at load of each part of what it sends.

@@ -1,6 +1,7 @@
 use envelope::RejectKind;
 
 use super::*;
+use crate::Standing;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_come_in_order_within_the_credit() {
@@ -55,13 +56,64 @@ async fn a_subscription_is_done_with_what_was_settled_also_after_a_restart() {
     let deliveries = take(&mut first, 2).await;
     settle(&mut first, &deliveries[1..2], Settlement::Delivered).await;
     let asked = [deliveries[0].position.clone(), deliveries[1].position.clone(), crate::position::of(3)];
-    let done = |store: &Embedded| asked.each_ref().map(|position| store.is_settled("s", position));
-    assert_eq!(done(&store), [Some(false), Some(true), Some(false)]);
-    assert_eq!(store.is_settled("other", &asked[0]), None);
+    let topic = Topic::new("a").unwrap();
+    let done = |store: &Embedded| asked.each_ref().map(|position| store.standing("s", &topic, position).unwrap());
+    let known = [Standing::Pending, Standing::Delivered, Standing::Pending];
+    assert_eq!(done(&store), known);
+    assert_eq!(store.standing("other", &topic, &asked[0]), None);
     drop(first);
     drop(store);
     let store = open(folder.path());
-    assert_eq!(done(&store), [Some(false), Some(true), Some(false)]);
+    assert_eq!(done(&store), known);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_knows_nothing_of_what_was_stored_before_it_selected_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let [a, b] = ["a", "b"].map(|topic| Topic::new(topic).unwrap());
+    let position = async |id, topic| put(&store, id, topic).await.position.unwrap();
+    let early = position(1, "a").await;
+    let mut consumer = store.subscribe(subscribe("a", Some("s"), Start::New, 10)).await.unwrap();
+    assert_eq!(store.standing("s", &a, &early), Some(Standing::NotSelected));
+    let (first, other) = (position(2, "a").await, position(3, "b").await);
+    let deliveries = take(&mut consumer, 1).await;
+    settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+    let second = position(4, "a").await;
+    let deliveries = take(&mut consumer, 1).await;
+    settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+    assert_eq!(store.standing("s", &a, &first), Some(Standing::Delivered));
+    assert_eq!(store.standing("s", &b, &other), Some(Standing::NotSelected));
+    drop(consumer);
+    let mut consumer = store.subscribe(subscribe("+", Some("s"), Start::New, 10)).await.unwrap();
+    for (topic, position) in [(&a, &first), (&b, &other), (&a, &second)] {
+        assert_eq!(store.standing("s", topic, position), Some(Standing::NotSelected), "{topic:?}");
+    }
+    let third = position(5, "b").await;
+    assert_eq!(store.standing("s", &b, &third), Some(Standing::Pending));
+    let deliveries = take(&mut consumer, 1).await;
+    settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+    let restarted = |store: &Embedded| [&second, &third].map(|position| store.standing("s", &b, position).unwrap());
+    assert_eq!(restarted(&store), [Standing::NotSelected, Standing::Delivered]);
+    drop(consumer);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(restarted(&store), [Standing::NotSelected, Standing::Delivered]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_something_was_not_delivered_no_other_is_said_to_be() {
+    for how in [Settlement::Refused(RejectKind::Denied), Settlement::DeadLettered(RejectKind::Malformed)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let mut consumer = consumer(&store, "s", 10).await;
+        offer(&store, vec![message(1, "a"), message(2, "a")]).await.unwrap();
+        let deliveries = take(&mut consumer, 2).await;
+        settle(&mut consumer, &deliveries[..1], Settlement::Delivered).await;
+        settle(&mut consumer, &deliveries[1..], how).await;
+        let standing = store.standing("s", &Topic::new("a").unwrap(), &deliveries[0].position);
+        assert_eq!(standing, Some(Standing::Done));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

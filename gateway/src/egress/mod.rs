@@ -24,7 +24,7 @@ use policy::{Current, Meters, Trail};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    pump::Fates,
+    pump::{Fates, Taker},
     status::{Shown, describe},
 };
 use self::{
@@ -95,7 +95,13 @@ impl EgressPumps {
 
     /// Makes the subscriptions that are not there yet, so that nothing stored from here on is missed by its mapping.
     pub(crate) async fn prepare(&self, mappings: &Mappings) -> Result<(), Rejection> {
-        let taker = |sender: mapping::EgressInfo<'_>| (durable(sender.route.name()), sender.topic.clone());
+        let taker = |sender: mapping::EgressInfo<'_>| Taker {
+            durable: durable(sender.route.name()),
+            filter: sender.topic.clone(),
+            bridge: sender.bridge.into(),
+            has_condition: sender.when.is_some(),
+            echoes: sender.echoes,
+        };
         self.0.around.fates.takers(mappings.senders().map(taker).collect());
         for sender in mappings.senders() {
             let name = sender.route.name();

@@ -55,8 +55,32 @@ pub(crate) trait Fates: Send + Sync {
     /// One of the mappings that this envelope was for is done with it; whether a peer took it.
     fn settled(&self, id: EnvelopeId, taken: bool);
 
-    /// The subscriptions of the mappings that send from now on, and what they select.
-    fn takers(&self, takers: Vec<(Arc<str>, Filter)>);
+    /// The mappings that send from now on.
+    fn takers(&self, takers: Vec<Taker>);
+}
+
+/// A mapping that sends, as who waits for its envelopes sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taker {
+    /// The name of its subscription.
+    pub(crate) durable: Arc<str>,
+    /// What that selects.
+    pub(crate) filter: Filter,
+    /// The bridge it sends through.
+    pub(crate) bridge: Arc<str>,
+    /// It sends only some of it.
+    pub(crate) has_condition: bool,
+    /// It sends back what came by that bridge.
+    pub(crate) echoes: bool,
+}
+
+// === impl Taker ===
+
+impl Taker {
+    /// Whether it may be done with an envelope that came by `bridge` without having sent it.
+    pub(crate) fn may_leave_out(&self, bridge: &str) -> bool {
+        self.has_condition || (!self.echoes && *self.bridge == *bridge)
+    }
 }
 
 /// An open subscription and what is under way of it.
@@ -148,6 +172,11 @@ impl Session<'_> {
             let open = ended.is_ok() && !self.pump.stop.is_cancelled();
             if open {
                 self.dispatch();
+                // what had expired is in no call that would settle it with its answer
+                if !self.settled.is_empty() {
+                    ended = self.settle().await;
+                    continue;
+                }
             } else if self.calls == 0 {
                 return ended;
             }

@@ -68,7 +68,7 @@ impl Backbone for OneSubscription {
         unreachable!("nothing is counted")
     }
 
-    fn is_settled(&self, _: &str, _: &Position) -> Option<bool> {
+    fn standing(&self, _: &str, _: &Topic, _: &Position) -> Option<backbone::Standing> {
         None
     }
 

@@ -1,5 +1,7 @@
 //! The table by itself: what resolves an entry, and what ends it.
 
+mod original;
+
 use std::time::Duration;
 
 use envelope::{EnvelopeId, Reached, Ticket};
@@ -9,22 +11,16 @@ use uuid::Uuid;
 use super::*;
 
 fn tickets() -> (Tickets, CancellationToken) {
-    let drain = CancellationToken::new();
-    (Tickets::new("plant-a".into(), drain.clone()).unwrap(), drain)
+    let over = CancellationToken::new();
+    (Tickets::new("plant-a".into(), CancellationToken::new(), over.clone()).unwrap(), over)
 }
 
 /// Waits for the envelopes of a message, each for so many takers.
 fn entry(tickets: &Tickets, open: &[(EnvelopeId, usize)], within: Duration) -> Ticket {
     let mut table = tickets.table();
     let (message, until) = (open[0].0.uuid(), Instant::now() + within);
-    let fate = watch::Sender::new(None);
-    let held = Held { fate: fate.subscribe(), until };
-    table.entries.insert(message, Entry { fate, open: open.iter().copied().collect(), terms: None, until });
-    table.ends.insert((until + GRACE, message));
-    table.next += 1;
-    let ticket = Ticket(table.next);
-    table.tickets.insert(ticket, held);
-    ticket
+    assert!(table.enter(message, Entry::new(open.iter().copied().collect(), None, until)));
+    table.ticket(message, within).unwrap()
 }
 
 fn id(number: u128) -> EnvelopeId {
@@ -52,7 +48,7 @@ async fn all_envelopes_of_a_message_have_to_be_taken() {
     let (first, second) = (id(7).item(0), id(7).item(1));
     let ticket = entry(&tickets, &[(first, 1), (second, 1)], LONG);
     tickets.settled(first, true);
-    assert!(tickets.table().entries[&first.uuid()].fate.borrow().is_none());
+    assert!(tickets.table().get(first.uuid()).unwrap().fate.borrow().is_none());
     tickets.settled(second, true);
     assert_eq!(tickets.reached(ticket).await, Reached::Yes);
 }
@@ -75,9 +71,55 @@ async fn what_is_over_leaves_the_table() {
     entry(&tickets, &[(id(1), 1)], Duration::from_secs(1));
     entry(&tickets, &[(id(2), 1)], LONG);
     tickets.table().end(Instant::now() + Duration::from_secs(1));
-    assert_eq!(tickets.table().entries.len(), 2, "an answer may be a moment late");
+    assert_eq!(tickets.table().len(), 2, "an answer may be a moment late");
     tickets.table().end(Instant::now() + Duration::from_secs(3));
-    assert_eq!(tickets.table().entries.len(), 1);
+    assert_eq!(tickets.table().len(), 1);
+    assert!(tickets.table().is_whole());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_forgotten_leaves_nothing_that_ends_the_next_one() {
+    let (tickets, _over) = tickets();
+    entry(&tickets, &[(id(1), 1)], Duration::from_secs(1));
+    tickets.table().remove(id(1).uuid());
+    assert!(tickets.table().is_whole());
+    let retry = entry(&tickets, &[(id(1), 1)], LONG);
+    tickets.table().end(Instant::now() + Duration::from_secs(60));
+    tickets.settled(id(1), true);
+    assert_eq!(tickets.reached(retry).await, Reached::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_table_forgets_what_is_decided_before_it_refuses() {
+    let (tickets, _over) = tickets();
+    let most = MAX_WAITING as u128;
+    let kept: Vec<_> = (0..most).map(|number| entry(&tickets, &[(id(number), 1)], LONG)).collect();
+    let late = || Entry::new([(id(most), 1)].into(), None, Instant::now() + LONG);
+    assert!(!tickets.table().enter(id(most).uuid(), late()));
+    tickets.settled(id(7), true);
+    tickets.settled(id(8), false);
+    assert!(tickets.table().enter(id(most).uuid(), late()));
+    assert!(tickets.table().get(id(7).uuid()).is_none() && tickets.table().get(id(8).uuid()).is_some());
+    assert!(tickets.table().is_whole());
+    assert_eq!(tickets.reached(kept[7]).await, Reached::Yes, "who waited for it hears it all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_drain_who_waits_for_an_answer_is_told_at_once_and_who_waits_for_a_delivery_goes_on() {
+    let (drain, over) = (CancellationToken::new(), CancellationToken::new());
+    let tickets = Tickets::new("plant-a".into(), drain.clone(), over.clone()).unwrap();
+    let delivery = entry(&tickets, &[(id(1), 1)], LONG);
+    let asks = {
+        let mut table = tickets.table();
+        let terms = Some(Arc::new(Terms::default()));
+        assert!(table.enter(id(2).uuid(), Entry::new([(id(2), 0)].into(), terms, Instant::now() + LONG)));
+        table.ticket(id(2).uuid(), LONG).unwrap()
+    };
+    drain.cancel();
+    assert_eq!(tickets.reached(asks).await, Reached::Late);
+    let waits = tickets.reached(delivery);
+    tickets.settled(id(1), true);
+    assert_eq!(waits.await, Reached::Yes);
 }
 
 #[test]

@@ -227,3 +227,29 @@ async fn an_address_that_the_bridge_can_not_send_to_is_an_error_with_its_place()
     site.write("mappings/tells.yaml", &TELLS.replace("bridge: chat", "bridge: web"));
     assert!(site.load().unwrap_err().contains("error[not-available]: bridge \"web\" can't send"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_that_is_in_hand_expires_the_next_one_is_sent_all_the_same() {
+    let hook = Hook::start().await;
+    let site = site(&hook, "");
+    let items = "mapping: many
+from: { bridge: web, address: POST /many }
+each: payload.items
+envelope: { topic: alerts/many, performative: inform, key: same, expires: 1s }
+";
+    site.write("mappings/many.yaml", items);
+    let running = site.start().await;
+    hook.answers_with("HTTP/1.1 503 x\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n");
+    // more than a mapping has in hand at a time, behind one that is not taken before it expires
+    for _ in 0..2 {
+        let items = json!({ "items": vec![1; 700] }).to_string();
+        assert_eq!(post(web(&running), "/many", &items).await.status, 202);
+    }
+    hook.until(1).await;
+    alert(&running, "a", "1").await;
+    let posts = hook.until(2).await;
+    assert_eq!(posts[1].body, "1");
+    let counts = counts(&running, "tells", |counts| counts["pending"] == 0).await;
+    assert_eq!((&counts["delivered"], &counts["expired"]), (&json!(1), &json!(1_400)));
+    assert_eq!(running.drain().await, Drained::Clean);
+}

@@ -1,0 +1,157 @@
+//! The messages that are waited for, and the tickets of who waits. In memory, bounded, and no I/O.
+//!
+//! What a message's fate is, is remembered until nobody can wait for it any more; where there is no room, what is decided
+//! goes first: of a delivery the store knows the rest.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use envelope::{EnvelopeId, Reply, Terms, Ticket};
+use tokio::{sync::watch, time::Instant};
+use uuid::Uuid;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Table {
+    next: u64,
+    entries: HashMap<Uuid, Entry>,
+    tickets: HashMap<Ticket, Held>,
+    /// When entries are over, the first first.
+    ends: BTreeSet<(Instant, Uuid)>,
+    /// Those whose fate is known, and since when.
+    decided: BTreeSet<(Instant, Uuid)>,
+}
+
+/// A message that is waited for. Envelopes of one message have one UUID.
+pub(super) struct Entry {
+    pub(super) fate: watch::Sender<Option<Fate>>,
+    /// Envelopes that nobody has taken yet, and how many mappings may.
+    pub(super) open: HashMap<EnvelopeId, usize>,
+    /// It waits for an answer, and for nobody to take it.
+    pub(super) terms: Option<Arc<Terms>>,
+    pub(super) until: Instant,
+    decided: Option<Instant>,
+}
+
+/// A ticket that nobody has asked for yet.
+pub(super) struct Held {
+    pub(super) fate: watch::Receiver<Option<Fate>>,
+    pub(super) until: Instant,
+    /// It waits for an answer.
+    pub(super) asks: bool,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone)]
+pub(super) enum Fate {
+    Taken,
+    NotTaken,
+    Answered(Option<Reply>),
+}
+
+/// The most messages that are waited for.
+pub(super) const MAX_WAITING: usize = 65_536;
+/// How long an entry outlives those who wait for it.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(open: HashMap<EnvelopeId, usize>, terms: Option<Arc<Terms>>, until: Instant) -> Self {
+        Self { fate: watch::Sender::new(None), open, terms, until, decided: None }
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn get(&self, message: Uuid) -> Option<&Entry> {
+        self.entries.get(&message)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Enters a message that is not there; `false` if there is no room, because so many wait.
+    pub(super) fn enter(&mut self, message: Uuid, entry: Entry) -> bool {
+        if self.entries.len() >= MAX_WAITING {
+            let Some((_, decided)) = self.decided.first().copied() else { return false };
+            self.remove(decided);
+        }
+        self.ends.insert((entry.until + GRACE, message));
+        self.entries.insert(message, entry);
+        true
+    }
+
+    pub(super) fn remove(&mut self, message: Uuid) {
+        let Some(entry) = self.entries.remove(&message) else { return };
+        self.ends.remove(&(entry.until + GRACE, message));
+        if let Some(at) = entry.decided {
+            self.decided.remove(&(at, message));
+        }
+    }
+
+    /// A ticket for a message that is there.
+    pub(super) fn ticket(&mut self, message: Uuid, within: Duration) -> Option<Ticket> {
+        let entry = self.entries.get(&message)?;
+        let held = Held { fate: entry.fate.subscribe(), until: Instant::now() + within, asks: entry.terms.is_some() };
+        self.next += 1;
+        let ticket = Ticket(self.next);
+        self.tickets.insert(ticket, held);
+        Some(ticket)
+    }
+
+    /// A ticket is asked for once.
+    pub(super) fn redeem(&mut self, ticket: Ticket) -> Option<Held> {
+        self.tickets.remove(&ticket)
+    }
+
+    /// One of the mappings that this envelope was for is done with it; whether a peer took it.
+    pub(super) fn settled(&mut self, id: EnvelopeId, taken: bool) {
+        let entry = self.entries.get_mut(&id.uuid());
+        let Some(entry) = entry.filter(|entry| entry.terms.is_none() && entry.decided.is_none()) else { return };
+        if taken {
+            entry.open.remove(&id);
+        } else if let Some(left) = entry.open.get_mut(&id) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.decide(id.uuid(), Fate::NotTaken);
+                return;
+            }
+        }
+        if entry.open.is_empty() {
+            self.decide(id.uuid(), Fate::Taken);
+        }
+    }
+
+    /// The first fate of a message is its last; `false` if it has one, or is not waited for.
+    pub(super) fn decide(&mut self, message: Uuid, fate: Fate) -> bool {
+        let Some(entry) = self.entries.get_mut(&message).filter(|entry| entry.decided.is_none()) else { return false };
+        let now = Instant::now();
+        entry.decided = Some(now);
+        self.decided.insert((now, message));
+        entry.fate.send_replace(Some(fate));
+        true
+    }
+
+    /// Drops what nobody waits for any more.
+    pub(super) fn end(&mut self, now: Instant) {
+        while let Some((_, message)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
+            self.remove(message);
+        }
+        if self.tickets.len() > MAX_WAITING {
+            self.tickets.retain(|_, held| held.until > now);
+        }
+    }
+
+    /// Everything that it holds is held together.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        let decided = self.entries.values().filter(|entry| entry.decided.is_some()).count();
+        self.ends.len() == self.entries.len() && self.decided.len() == decided
+    }
+}
