@@ -3,24 +3,25 @@
 //! Whoever sees a dead letter sees its data, so all of `/dead-letters` is for operators; each look at one and each change is
 //! on record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json,
-    extract::{Extension, Path, RawQuery, State, rejection::PathRejection},
-    http::StatusCode,
+    Json, RequestPartsExt,
+    extract::{Extension, FromRequestParts, Path, RawQuery, State, rejection::PathRejection},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use backbone::{DeadContent, DeadLetter, SubscriptionCounts};
+use backbone::{Backbone, DeadContent, DeadLetter, SubscriptionCounts};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bridges::http::Problem;
 use envelope::Rejection;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{
     Admin,
+    asked::{USUAL_PAGE, asked, page_size, unreadable},
     guard::Asks,
     openapi::{Guarded, Refusal},
     opening,
@@ -33,27 +34,59 @@ struct Page {
     most: usize,
 }
 
-/// The letters of a page if nothing else is said, and the most.
-const USUAL_PAGE: usize = 100;
-const MAX_PAGE: usize = 1_000;
+/// The dead letter that a path names, in a store that is open.
+pub(super) struct Letter {
+    backbone: Arc<dyn Backbone>,
+    id: u64,
+}
+
+/// A dead letter as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    said: Map<String, Value>,
+    /// As it is stored, digit for digit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envelope: Option<Box<RawValue>>,
+}
+
+/// A page of them.
+#[derive(Debug, Serialize)]
+struct Letters {
+    letters: Vec<Shown>,
+    /// Behind which number the next page begins.
+    next: Option<u64>,
+}
 
 // === impl Page ===
 
 impl Page {
     /// Reads `after=7&most=100`.
-    fn parse(query: &str) -> Result<Self, String> {
+    fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut page = Self { after: 0, most: USUAL_PAGE };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let digits = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            let number = pair.split_once('=').filter(|(_, value)| digits(value));
-            let number = number.and_then(|(key, value)| Some((key, value.parse::<i64>().ok()?.cast_unsigned())));
-            match number {
-                Some(("after", after)) => page.after = after,
-                Some(("most", most @ 1..=1_000)) => page.most = usize::try_from(most).unwrap_or(MAX_PAGE),
-                _ => return Err(format!("{pair:?} is neither after=NUMBER nor most=1 to {MAX_PAGE}")),
-            }
+        for (name, value) in asked(query, &["after", "most"])? {
+            let read = match name {
+                "after" => number(&value).map(|after| page.after = after).ok_or("is no number of a letter"),
+                // the other of the two
+                _ => page_size(&value).map(|most| page.most = most),
+            };
+            read.map_err(|why| unreadable(name, why, &value))?;
         }
         Ok(page)
+    }
+}
+
+// === impl Letter ===
+
+impl FromRequestParts<Admin> for Letter {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Response> {
+        let backbone = admin.backbone.get().cloned().ok_or_else(opening)?;
+        let named: Named = parts.extract().await;
+        let Path(named) = named.map_err(|_| absent(UNREADABLE))?;
+        let id = number(&named).ok_or_else(|| absent(&format!("there is no dead letter {named:?}")))?;
+        Ok(Self { backbone, id })
     }
 }
 
@@ -71,15 +104,15 @@ impl Page {
     ))]
 pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let Some(backbone) = admin.backbone.get() else { return opening() };
-    let page = match Page::parse(query.as_deref().unwrap_or_default()) {
+    let page = match Page::parse(query.as_deref()) {
         Ok(page) => page,
-        Err(detail) => return Problem::new(StatusCode::BAD_REQUEST, "malformed", "admin", detail).into_response(),
+        Err(problem) => return problem.into_response(),
     };
     match backbone.dead_letters(page.after, page.most).await {
         Ok(letters) => {
             let next = letters.last().map(|last| last.id);
-            let letters: Vec<_> = letters.iter().map(|letter| described(letter, false)).collect();
-            Json(json!({ "letters": letters, "next": next })).into_response()
+            let letters = letters.iter().map(|letter| described(letter, false)).collect();
+            Json(Letters { letters, next }).into_response()
         }
         Err(rejection) => refused(&rejection),
     }
@@ -94,9 +127,11 @@ pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): Ra
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
         Guarded,
     ))]
-pub(super) async fn dead_letter(State(admin): State<Admin>, Extension(who): Extension<Asks>, id: Named) -> Response {
-    let Some(backbone) = admin.backbone.get() else { return opening() };
-    let Some(id) = number(&id) else { return no_letter(&id) };
+pub(super) async fn dead_letter(
+    State(admin): State<Admin>,
+    Extension(who): Extension<Asks>,
+    Letter { backbone, id }: Letter,
+) -> Response {
     match backbone.dead_letters(id.saturating_sub(1), 1).await {
         Ok(letters) => match letters.iter().find(|letter| letter.id == id) {
             Some(letter) => {
@@ -122,10 +157,8 @@ pub(super) async fn dead_letter(State(admin): State<Admin>, Extension(who): Exte
 pub(super) async fn replay_dead_letter(
     State(admin): State<Admin>,
     Extension(who): Extension<Asks>,
-    id: Named,
+    Letter { backbone, id }: Letter,
 ) -> Response {
-    let Some(backbone) = admin.backbone.get() else { return opening() };
-    let Some(id) = number(&id) else { return no_letter(&id) };
     match backbone.replay_dead_letter(id).await {
         Ok(true) => done(&admin, &who, "replay-dead-letter", &id.to_string()),
         Ok(false) => absent(&format!("there is no dead letter {id}")),
@@ -145,10 +178,8 @@ pub(super) async fn replay_dead_letter(
 pub(super) async fn drop_dead_letter(
     State(admin): State<Admin>,
     Extension(who): Extension<Asks>,
-    id: Named,
+    Letter { backbone, id }: Letter,
 ) -> Response {
-    let Some(backbone) = admin.backbone.get() else { return opening() };
-    let Some(id) = number(&id) else { return no_letter(&id) };
     match backbone.drop_dead_letters(vec![id]).await {
         Ok(0) => absent(&format!("there is no dead letter {id}")),
         Ok(_) => done(&admin, &who, "drop-dead-letter", &id.to_string()),
@@ -184,7 +215,7 @@ pub(super) async fn drop_subscription(
     subscription: Named,
 ) -> Response {
     let Some(backbone) = admin.backbone.get() else { return opening() };
-    let Ok(Path(subscription)) = subscription else { return absent("the path names nothing in UTF-8") };
+    let Ok(Path(subscription)) = subscription else { return absent(UNREADABLE) };
     match backbone.drop_subscription(&subscription).await {
         Ok(true) => done(&admin, &who, "drop-subscription", &subscription),
         Ok(false) => absent(&format!("there is no durable subscription {subscription:?}")),
@@ -194,6 +225,8 @@ pub(super) async fn drop_subscription(
 
 /// What a path names, if that can be read.
 type Named = Result<Path<String>, PathRejection>;
+
+const UNREADABLE: &str = "the path names nothing in UTF-8";
 
 /// What a change did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -209,8 +242,10 @@ pub(super) struct AllSubscriptions {
     subscriptions: BTreeMap<String, SubscriptionCounts>,
 }
 
-fn number(named: &Named) -> Option<u64> {
-    named.as_ref().ok().and_then(|Path(id)| id.parse().ok())
+/// Of a letter: they are counted from 1, and never get beyond what a signed number holds.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse::<i64>().ok().filter(|_| digits).map(i64::cast_unsigned)
 }
 
 fn name(who: &Asks) -> String {
@@ -222,13 +257,6 @@ fn done(admin: &Admin, who: &Asks, done: &'static str, what: &str) -> Response {
     Json(Done { done, what: what.to_owned() }).into_response()
 }
 
-fn no_letter(named: &Named) -> Response {
-    match named {
-        Ok(Path(id)) => absent(&format!("there is no dead letter {id:?}")),
-        Err(_) => absent("the path names nothing in UTF-8"),
-    }
-}
-
 fn absent(detail: &str) -> Response {
     Problem::new(StatusCode::NOT_FOUND, "unmapped", "admin", detail.to_owned()).into_response()
 }
@@ -238,18 +266,19 @@ fn refused(rejection: &Rejection) -> Response {
 }
 
 /// A letter, with its data or without.
-fn described(letter: &DeadLetter, whole: bool) -> Value {
+fn described(letter: &DeadLetter, whole: bool) -> Shown {
     let DeadLetter { id, at, kind, detail, bridge, mapping, principal, content } = letter;
-    let mut said = json!({
+    let said = json!({
         "id": id, "at": at.to_string(), "kind": kind.as_str(), "detail": detail,
         "bridge": &**bridge, "mapping": &**mapping, "principal": &**principal,
     });
+    let mut shown = None;
     let more = match content {
         DeadContent::Envelope { subscription, sequence, envelope, record } => {
             let topic = envelope.as_ref().map(|envelope| envelope.subject.as_str());
-            let whole = envelope.as_ref().filter(|_| whole).map(|envelope| cloud_event(envelope));
+            shown = envelope.as_ref().filter(|_| whole).and_then(|envelope| cloud_event(envelope));
             json!({ "what": "envelope", "subscription": &**subscription, "sequence": sequence, "topic": topic,
-                "bytes": record.len(), "envelope": whole })
+                "bytes": record.len() })
         }
         DeadContent::Inbound { address, identity, payload } => {
             let whole = whole.then(|| BASE64_STANDARD.encode(payload));
@@ -262,17 +291,19 @@ fn described(letter: &DeadLetter, whole: bool) -> Value {
                 "bytes": size, "sha256": hash })
         }
     };
-    if let (Value::Object(said), Value::Object(more)) = (&mut said, more) {
-        said.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
-    }
-    said
+    let members = [said, more].into_iter().filter_map(|part| match part {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    let said = members.flatten().filter(|(_, value)| !value.is_null()).collect();
+    Shown { said, envelope: shown }
 }
 
-/// As CloudEvents JSON.
-pub(super) fn cloud_event(envelope: &envelope::Envelope) -> Value {
+/// As CloudEvents JSON, digit for digit.
+pub(super) fn cloud_event(envelope: &envelope::Envelope) -> Option<Box<RawValue>> {
     let mut text = Vec::new();
     envelope::cloudevents::write_json(envelope, &mut text);
-    serde_json::from_slice(&text).unwrap_or(Value::Null)
+    RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -281,10 +312,20 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_and_what_it_can_not_read_is_said() {
-        assert_eq!(Page::parse(""), Ok(Page { after: 0, most: 100 }));
-        assert_eq!(Page::parse("after=7&most=1000"), Ok(Page { after: 7, most: 1_000 }));
-        for wrong in ["most=0", "most=1001", "after=-1", "after=9223372036854775808", "after", "all=1"] {
-            assert!(Page::parse(wrong).is_err_and(|error| error.contains(wrong)), "{wrong}");
+        assert_eq!(Page::parse(None).unwrap(), Page { after: 0, most: 100 });
+        assert_eq!(Page::parse(Some("after=7&most=1000")).unwrap(), Page { after: 7, most: 1_000 });
+        assert_eq!(Page::parse(Some("after=%37")).unwrap(), Page { after: 7, most: 100 });
+        for (wrong, said) in [
+            ("most=0", "\"most\" is no number from 1 to 1000: \"0\""),
+            ("most=1001", "\"most\" is no number from 1 to 1000"),
+            ("after=-1", "\"after\" is no number of a letter: \"-1\""),
+            ("after=9223372036854775808", "\"after\" is no number of a letter"),
+            ("after", "\"after\" is no number of a letter"),
+            ("after=1&after=2", "\"after\" is there twice"),
+            ("all=1", "unknown parameter \"all\""),
+        ] {
+            let problem = Page::parse(Some(wrong)).unwrap_err();
+            assert!(problem.detail().contains(said), "{wrong}: {}", problem.detail());
         }
     }
 }

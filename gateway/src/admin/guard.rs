@@ -49,11 +49,11 @@ impl Guard {
 
     async fn admit(&self, looks: bool, credentials: Credentials, peer: &Peer) -> Result<Asks, Rejection> {
         let address = Some(peer.address.ip());
-        if looks && self.on_loopback && credentials == Credentials::None {
-            return Ok(Asks(None));
-        }
-        if !self.on_loopback && credentials == Credentials::None {
-            // off loopback nobody is anonymous here, whatever the bridges let in
+        if credentials == Credentials::None {
+            if looks && self.on_loopback {
+                return Ok(Asks(None));
+            }
+            // nobody is anonymous here, whatever the bridges let in
             let rejection = Rejection::new(RejectKind::Unauthenticated, "authentication", "credentials are required");
             self.audit.refused(&rejection, None, address);
             return Err(rejection);

@@ -5,27 +5,24 @@ use std::{borrow::Cow, sync::Arc};
 use axum::{
     Json,
     extract::{Extension, RawQuery, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use backbone::{Match, Query};
-use bridges::http::{Problem, parameters, read_position, shortened};
+use bridges::http::{Problem, read_position};
 use envelope::{EnvelopeId, Filter, Position, Principal, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
     Admin,
+    asked::{USUAL_PAGE, asked, bad, page_size, unreadable},
     care::cloud_event,
     guard::Asks,
     openapi::{Guarded, Refusal},
     opening,
 };
 
-/// The messages of a page if nothing else is said, and the most.
-const USUAL_PAGE: usize = 100;
-const MAX_PAGE: usize = 1_000;
 /// The longest name that is asked for, in characters.
 const MAX_NAME: usize = 1_024;
 
@@ -56,7 +53,7 @@ struct Message {
     mapping: String,
     /// As CloudEvents JSON.
     #[schema(value_type = Object)]
-    envelope: Value,
+    envelope: Option<Box<RawValue>>,
 }
 
 /// Stored messages of which all holds that is asked for, the oldest first
@@ -87,9 +84,9 @@ struct Message {
 pub(super) async fn messages(
     State(admin): State<Admin>,
     Extension(Asks(who)): Extension<Asks>,
-    RawQuery(asked): RawQuery,
+    RawQuery(query): RawQuery,
 ) -> Response {
-    let query = match parse(asked.as_deref()) {
+    let query = match parse(query.as_deref()) {
         Ok(query) => query,
         Err(problem) => return problem.into_response(),
     };
@@ -105,14 +102,9 @@ pub(super) async fn messages(
 }
 
 /// Reads `topic=orders/%23&limit=100`; each parameter at most once.
-fn parse(asked: Option<&str>) -> Result<Query, Problem> {
+fn parse(text: Option<&str>) -> Result<Query, Problem> {
     let mut query = Query { most: USUAL_PAGE, ..Query::default() };
-    let mut seen = Vec::new();
-    for (name, value) in parameters(asked, &PARAMETERS)? {
-        if seen.contains(&name) {
-            return Err(bad(format!("parameter {name:?} is there twice")));
-        }
-        seen.push(name);
+    for (name, value) in asked(text, &PARAMETERS)? {
         let read = match name {
             "id" => EnvelopeId::parse(&value).map(|id| query.id = Some(id)).ok_or("is not an envelope's id"),
             "conversation" => named(value.clone()).map(|name| query.conversation = Some(name)),
@@ -125,11 +117,11 @@ fn parse(asked: Option<&str>) -> Result<Query, Problem> {
             }
             "from" => time(&value).map(|at| query.from = Some(at)),
             "to" => time(&value).map(|at| query.to = Some(at)),
-            "limit" => limit(&value).map(|most| query.most = most),
+            "limit" => page_size(&value).map(|most| query.most = most),
             // the last of those that are known
             _ => cursor(&value).map(|after| query.after = Some(after)),
         };
-        read.map_err(|why| bad(format!("parameter {name:?} {why}: {:?}", shortened(&value))))?;
+        read.map_err(|why| unreadable(name, why, &value))?;
     }
     Ok(query)
 }
@@ -145,12 +137,6 @@ fn time(value: &str) -> Result<Timestamp, &'static str> {
     Timestamp::parse(value).ok_or("is no time as 2026-01-31T12:00:00Z")
 }
 
-fn limit(value: &str) -> Result<usize, &'static str> {
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    let limit = value.parse().ok().filter(|limit| digits && (1..=MAX_PAGE).contains(limit));
-    limit.ok_or("is no number from 1 to 1000")
-}
-
 fn cursor(value: &str) -> Result<Position, &'static str> {
     let lower = value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let position = read_position(value).filter(|_| lower && value.len() == 16);
@@ -160,10 +146,6 @@ fn cursor(value: &str) -> Result<Position, &'static str> {
 /// As receipts have it.
 fn text_of(position: &Position) -> String {
     position.0.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bad(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed", "admin", detail)
 }
 
 // === impl Message ===

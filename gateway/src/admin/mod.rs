@@ -3,6 +3,7 @@
 //! On a listener of its own, with the bridges' check of Host and Origin: a web page must not read it either. It answers
 //! from before the store is open until after the drain, so that it can say what is going on.
 
+mod asked;
 mod care;
 mod guard;
 mod ledger;

@@ -108,11 +108,19 @@ async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
         assert_eq!(get_as(admin, path, "Bearer x").await, 401, "{path}");
     }
     assert_eq!(get_as(admin, "/healthz", "Bearer x").await, 200, "a probe is answered");
-    for (who, status) in [(None, 403), (Some(&viewer), 403), (Some(&nobody), 403)] {
+    for (who, status, by) in
+        [(None, 401, "authentication"), (Some(&viewer), 403, "access"), (Some(&nobody), 403, "access")]
+    {
         let answer = post_as(admin, who.map(String::as_str), "/reload", "").await;
         assert_eq!(answer.status, status, "{answer:?}");
-        assert_eq!(answer.json()["decided_by"], "access");
+        assert_eq!(answer.json()["decided_by"], by);
     }
+    // also where the policies would let anybody
+    site.write("policies/all.cedar", "permit(principal, action == Action::\"administer\", resource);");
+    let reloaded = post_as(admin, Some(&operator), "/reload", "").await;
+    assert_eq!((reloaded.status, reloaded.json()["reload"].as_str()), (200, Some("changed")));
+    assert_eq!(post_as(admin, None, "/reload", "").await.status, 401);
+    std::fs::remove_file(site.config().with_file_name("policies").join("all.cedar")).unwrap();
     site.write("policy.yaml", "anonymous: false\n");
     let reloaded = post_as(admin, Some(&operator), "/reload", "").await;
     assert_eq!((reloaded.status, reloaded.json()["reload"].as_str()), (200, Some("changed")));

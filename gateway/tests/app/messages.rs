@@ -44,6 +44,20 @@ async fn messages_are_found_by_what_they_are_and_in_pages() {
 }
 
 #[tokio::test]
+async fn a_message_is_shown_digit_for_digit_and_as_deep_as_it_is() {
+    let site = Site::shipped();
+    let mapping = "mapping: raw\nfrom: { bridge: web, address: POST /raw, decode: json }\n\
+                   envelope: { topic: raw, data: \"${payload}\" }\n";
+    site.write("mappings/raw.yaml", mapping);
+    let running = site.start().await;
+    let deep = format!("{}12.10{}", "[".repeat(127), "]".repeat(127));
+    let payload = format!("{{\"price\":12.10,\"count\":1152921504606846977,\"deep\":{deep}}}");
+    assert_eq!(post(web(&running), "/raw", &payload).await.status, 202);
+    let page = get(running.addresses().admin, "/messages?topic=raw").await;
+    assert!(page.text.contains(&format!("\"data\":{payload}")), "{page:?}");
+}
+
+#[tokio::test]
 async fn nobody_finds_what_it_may_not_read() {
     let site = Site::shipped();
     let (mut users, reader, other) = (UsersFile::default(), NewKey::generate().unwrap(), NewKey::generate().unwrap());
