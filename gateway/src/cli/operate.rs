@@ -3,12 +3,14 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
-use clap::{Args, Subcommand};
-use http::{HeaderMap, Method, Uri};
+use clap::Subcommand;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Failure, credentials::Credentials};
+use super::{
+    Failure,
+    ask::{Gateway, clean, clean_json},
+};
 
 /// Messages that nobody got.
 #[derive(Debug, Subcommand)]
@@ -69,45 +71,41 @@ pub(super) enum Subscriptions {
     },
 }
 
-/// The gateway to ask.
-#[derive(Debug, Args)]
-pub(super) struct Gateway {
-    /// The gateway's admin API
-    #[arg(long, default_value = "http://127.0.0.1:9090")]
-    url: Uri,
-    #[command(flatten)]
-    credentials: Credentials,
-}
-
 // === impl DeadLetters ===
 
 impl DeadLetters {
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
         match self {
             Self::List { after, json, gateway } => {
-                let answer = gateway.ask(Method::GET, &format!("/dead-letters?after={after}")).await?;
+                let answer = gateway.ask(Method::GET, &format!("/dead-letters?after={after}"), StatusCode::OK).await?;
                 if *json {
                     return print(&answer, out);
                 }
                 for letter in answer["letters"].as_array().into_iter().flatten() {
-                    let of = letter.get("subscription").or(letter.get("address")).map_or("", text);
+                    let of = letter.get("subscription").or(letter.get("address")).map(text).unwrap_or_default();
                     let [at, kind, mapping] = ["at", "kind", "mapping"].map(|key| text(&letter[key]));
                     let [principal, what, detail] = ["principal", "what", "detail"].map(|key| text(&letter[key]));
-                    writeln!(out, "{}  {at}  {kind}  {mapping}  {principal}  {what} {of}  {detail}", letter["id"])?;
+                    writeln!(
+                        out,
+                        "{}  {at}  {kind}  {mapping}  {principal}  {what} {of}  {detail}",
+                        letter["id"].as_u64().unwrap_or(0)
+                    )?;
                 }
             }
             Self::Show { id, gateway } => {
-                print(&gateway.ask(Method::GET, &format!("/dead-letters/{id}")).await?, out)?;
+                // as it was answered: another reading would round its numbers
+                let letter = gateway.text(Method::GET, &format!("/dead-letters/{id}"), StatusCode::OK).await?;
+                writeln!(out, "{}", clean_json(&letter))?;
             }
             Self::Replay { ids, gateway } => {
                 for id in ids {
-                    gateway.ask(Method::POST, &format!("/dead-letters/{id}/replay")).await?;
+                    gateway.ask(Method::POST, &format!("/dead-letters/{id}/replay"), StatusCode::OK).await?;
                     writeln!(out, "{id} is delivered again")?;
                 }
             }
             Self::Drop { ids, gateway } => {
                 for id in ids {
-                    gateway.ask(Method::DELETE, &format!("/dead-letters/{id}")).await?;
+                    gateway.ask(Method::DELETE, &format!("/dead-letters/{id}"), StatusCode::OK).await?;
                     writeln!(out, "{id} is dropped")?;
                 }
             }
@@ -122,21 +120,22 @@ impl Subscriptions {
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
         match self {
             Self::List { json, gateway } => {
-                let answer = gateway.ask(Method::GET, "/subscriptions").await?;
+                let answer = gateway.ask(Method::GET, "/subscriptions", StatusCode::OK).await?;
                 if *json {
                     return print(&answer, out);
                 }
                 for (name, counts) in answer["subscriptions"].as_object().into_iter().flatten() {
                     let state = match (&counts["attached"], counts["idle_since"].as_str()) {
                         (Value::Bool(true), _) => "in use".to_owned(),
-                        (_, Some(since)) => format!("nobody's since {since}"),
+                        (_, Some(since)) => format!("nobody's since {}", clean(since)),
                         (_, None) => "nobody's".to_owned(),
                     };
-                    writeln!(out, "{name}  {} pending  {} delivered  {state}", counts["pending"], counts["delivered"])?;
+                    let [pending, delivered] = ["pending", "delivered"].map(|key| counts[key].as_i64().unwrap_or(0));
+                    writeln!(out, "{}  {pending} pending  {delivered} delivered  {state}", clean(name))?;
                 }
             }
             Self::Drop { name, gateway } => {
-                gateway.ask(Method::DELETE, &format!("/subscriptions/{}", segment(name))).await?;
+                gateway.ask(Method::DELETE, &format!("/subscriptions/{}", segment(name)), StatusCode::OK).await?;
                 writeln!(out, "{name} is dropped")?;
             }
         }
@@ -144,12 +143,12 @@ impl Subscriptions {
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+fn text(value: &Value) -> String {
+    value.as_str().map(clean).unwrap_or_default()
 }
 
 fn print(answer: &Value, out: &mut impl Write) -> Result<(), Failure> {
-    Ok(writeln!(out, "{answer:#}")?)
+    Ok(writeln!(out, "{}", clean_json(&format!("{answer:#}")))?)
 }
 
 /// A name as one segment of a path (RFC 3986).
@@ -162,22 +161,6 @@ fn segment(name: &str) -> String {
         }
     }
     out
-}
-
-// === impl Gateway ===
-
-impl Gateway {
-    /// The answer's JSON, or why there is none.
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let mut url = self.url.clone().into_parts();
-        url.path_and_query = Some(path.parse()?);
-        let url = Uri::from_parts(url)?;
-        let answer = self.credentials.ask(method, &url, HeaderMap::new(), Bytes::new()).await?;
-        if !answer.status.is_success() {
-            return Err(answer.refusal().into());
-        }
-        Ok(serde_json::from_slice(&answer.body).map_err(|error| format!("{url} is no gateway's: {error}"))?)
-    }
 }
 
 #[cfg(test)]

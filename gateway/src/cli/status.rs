@@ -3,22 +3,23 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{Failure, credentials::Credentials, format::Said};
+use super::{
+    Failure,
+    ask::{Gateway, clean, clean_json},
+    format::Said,
+};
 
 /// Which gateway.
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// The gateway's admin API
-    #[arg(long, default_value = "http://127.0.0.1:9090")]
-    url: Uri,
+    #[command(flatten)]
+    gateway: Gateway,
     /// Prints what the admin API said, as one JSON document
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    credentials: Credentials,
 }
 
 /// What the admin API said.
@@ -38,31 +39,19 @@ const RARE: [&str; 3] = ["filtered", "duplicate", "interrupted"];
 impl Status {
     /// Fails if the gateway takes no messages or its ledger does not balance, when it has said why.
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
-        let ready = self.page("/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
-        let routes = self.page("/routes", StatusCode::OK).await?;
-        let ledger = self.page("/ledger", StatusCode::SERVICE_UNAVAILABLE).await?;
+        let ready = self.gateway.ask(Method::GET, "/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
+        let routes = self.gateway.ask(Method::GET, "/routes", StatusCode::OK).await?;
+        let ledger = self.gateway.ask(Method::GET, "/ledger", StatusCode::SERVICE_UNAVAILABLE).await?;
         let ledger = Some(ledger).filter(|ledger| ledger.get("balanced").is_some());
         let told = Told { ready, routes, ledger };
         if self.json {
             let all = serde_json::json!({ "ready": told.ready, "routes": told.routes, "ledger": told.ledger });
-            writeln!(out, "{all}")?;
+            writeln!(out, "{}", clean_json(&all.to_string()))?;
         } else {
             told.write(out)?;
         }
         out.flush()?;
         if told.is_well() { Ok(()) } else { Err(Said.into()) }
-    }
-
-    /// A page of the admin API; `or` is the other status that it may have.
-    async fn page(&self, path: &str, or: StatusCode) -> Result<Value, Failure> {
-        let mut url = self.url.clone().into_parts();
-        url.path_and_query = Some(path.parse()?);
-        let url = Uri::from_parts(url)?;
-        let answer = self.credentials.ask(Method::GET, &url, HeaderMap::new(), bytes::Bytes::new()).await?;
-        if answer.status != StatusCode::OK && answer.status != or {
-            return Err(format!("{url}: {}", answer.refusal()).into());
-        }
-        Ok(serde_json::from_slice(&answer.body).map_err(|error| format!("{url} is no gateway's: {error}"))?)
     }
 }
 
@@ -177,11 +166,6 @@ fn number(value: &Value) -> i64 {
 
 fn text(value: &Value) -> String {
     value.as_str().map(clean).unwrap_or_default()
-}
-
-/// Without what a terminal would obey: a subscription's name is a client's.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
