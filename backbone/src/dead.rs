@@ -101,7 +101,13 @@ pub(crate) struct DeadBook {
     senders: HashMap<Arc<str>, u64>,
     /// Letters of each sender since then.
     rates: Mutex<HashMap<Arc<str>, (Instant, u32)>>,
-    /// When it was logged that some are not kept.
+}
+
+/// Letters that are not kept: counted, and said once in a while.
+#[derive(Debug, Default)]
+pub(crate) struct Over {
+    letters: AtomicU64,
+    /// When it was logged.
     said: Mutex<Option<Instant>>,
 }
 
@@ -109,18 +115,23 @@ pub(crate) struct DeadBook {
 #[derive(Debug, Default)]
 pub(crate) struct DeadChanges {
     added: Vec<(u64, Arc<str>, Vec<u8>)>,
+    /// Bytes of what is added, and of that of each sender.
+    bytes: u64,
+    senders: HashMap<Arc<str>, u64>,
     removed: Vec<u64>,
+    /// Letters that are not kept, and whose the last of them is.
+    over: Option<(u64, Arc<str>)>,
 }
 
 // === impl DeadLetter ===
 
 impl DeadLetter {
     /// Whom its quota is counted for: its mapping and its sender.
-    fn sender(&self) -> Arc<str> {
+    pub(crate) fn sender(&self) -> Arc<str> {
         format!("{}\0{}", self.mapping, self.principal).into()
     }
 
-    /// About what it takes.
+    /// About what it takes, and never more than that.
     pub(crate) fn bytes(&self) -> usize {
         let content = match &self.content {
             DeadContent::Envelope { record, .. } => record.len(),
@@ -261,14 +272,23 @@ impl DeadBook {
         *count = count.saturating_add(1);
         *count <= most
     }
+}
 
-    /// A letter is not kept: counted, and said once in a while.
-    pub(crate) fn over(&self, letter: &DeadLetter, count: &AtomicU64) {
-        let over = count.fetch_add(1, SeqCst) + 1;
+// === impl Over ===
+
+impl Over {
+    /// Letters since the start.
+    pub(crate) fn letters(&self) -> u64 {
+        self.letters.load(SeqCst)
+    }
+
+    /// So many more; `whose` the last of them is.
+    pub(crate) fn add(&self, letters: u64, whose: &str) {
+        let over = self.letters.fetch_add(letters, SeqCst) + letters;
         let mut said = locked(&self.said);
         if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
             *said = Some(Instant::now());
-            let (mapping, principal) = (&letter.mapping, &letter.principal);
+            let (mapping, principal) = whose.split_once('\0').unwrap_or((whose, ""));
             tracing::warn!(%mapping, %principal, over, "a dead letter is not kept, the quota is used up");
         }
     }
@@ -281,23 +301,40 @@ impl DeadChanges {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Keeps a letter; `false` if a quota is used up.
+    /// Whether there is no room for any letter, whosever it is.
+    pub(crate) fn is_full(&self, book: &DeadBook, quota: DeadLetterQuota) -> bool {
+        book.bytes + self.bytes >= quota.bytes || book.letters.len() + self.added.len() >= quota.most
+    }
+
+    fn fits(&self, sender: &Arc<str>, size: u64, book: &DeadBook, quota: DeadLetterQuota) -> bool {
+        let of = |senders: &HashMap<Arc<str>, u64>| senders.get(sender).copied().unwrap_or_default();
+        !self.is_full(book, quota)
+            && book.bytes + self.bytes + size <= quota.bytes
+            && of(&book.senders) + of(&self.senders) + size <= quota.sender_bytes
+    }
+
+    /// Keeps a letter; `false` if a quota is used up. One that is not kept costs no copy of it.
     pub(crate) fn add(&mut self, letter: &DeadLetter, book: &DeadBook, quota: DeadLetterQuota) -> bool {
-        let (sender, value) = (letter.sender(), letter.encode());
+        let sender = letter.sender();
+        let may = self.fits(&sender, letter.bytes() as u64, book, quota)
+            && book.is_within_rate(&sender, quota.sender_per_minute);
+        let value = if may { letter.encode() } else { Vec::new() };
         let size = value.len() as u64;
-        let ours = |added: &&(u64, Arc<str>, Vec<u8>)| added.1 == sender;
-        let more: u64 = self.added.iter().map(|(_, _, value)| value.len() as u64).sum();
-        let own: u64 = self.added.iter().filter(ours).map(|(_, _, value)| value.len() as u64).sum();
-        let used = book.senders.get(&sender).copied().unwrap_or_default();
-        let fits = book.bytes + more + size <= quota.bytes
-            && used + own + size <= quota.sender_bytes
-            && book.letters.len() + self.added.len() < quota.most;
-        if !fits || !book.is_within_rate(&sender, quota.sender_per_minute) {
+        if !may || !self.fits(&sender, size, book, quota) {
+            self.lose(sender);
             return false;
         }
+        self.bytes += size;
+        *self.senders.entry(sender.clone()).or_default() += size;
         let id = book.next + self.added.len() as u64;
         self.added.push((id, sender, value));
         true
+    }
+
+    /// One is not kept.
+    pub(crate) fn lose(&mut self, whose: Arc<str>) {
+        let before = self.over.take().map_or(0, |(letters, _)| letters);
+        self.over = Some((before + 1, whose));
     }
 
     /// Drops letters; answers how many of them there are.
@@ -323,7 +360,12 @@ impl DeadChanges {
         }
     }
 
-    pub(crate) fn apply(&mut self, book: &mut DeadBook) {
+    pub(crate) fn apply(&mut self, book: &mut DeadBook, over: &Over) {
+        if let Some((letters, whose)) = self.over.take() {
+            over.add(letters, &whose);
+        }
+        self.bytes = 0;
+        self.senders.clear();
         for (id, sender, value) in self.added.drain(..) {
             book.add(id, sender, value.len() as u64);
         }
@@ -409,7 +451,9 @@ mod tests {
             let other = DeadLetter { principal: "q".into(), ..inbound(b"{}") };
             let all = [inbound(b"{}"), inbound(b"{}"), other];
             let kept: Vec<_> = all.iter().map(|letter| changes.add(letter, &book, quota)).collect();
-            changes.apply(&mut book);
+            let over = Over::default();
+            changes.apply(&mut book, &over);
+            assert_eq!(over.letters(), kept.iter().filter(|kept| !**kept).count() as u64);
             (kept, book)
         };
         assert_eq!(kept(wide).0, [true, true, true]);
@@ -420,7 +464,7 @@ mod tests {
         let mut book = kept(wide).1;
         let mut changes = DeadChanges::default();
         assert_eq!(changes.remove(&[1, 1, 2, 99], &book), 2);
-        changes.apply(&mut book);
+        changes.apply(&mut book, &Over::default());
         assert_eq!((book.len(), book.bytes, book.senders.len(), book.next), (1, size, 1, 4));
     }
 }

@@ -158,6 +158,11 @@ impl Backbone for Embedded {
     }
 
     fn bury(&self, letter: DeadLetter) -> BoxFuture<'static, Result<bool, Rejection>> {
+        let quota = self.shared.config.dead_letters;
+        if letter.bytes() as u64 > quota.bytes.min(quota.sender_bytes) {
+            self.shared.dead_over.add(1, &letter.sender());
+            return Box::pin(async { Ok(false) });
+        }
         let done = self.order(Order::Bury(Box::new(letter)));
         Box::pin(async move { Ok(done.await? > 0) })
     }

@@ -39,6 +39,8 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Reading {
     wanted: Wanted,
+    /// The last sequence that was looked for.
+    tip: u64,
     records: JoinHandle<fjall::Result<Vec<Found>>>,
 }
 
@@ -76,13 +78,18 @@ impl Wanted {
                 Ok(records.into_iter().map(|(sequence, envelope)| (sequence, readable(sequence, envelope))).collect())
             }
         });
-        Reading { wanted: self, records }
+        Reading { wanted: self, tip, records }
     }
 }
 
 // === impl Reading ===
 
 impl Reading {
+    /// The last sequence that was looked for.
+    pub(crate) fn tip(&self) -> u64 {
+        self.tip
+    }
+
     /// Cancel safe.
     pub(crate) async fn done(&mut self) -> Result<(Wanted, Vec<Found>), Rejection> {
         let found = answered((&mut self.records).await)?;

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering::SeqCst},
+    vec::IntoIter,
 };
 
 use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict};
@@ -54,6 +55,8 @@ pub(crate) struct Group {
     pub(crate) keys: KeyChanges,
     /// As of the group's last record.
     pub(crate) times: Option<Times>,
+    /// How long the gateway had run, where that is noted with it.
+    pub(crate) clock: Option<u64>,
     pub(crate) dead: DeadChanges,
     pub(crate) indexed: Indexed,
     /// Subscriptions that end.
@@ -124,18 +127,18 @@ impl Group {
     fn write_keys(&mut self, job: KeyJob, state: &State, store: &Store, shared: &Shared) {
         match self.keys.stage(&job, &state.keys, store, shared.config.keys) {
             Ok(answer) => self.replies.push(Reply::Keys(job.reply, answer)),
+            // Nothing of it is staged, and the rest of the group is as good as before.
             Err(error) => {
-                self.broken = Some(error);
-                self.replies.push(Reply::Keys(job.reply, Err(unavailable("the store could not be read"))));
+                let failed = unavailable("the store could not be read").because(error);
+                self.replies.push(Reply::Keys(job.reply, Err(failed)));
             }
         }
     }
 
     fn take_order(&mut self, order: Order, reply: OrderReply, state: &State, store: &Store, shared: &Shared) {
-        let answer = self.order(order, state, store, shared).unwrap_or_else(|error| {
-            self.broken = Some(error);
-            Err(unavailable("the store could not be read"))
-        });
+        let answer = self.order(order, state, store, shared);
+        // It is read before anything is staged.
+        let answer = answer.unwrap_or_else(|error| Err(unavailable("the store could not be read").because(error)));
         self.replies.push(Reply::Order(reply, answer));
     }
 
@@ -144,43 +147,34 @@ impl Group {
         let mut verdicts = Vec::with_capacity(publish.messages.len());
         let asked = publish.reply.is_some();
         for message in publish.messages {
-            let last = self.refusal_of_last(&message, records.as_slice(), shared);
-            let own = records.by_ref().take(message.records);
-            verdicts.push(match last {
-                // Whoever was answered can't be refused: its envelopes are stored, and are no last values.
-                Some(rejection) if asked => {
-                    own.for_each(drop);
-                    Verdict::no(rejection)
-                }
-                over => self.message(&message, own, asked, over.is_none().then_some(shared), state, store),
-            });
+            let rest = records.len().saturating_sub(message.records);
+            verdicts.push(self.message(&message, &mut records, asked, (state, store, shared)));
+            let not_stored = records.len().saturating_sub(rest);
+            records.by_ref().take(not_stored).for_each(drop);
         }
         self.replies.extend(publish.reply.map(|reply| Reply::Publish(reply, verdicts)));
     }
 
     /// Why a message's envelopes can't be last values, if they are to be.
     fn refusal_of_last(&self, message: &Message, records: &[Prepared], shared: &Shared) -> Option<Rejection> {
-        if !message.retained || self.in_group.contains_key(&message.id) {
+        if !message.retained {
             return None;
         }
         let own = retained(records.iter().take(message.records).map(|prepared| &prepared.stored));
-        let refusal = self.last.refusal(&own, &read(&shared.last), shared.config.last_values);
-        metrics::counter!("openmesh_backbone_last_values_over_total").increment(refusal.is_some().into());
-        refusal
+        let refusal = self.last.refusal(&own, &read(&shared.last), shared.config.last_values)?;
+        metrics::counter!("openmesh_backbone_last_values_over_total").increment(1);
+        Some(refusal)
     }
 
-    /// A message is stored whole or, if its id is known, not at all.
+    /// A message is stored whole or, if its id is known, not at all. Its records are the first of `records`.
     fn message(
         &mut self,
         message: &Message,
-        records: impl Iterator<Item = Prepared>,
+        records: &mut IntoIter<Prepared>,
         asked: bool,
-        last: Option<&Shared>,
-        state: &State,
-        store: &Store,
+        (state, store, shared): (&State, &Store, &Shared),
     ) -> Verdict<Admission> {
         if let Some(rejection) = &message.refused {
-            records.for_each(drop);
             return Verdict::no(rejection.clone());
         }
         if !asked {
@@ -188,7 +182,6 @@ impl Group {
         }
         let known = self.in_group.get(&message.id).copied().or_else(|| self.known(message.id, state, store));
         if let Some(sequence) = known {
-            records.for_each(drop);
             // who was answered at once has heard yes already
             if asked && self.is_misused(message, sequence, store) {
                 let detail = "the idempotency key was used for another message";
@@ -201,13 +194,19 @@ impl Group {
             }
             return message.stored(Some(sequence), !doubted);
         }
+        let over = self.refusal_of_last(message, records.as_slice(), shared);
+        // Whoever was answered can't be refused: its envelopes are stored, and are no last values.
+        let is_last = message.retained && over.is_none();
+        if let Some(rejection) = over.filter(|_| asked) {
+            return Verdict::no(rejection);
+        }
         let sequence = self.next();
         self.in_group.insert(message.id, sequence);
         self.fresh.ids.push((sequence, message.id));
         self.asked.extend(asked.then_some(message.id));
         self.count(&message.row, asked, true);
-        for prepared in records {
-            if let Some(shared) = last.filter(|_| message.retained) {
+        for prepared in records.by_ref().take(message.records) {
+            if is_last {
                 self.last.set(&prepared.stored, self.next(), &read(&shared.last));
             }
             self.append(prepared, &message.row, state);
@@ -216,13 +215,13 @@ impl Group {
     }
 
     /// Whether the sender used the name of the message stored at `sequence` for something else.
-    fn is_misused(&mut self, message: &Message, sequence: u64, store: &Store) -> bool {
+    fn is_misused(&self, message: &Message, sequence: u64, store: &Store) -> bool {
         let Some(own) = message.print else { return false };
         let at = sequence.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
         let first = match at.and_then(|at| self.records.get(at)) {
             Some(prepared) => record::print(&prepared.record),
             None => store.print_at(sequence).unwrap_or_else(|error| {
-                self.broken = Some(error);
+                tracing::error!(sequence, %error, "a record can't be read, what its name was used for is not known");
                 None
             }),
         };
@@ -303,9 +302,7 @@ impl Group {
         drop(feed_state);
         self.settled.extend(settled);
         for (sequence, outcome) in dead {
-            if let Err(error) = self.bury_delivery(feed, sequence, outcome, context) {
-                self.broken = Some(error);
-            }
+            self.bury_delivery(feed, sequence, outcome, context);
         }
     }
 
@@ -333,6 +330,9 @@ impl Group {
         self.apply_extent(state, shared);
         state.chain = self.chain;
         state.times = self.times.unwrap_or(state.times);
+        if let Some(clock) = self.clock {
+            state.note(clock);
+        }
         self.apply_index(&mut state.index);
         self.fresh.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         state.forget(&self.evicted);

@@ -17,6 +17,8 @@ use crate::{
 
 /// So many records make a block, or a few more: a group is not split.
 const BLOCK: u64 = 1_024;
+/// About the most bytes of older records that are read for a block.
+const MAX_OLDER_BYTES: usize = 4 << 20;
 /// The most records without a row whose fingerprints are read at start. Only a gateway that wrote no rows leaves more.
 const LATE: u64 = 16 * BLOCK;
 
@@ -121,11 +123,35 @@ fn of_log(store: &Store, from: u64, to: u64) -> fjall::Result<Vec<Prints>> {
     for entry in store.log.range(from.to_be_bytes()..=to.to_be_bytes()) {
         let (key, value) = entry.into_inner()?;
         prints.resize(place(sequence(&key) - from), Prints::default());
-        let record = record::decode(&value.into());
-        prints.push(record.map(|(header, envelope)| of(&envelope, &header.principal)).unwrap_or_default());
+        prints.push(of_record(value.into()));
     }
     prints.resize(place((to + 1).saturating_sub(from)), Prints::default());
     Ok(prints)
+}
+
+fn of_record(record: bytes::Bytes) -> Prints {
+    record::decode(&record).map(|(header, envelope)| of(&envelope, &header.principal)).unwrap_or_default()
+}
+
+/// The fingerprints of the log's records from `from`, or later if they are large, up to before `end`; and where they begin.
+fn of_older(store: &Store, from: u64, end: u64) -> fjall::Result<(u64, Vec<Prints>)> {
+    let (mut found, mut bytes, mut first) = (Vec::new(), 0, from);
+    for entry in store.log.range(from.to_be_bytes()..end.to_be_bytes()).rev() {
+        let (key, value) = entry.into_inner()?;
+        bytes += value.len();
+        found.push((sequence(&key), of_record(value.into())));
+        if bytes >= MAX_OLDER_BYTES {
+            first = sequence(&key);
+            break;
+        }
+    }
+    let mut prints = vec![Prints::default(); place(end - first)];
+    for (at, own) in found {
+        if let Some(print) = prints.get_mut(place(at - first)) {
+            *print = own;
+        }
+    }
+    Ok((first, prints))
 }
 
 /// Within a block.
@@ -146,10 +172,11 @@ fn put(batch: &mut OwnedWriteBatch, store: &Store, first: u64, prints: impl Iter
     }
 }
 
-/// Takes the rows away that speak only of records before `first`.
-pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, first: u64) -> fjall::Result<()> {
-    let mut rows = store.index.range(key(Column::Id, 0)..=key(Column::Id, u64::MAX));
-    let Some(mut row) = rows.next().map(fjall::Guard::key).transpose()? else { return Ok(()) };
+/// Takes the rows away that speak only of records before `first`; there is none before `from`. Answers with the first
+/// sequence of the oldest one that stays.
+pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, first: u64, from: u64) -> fjall::Result<u64> {
+    let mut rows = store.index.range(key(Column::Id, from)..=key(Column::Id, u64::MAX));
+    let Some(mut row) = rows.next().map(fjall::Guard::key).transpose()? else { return Ok(from) };
     for next in rows {
         let next = next.key()?;
         let [this, after] = [&row, &next].map(|key| key.get(1..).map_or(0, sequence));
@@ -159,7 +186,7 @@ pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, first: u64) -> fj
         COLUMNS.into_iter().for_each(|column| batch.remove(&store.index, key(column, this)));
         row = next;
     }
-    Ok(())
+    Ok(row.get(1..).map_or(from, sequence))
 }
 
 /// What a column knows of the record at `at`.
@@ -240,24 +267,33 @@ impl Group {
         if self.indexed.is_full {
             put(batch, store, index.from, index.open.iter().copied().chain(own));
         }
-        if let Some(Older { first, prints, .. }) = &self.indexed.older {
+        if let Some(Older { first, prints, .. }) = self.indexed.older.as_ref().filter(|older| !older.prints.is_empty())
+        {
             put(batch, store, *first, prints.iter().copied());
         }
     }
 
     /// Chooses older records that get their rows with this group: those right before the first that have some. `begin` is the
-    /// log's first sequence.
-    pub(crate) fn index_older(&mut self, index: &Index, begin: u64, store: &Store) -> fjall::Result<()> {
-        let Some(reached) = index.older else { return Ok(()) };
-        let first = begin.max(reached.saturating_sub(BLOCK));
-        let prints = if first < reached { of_log(store, first, reached - 1)? } else { Vec::new() };
+    /// log's first sequence. Those that can't be read stay without: who asks for them finds that out by itself.
+    pub(crate) fn index_older(&mut self, index: &Index, begin: u64, store: &Store) {
+        let Some(reached) = index.older else { return };
+        let from = begin.max(reached.saturating_sub(BLOCK)).min(reached);
+        let (first, prints) = of_older(store, from, reached).unwrap_or_else(|error| {
+            tracing::error!(from, to = reached - 1, %error, "older records can't be read, the index has no rows for them");
+            metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
+            (from, Vec::new())
+        });
         self.indexed.older = Some(Older { first, prints, then: (begin < first).then_some(first) });
-        Ok(())
     }
 
     /// Whether older records get their rows with it.
     pub(crate) fn indexes_older(&self) -> bool {
         self.indexed.older.is_some()
+    }
+
+    /// The first of them.
+    pub(crate) fn first_indexed(&self) -> Option<u64> {
+        self.indexed.older.as_ref().map(|older| older.first)
     }
 
     /// Once the group is on disk. Before its records are handed on.

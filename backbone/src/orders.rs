@@ -1,7 +1,7 @@
 //! What operators and policy ask of the writer now and then: dead letters kept, dropped and delivered again, subscriptions
 //! dropped, and those that nobody consumes ended after a while.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use envelope::{RejectKind, Rejection, Timestamp};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use crate::{
     shared::{Shared, locked},
     state::State,
     store::Store,
-    subscription::{Feed, Outcome},
+    subscription::{Feed, Idle, Outcome},
 };
 
 /// Something that is asked for.
@@ -44,7 +44,7 @@ impl Group {
         shared: &Shared,
     ) -> fjall::Result<Result<usize, Rejection>> {
         Ok(match order {
-            Order::Bury(letter) => Ok(usize::from(self.bury(&letter, state, shared))),
+            Order::Bury(letter) => Ok(usize::from(self.dead.add(&letter, &state.dead, shared.config.dead_letters))),
             Order::DropLetters(ids) => Ok(self.dead.remove(&ids, &state.dead)),
             Order::Replay(id) => match dead::get(store, id)? {
                 None => Ok(0),
@@ -59,14 +59,6 @@ impl Group {
         })
     }
 
-    fn bury(&mut self, letter: &DeadLetter, state: &State, shared: &Shared) -> bool {
-        let kept = self.dead.add(letter, &state.dead, shared.config.dead_letters);
-        if !kept {
-            state.dead.over(letter, &shared.dead_over);
-        }
-        kept
-    }
-
     /// Keeps what a subscription gave up. Of what was denied the data are kept nowhere but in the log.
     pub(crate) fn bury_delivery(
         &mut self,
@@ -74,16 +66,24 @@ impl Group {
         sequence: u64,
         outcome: Outcome,
         (state, store, shared): (&State, &Store, &Shared),
-    ) -> fjall::Result<()> {
+    ) {
         let (kind, detail) = match outcome {
             Outcome::DeadLettered(kind) => (kind, format!("its consumer gave it up: {kind}")),
             Outcome::GivenUp(times) => (RejectKind::Unavailable, format!("nobody took it in {times} deliveries")),
-            Outcome::Delivered | Outcome::Refused(_) | Outcome::Expired | Outcome::Lapsed => return Ok(()),
+            Outcome::Delivered | Outcome::Refused(_) | Outcome::Expired | Outcome::Lapsed => return,
         };
-        let may_keep = !matches!(kind, RejectKind::Denied | RejectKind::Unauthenticated);
-        let record = store.log.get(sequence.to_be_bytes())?.map(bytes::Bytes::from).unwrap_or_default();
-        let header = record::decode(&record).ok().map(|(header, _)| header);
         let unknown = || Arc::from("");
+        let (quota, subscription) = (shared.config.dead_letters, feed.name.clone().unwrap_or_else(unknown));
+        if self.dead.is_full(&state.dead, quota) {
+            return self.dead.lose(subscription);
+        }
+        let may_keep = !matches!(kind, RejectKind::Denied | RejectKind::Unauthenticated);
+        let record = store.log.get(sequence.to_be_bytes()).unwrap_or_else(|error| {
+            tracing::error!(sequence, %error, "the record of a dead letter can't be read");
+            None
+        });
+        let record = record.map(bytes::Bytes::from).unwrap_or_default();
+        let header = record::header_of(&record).ok();
         let letter = DeadLetter {
             id: 0,
             at: Timestamp::now(),
@@ -93,14 +93,13 @@ impl Group {
             mapping: header.as_ref().map_or_else(unknown, |header| header.mapping.clone()),
             principal: header.as_ref().map_or_else(unknown, |header| header.principal.clone()),
             content: DeadContent::Envelope {
-                subscription: feed.name.clone().unwrap_or_else(unknown),
+                subscription,
                 sequence,
                 envelope: None,
                 record: if may_keep { record } else { bytes::Bytes::new() },
             },
         };
-        self.bury(&letter, state, shared);
-        Ok(())
+        self.dead.add(&letter, &state.dead, quota);
     }
 
     /// What was settled as dead is pending again, and the letter goes.
@@ -122,39 +121,45 @@ impl Group {
             return refuse(format!("subscription {subscription:?} has not settled it"));
         }
         cursor.gaps.insert(*sequence);
-        if let Some(count) = cursor.counts.dead_lettered.get_mut(letter.kind.as_str()) {
-            *count -= 1;
-            if *count == 0 {
-                cursor.counts.dead_lettered.remove(letter.kind.as_str());
-            }
+        let kind = letter.kind.as_str();
+        match cursor.counts.dead_lettered.get(kind).copied() {
+            // The letter is of an earlier subscription of the name: this one gets one more.
+            None | Some(0) => cursor.counts.matched += 1,
+            Some(1) => drop(cursor.counts.dead_lettered.remove(kind)),
+            Some(count) => drop(cursor.counts.dead_lettered.insert(kind, count - 1)),
         }
         self.revived.push((feed, *sequence));
         self.dead.remove(&[letter.id], &state.dead);
         Ok(Ok(()))
     }
 
-    /// Notes since when durable subscriptions are not consumed, and ends those for which that is too long.
+    /// Notes since when durable subscriptions are not consumed, and ends those for which that is too long. Only the time in
+    /// which the gateway runs counts, and one that was consumed since the last look begins anew.
     pub(crate) fn park(&mut self, state: &State, shared: &Shared) {
-        let now = state.now();
+        let now = Idle { clock: state.clock(), at: state.now() };
         for (feed, cursor) in state.registry.cursors() {
-            let idle_since = match (feed.lock().attached, cursor.idle_since) {
-                (true, Some(_)) => None,
-                (false, None) => Some(now),
-                (false, Some(since)) if since.plus(shared.config.park_for) < now => {
-                    tracing::warn!(name = feed.name.as_deref(), %since, "a durable subscription that nobody consumes ends");
-                    metrics::counter!("openmesh_backbone_subscriptions_ended_total").increment(1);
-                    self.dropped.push(feed.id);
+            let (attached, seen) = feed.lock().in_use();
+            let idle = match cursor.idle {
+                Some(_) if attached => None,
+                Some(idle) if !seen => {
+                    if Duration::from_secs(now.clock.saturating_sub(idle.clock)) > shared.config.park_for {
+                        let since = idle.at;
+                        tracing::warn!(name = feed.name.as_deref(), %since, "a durable subscription that nobody consumes ends");
+                        metrics::counter!("openmesh_backbone_subscriptions_ended_total").increment(1);
+                        self.dropped.push(feed.id);
+                    }
                     continue;
                 }
-                (true, None) | (false, Some(_)) => continue,
+                None if attached => continue,
+                Some(_) | None => Some(now),
             };
-            self.cursors.entry(feed.id).or_insert_with(|| cursor.clone()).idle_since = idle_since;
+            self.cursors.entry(feed.id).or_insert_with(|| cursor.clone()).idle = idle;
         }
     }
 
     /// Makes it visible, once it is on disk.
     pub(crate) fn apply_orders(&mut self, state: &mut State, shared: &Shared) {
-        self.dead.apply(&mut state.dead);
+        self.dead.apply(&mut state.dead, &shared.dead_over);
         shared.dead_letters.store(state.dead.len() as u64, std::sync::atomic::Ordering::SeqCst);
         for id in self.dropped.drain(..) {
             let Some(feed) = state.registry.get(id).map(|one| one.feed.clone()) else { continue };

@@ -197,9 +197,10 @@ impl Pull {
         }
         if let Some(reading) = &mut self.reading {
             let done = reading.done().await;
+            let tip = reading.tip();
             self.reading = None;
             let (wanted, found) = done?;
-            self.take(wanted, found);
+            self.take(wanted, found, tip);
             return Ok(true);
         }
         if self.step.is_some() {
@@ -213,7 +214,7 @@ impl Pull {
                     // A page of last values without one that is wanted: many may follow.
                     tokio::task::yield_now().await;
                 }
-                self.take(wanted, found);
+                self.take(wanted, found, 0);
             }
             None => self.read(wanted).await,
         }
@@ -255,8 +256,8 @@ impl Pull {
         }
     }
 
-    /// Takes what was read.
-    fn take(&mut self, wanted: Wanted, found: Vec<Found>) {
+    /// Takes what was read; `tip`: up to which sequence it was looked for on disk.
+    fn take(&mut self, wanted: Wanted, found: Vec<Found>, tip: u64) {
         match wanted {
             Wanted::Again(_) => {
                 self.redeliver.drain(..found.len().min(self.redeliver.len()));
@@ -274,13 +275,13 @@ impl Pull {
                 }
                 self.fresh.extend(found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?))));
             }
-            Wanted::After(after) => self.take_chunk(after, found),
+            Wanted::After(after) => self.take_chunk(after, found, tip),
         }
     }
 
-    /// Of a part of the log, what matches.
-    fn take_chunk(&mut self, after: u64, found: Vec<Found>) {
-        let to = found.last().map_or(after, |(sequence, _)| *sequence);
+    /// Of a part of the log, what matches. If there is nothing up to the tip, a repair gave that up, or retention took it.
+    fn take_chunk(&mut self, after: u64, found: Vec<Found>, tip: u64) {
+        let to = found.last().map_or(after.max(tip), |(sequence, _)| *sequence);
         self.read = to;
         let counted = self.backlog;
         let filters = &self.filters;

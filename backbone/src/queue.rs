@@ -150,7 +150,8 @@ impl Passed {
 impl Queue {
     /// Waits for room, which a job holds until it is done.
     pub(crate) async fn send(&self, job: Job) -> Result<(), Rejection> {
-        let units = job.bytes().div_ceil(UNIT).max(1);
+        // More than there is would be waited for without end, and everybody behind it.
+        let units = job.bytes().div_ceil(UNIT).clamp(1, MAX_UNITS);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| closed())?;
         self.jobs.try_send(Queued { job, room: Some(room) }).map_err(|_| closed())

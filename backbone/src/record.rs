@@ -144,6 +144,22 @@ pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> 
     Ok((header, envelope))
 }
 
+/// How the envelope came here, without the envelope.
+pub(crate) fn header_of(record: &[u8]) -> Result<Header, DecodeError> {
+    Ok(header(&mut Reader::new(record))?.0)
+}
+
+/// The envelope's topic, and nothing else.
+pub(crate) fn topic(record: &[u8]) -> Result<Topic, DecodeError> {
+    let mut reader = Reader::new(record);
+    let (format, _) = up_to_flags(&mut reader)?;
+    flags(&mut reader, format)?;
+    id(&mut reader)?;
+    reader.bytes("source")?;
+    reader.bytes("type")?;
+    subject(&mut reader)
+}
+
 /// The envelope's id and nothing else: a retry is recognised by it.
 pub(crate) fn envelope_id(record: &[u8]) -> Result<EnvelopeId, DecodeError> {
     let mut reader = Reader::new(record);
@@ -289,7 +305,7 @@ fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
         id: id(reader)?,
         source: reader.text("source")?,
         kind: reader.text("type")?,
-        subject: Topic::new(reader.str("subject")?).map_err(|_| DecodeError::Invalid("subject"))?,
+        subject: subject(reader)?,
         time: time(reader, "time")?,
         expirytime: reader.option("expirytime", |reader| time(reader, "expirytime"))?,
         datacontenttype: reader.option_text("datacontenttype")?,
@@ -305,6 +321,10 @@ fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
         priority: None,
         data: Data::Opaque(Bytes::new()),
     })
+}
+
+fn subject(reader: &mut Reader<'_>) -> Result<Topic, DecodeError> {
+    Topic::new(reader.str("subject")?).map_err(|_| DecodeError::Invalid("subject"))
 }
 
 fn conversation(reader: &mut Reader<'_>) -> Result<Conversation, DecodeError> {

@@ -1,6 +1,9 @@
 //! All subscriptions, as the writer knows them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use envelope::{Filter, FilterTrie, RejectKind, Rejection, Topic};
 
@@ -15,6 +18,8 @@ pub(crate) struct Registry {
     subscriptions: HashMap<u32, Subscription>,
     names: HashMap<Arc<str>, u32>,
     trie: FilterTrie<u32>,
+    /// The first gap of each cursor that has one.
+    gaps: BTreeSet<(u64, u32)>,
     next: u32,
 }
 
@@ -46,6 +51,11 @@ impl Registry {
         self.subscriptions.values().filter_map(|one| Some((&one.feed, one.cursor.as_ref()?)))
     }
 
+    /// Those whose cursor has a gap before `first`.
+    pub(crate) fn with_gaps_before(&self, first: u64) -> impl Iterator<Item = u32> {
+        self.gaps.range(..(first, 0)).map(|(_, id)| *id)
+    }
+
     /// A number for a new subscription.
     pub(crate) fn reserve(&mut self) -> Result<u32, Rejection> {
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
@@ -63,6 +73,7 @@ impl Registry {
         if let Some(name) = &feed.name {
             self.names.insert(name.clone(), feed.id);
         }
+        self.gaps.extend(first_gap(feed.id, cursor.as_ref()));
         self.subscriptions.insert(feed.id, Subscription { feed, filters, cursor });
     }
 
@@ -80,12 +91,18 @@ impl Registry {
             subscription.feed.show_filters(&cursor);
         }
         subscription.feed.show(&cursor);
+        let (before, after) = (first_gap(id, subscription.cursor.as_ref()), first_gap(id, Some(&cursor)));
+        if before != after {
+            before.map(|before| self.gaps.remove(&before));
+            self.gaps.extend(after);
+        }
         subscription.cursor = Some(cursor);
     }
 
     /// Takes away one without a name, or whose name was never stored.
     pub(crate) fn remove(&mut self, id: u32) {
         let Some(subscription) = self.subscriptions.remove(&id) else { return };
+        first_gap(id, subscription.cursor.as_ref()).map(|gap| self.gaps.remove(&gap));
         if let Some(name) = &subscription.feed.name {
             self.names.remove(name);
         }
@@ -106,4 +123,8 @@ impl Registry {
             found.dedup();
         }
     }
+}
+
+fn first_gap(id: u32, cursor: Option<&Cursor>) -> Option<(u64, u32)> {
+    cursor?.gaps.first().map(|gap| (*gap, id))
 }

@@ -4,7 +4,10 @@
 //! moves to a keyspace of its own, so that it stays readable at its sequence. The hash of the last record that went is
 //! kept, and with it the chain of what stays can be checked.
 
-use std::sync::{Arc, atomic::Ordering::SeqCst};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use envelope::Timestamp;
@@ -21,21 +24,40 @@ use crate::{
     state::State,
     store::{Store, number, sequence},
     subscription::{Feed, Outcome},
+    times,
 };
 
 /// The most records, and about the most bytes, that go with one group: more than it can bring.
 const MAX_TRIMMED: usize = 2_048;
 const MAX_BYTES: usize = 4 << 20;
+/// After a record that can't be read it is tried again so much later.
+const AGAIN: Duration = Duration::from_secs(60);
+/// So many records go between two looks at what speaks only of records that went.
+const SWEEP: u64 = 1_024;
 
 /// What the log has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// The oldest sequence; the next free one if there is none.
     pub(crate) first: u64,
+    /// How many there are; fewer than sequences if a repair gave some up.
+    pub(crate) records: u64,
     /// Of all records.
     pub(crate) bytes: u64,
     /// When the oldest was admitted.
     oldest: Option<Timestamp>,
+    swept: Swept,
+}
+
+/// What is known of the rows that speak of the log, so that nobody looks through those that are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Swept {
+    /// The first sequence when it was looked.
+    first: u64,
+    /// The oldest row of the times, as its key.
+    times: u64,
+    /// The oldest row of the index, as its first sequence.
+    index: u64,
 }
 
 /// What goes with a group.
@@ -50,6 +72,8 @@ pub(crate) struct Trim {
     oldest: Option<Timestamp>,
     /// There is more to go.
     pub(crate) is_full: bool,
+    /// The next one can't be read.
+    is_stuck: bool,
 }
 
 // === impl Retention ===
@@ -72,12 +96,16 @@ impl Extent {
             return Ok(Self { first: last + 1, ..Self::default() });
         };
         let (key, value) = first.into_inner()?;
+        let first = sequence(&key);
+        let given_up = store.gaps()?.into_iter().map(|(from, to)| (to.min(last) + 1).saturating_sub(from.max(first)));
+        let records = (last + 1 - first).saturating_sub(given_up.sum());
         let bytes = match store.meta.get("bytes")? {
             Some(bytes) => Reader::new(&bytes).u64("bytes").unwrap_or(0),
             // A store of an older gateway.
             None => store.log.iter().map(|entry| Ok(entry.into_inner()?.1.len() as u64)).sum::<fjall::Result<u64>>()?,
         };
-        Ok(Self { first: sequence(&key), bytes, oldest: record::admitted_at(&value).ok() })
+        let oldest = record::admitted_at(&value).ok();
+        Ok(Self { first, records, bytes, oldest, swept: Swept::default() })
     }
 }
 
@@ -96,8 +124,8 @@ impl Trim {
         self.gone.last().map(|last| last + 1)
     }
 
-    pub(crate) fn write(&self, batch: &mut OwnedWriteBatch, store: &Store) -> fjall::Result<()> {
-        let Some(first) = self.first() else { return Ok(()) };
+    fn write(&self, batch: &mut OwnedWriteBatch, store: &Store) {
+        let Some(first) = self.first() else { return };
         for gone in &self.gone {
             batch.remove(&store.log, gone.to_be_bytes());
         }
@@ -108,59 +136,81 @@ impl Trim {
         put_u64(&mut anchor, first);
         anchor.extend_from_slice(&self.hash);
         batch.insert(&store.meta, "anchor", anchor);
-        for row in store.times.iter() {
-            let (key, value) = row.into_inner()?;
-            // The last row stays: what comes is told from it.
-            if Reader::new(&value).u64("sequence").unwrap_or(0) + MAX_TRIMMED as u64 >= first {
-                break;
-            }
-            batch.remove(&store.times, key);
+    }
+}
+
+// === impl Swept ===
+
+impl Swept {
+    /// Takes the rows away that speak only of what is before `first`. What can't be read stays: it misleads nobody.
+    fn sweep(self, first: u64, batch: &mut OwnedWriteBatch, store: &Store) -> Self {
+        if first < self.first + SWEEP {
+            return self;
         }
-        index::trim(batch, store, first)
+        let kept = |from, error| {
+            tracing::error!(%error, "rows of records that went can't be read, they stay");
+            metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
+            from
+        };
+        let times = times::trim(batch, store, first.saturating_sub(MAX_TRIMMED as u64), self.times);
+        let index = index::trim(batch, store, first, self.index);
+        Self {
+            first,
+            times: times.unwrap_or_else(|error| kept(self.times, error)),
+            index: index.unwrap_or_else(|error| kept(self.index, error)),
+        }
     }
 }
 
 // === impl Group ===
 
 impl Group {
-    /// Chooses the records that go with this group.
-    pub(crate) fn trim(&mut self, state: &State, store: &Store, shared: &Shared) -> fjall::Result<()> {
+    /// Chooses the records that go with this group. One that can't be read stays, and what is behind it.
+    pub(crate) fn trim(&mut self, state: &State, store: &Store, shared: &Shared) {
         let (policy, extent, now) = (shared.config.retention, state.extent, state.now());
-        let (mut records, mut bytes) = (self.next() - extent.first, extent.bytes + self.bytes());
-        let Some(oldest) = extent.oldest.filter(|oldest| policy.is_over(records, bytes, *oldest, now)) else {
-            return Ok(());
-        };
+        let (mut records, mut bytes) = (extent.records + self.records.len() as u64, extent.bytes + self.bytes());
+        let Some(oldest) = extent.oldest.filter(|oldest| policy.is_over(records, bytes, *oldest, now)) else { return };
         let last = (self.first - 1).min(self.next().saturating_sub(2));
-        if extent.first > last {
-            return Ok(());
+        if extent.first > last || state.stuck.is_some_and(|at| at.elapsed() < AGAIN) {
+            return;
         }
         self.trim.oldest = Some(oldest);
         let mut found = std::mem::take(&mut self.found);
+        let (values, mut newest) = (read(&shared.last), None);
         for entry in store.log.range(extent.first.to_be_bytes()..=last.to_be_bytes()) {
-            let (key, value) = entry.into_inner()?;
+            let (key, value) = match entry.into_inner() {
+                Ok(row) => row,
+                Err(error) => {
+                    tracing::error!(%error, "a record that is to go can't be read, and what is behind it stays");
+                    metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
+                    self.trim.is_stuck = true;
+                    break;
+                }
+            };
             let (at, record) = (sequence(&key), Bytes::from(value));
             let admitted_at = record::admitted_at(&record).unwrap_or_default();
             self.trim.oldest = Some(admitted_at);
             self.trim.is_full = self.trim.gone.len() == MAX_TRIMMED || self.trim.bytes >= MAX_BYTES as u64;
-            if self.trim.is_full || !policy.is_over(records, bytes, admitted_at, now) {
+            if self.trim.is_full || records <= 1 || !policy.is_over(records, bytes, admitted_at, now) {
                 break;
             }
             (records, bytes) = (records - 1, bytes.saturating_sub(record.len() as u64));
             self.trim.bytes += record.len() as u64;
             self.trim.gone.push(at);
-            self.trim.hash = record::hash(&record);
-            let Ok((_, envelope)) = record::decode(&record) else { continue };
-            if self.last.is_at(&envelope.subject, at, &read(&shared.last)) {
-                self.trim.kept.push((at, record.clone()));
+            if let Ok(topic) = record::topic(&record) {
+                if self.last.is_at(&topic, at, &values) {
+                    self.trim.kept.push((at, record.clone()));
+                }
+                state.registry.matching(&topic, &mut found);
+                found.iter().for_each(|id| self.lapse_matched(*id, at, &state.registry));
             }
-            state.registry.matching(&envelope.subject, &mut found);
-            found.iter().for_each(|id| self.lapse_matched(*id, at, &state.registry));
+            newest = Some(record);
         }
         self.found = found;
+        self.trim.hash = newest.map_or(self.trim.hash, |record| record::hash(&record));
         if let Some(first) = self.trim.first() {
             self.lapse_gaps(first, &state.registry);
         }
-        Ok(())
     }
 
     /// Of the records that it stores.
@@ -170,11 +220,13 @@ impl Group {
 
     /// The record at `sequence`, which the subscription's filters select, goes. One that was in nobody's hands yet is passed.
     fn lapse_matched(&mut self, id: u32, sequence: u64, registry: &Registry) {
-        let Some(feed) = registry.get(id).map(|one| one.feed.clone()) else { return };
-        let Some(cursor) = self.cursor(&feed, registry) else { return };
-        if sequence <= cursor.top {
+        let Some(one) = registry.get(id) else { return };
+        let known = self.cursors.get(&id).or(one.cursor.as_ref());
+        if known.is_none_or(|cursor| sequence <= cursor.top) {
             return;
         }
+        let feed = one.feed.clone();
+        let Some(cursor) = self.cursor(&feed, registry) else { return };
         if let Some(counted) = &mut cursor.backlog
             && sequence > *counted
         {
@@ -186,30 +238,31 @@ impl Group {
 
     /// What was handed out and not settled, whatever the filters say now.
     fn lapse_gaps(&mut self, first: u64, registry: &Registry) {
-        let lapsed: Vec<_> = registry
-            .cursors()
-            .map(|(feed, cursor)| (feed, self.cursors.get(&feed.id).unwrap_or(cursor)))
-            .flat_map(|(feed, cursor)| cursor.gaps.range(..first).map(|gap| (feed.clone(), *gap)))
-            .collect();
-        for (feed, gap) in lapsed {
-            self.lapse(&feed, gap, registry);
+        let mut ids: Vec<_> = registry.with_gaps_before(first).chain(self.cursors.keys().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            let Some(one) = registry.get(id) else { continue };
+            let Some(cursor) = self.cursors.get(&id).or(one.cursor.as_ref()) else { continue };
+            let lapsed: Vec<_> = cursor.gaps.range(..first).copied().collect();
+            lapsed.into_iter().for_each(|gap| self.lapse(&one.feed, gap, registry));
         }
     }
 
     fn lapse(&mut self, feed: &Arc<Feed>, sequence: u64, registry: &Registry) {
         let Some(cursor) = self.cursor(feed, registry) else { return };
         cursor.settle(sequence, Outcome::Lapsed, &feed.lock().handed);
+        self.revived.retain(|(revived, at)| (revived.id, *at) != (feed.id, sequence));
         self.settled(feed.clone(), sequence);
     }
 
     /// Notes on disk what the log has with this group.
-    pub(crate) fn write_extent(
-        &mut self,
-        extent: Extent,
-        batch: &mut OwnedWriteBatch,
-        store: &Store,
-    ) -> fjall::Result<()> {
-        self.trim.write(batch, store)?;
+    pub(crate) fn write_extent(&mut self, extent: Extent, batch: &mut OwnedWriteBatch, store: &Store) {
+        self.trim.write(batch, store);
+        let first = self.trim.first().unwrap_or(extent.first);
+        let mut swept = extent.swept.sweep(first, batch, store);
+        swept.index = self.first_indexed().map_or(swept.index, |first| first.min(swept.index));
+        let records = (extent.records + self.records.len() as u64).saturating_sub(self.trim.gone.len() as u64);
         let bytes = (extent.bytes + self.bytes()).saturating_sub(self.trim.bytes);
         let oldest = match self.trim.oldest {
             Some(oldest) => Some(oldest),
@@ -218,16 +271,18 @@ impl Group {
         if bytes != extent.bytes {
             batch.insert(&store.meta, "bytes", number(bytes));
         }
-        self.extent = Some(Extent { first: self.trim.first().unwrap_or(extent.first), bytes, oldest });
-        Ok(())
+        self.extent = Some(Extent { first, records, bytes, oldest, swept });
     }
 
     /// Makes it visible, once it is on disk.
     pub(crate) fn apply_extent(&mut self, state: &mut State, shared: &Shared) {
+        state.trims = self.trim.is_full;
+        if self.trim.is_stuck {
+            state.stuck = Some(Instant::now());
+        }
         let Some(extent) = self.extent.take() else { return };
         shared.first.store(extent.first, SeqCst);
         shared.bytes.store(extent.bytes, SeqCst);
         state.extent = extent;
-        state.trims = self.trim.is_full;
     }
 }

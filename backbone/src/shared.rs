@@ -12,8 +12,8 @@ use envelope::{RejectKind, Rejection};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    EmbeddedConfig, LedgerReport, Status, StoreCounts, keys::ChangeLog, last::LastIndex, ledger::Books, store::Store,
-    subscription::Feed, tail::Tail,
+    EmbeddedConfig, LedgerReport, Status, StoreCounts, dead::Over, keys::ChangeLog, last::LastIndex, ledger::Books,
+    store::Store, subscription::Feed, tail::Tail,
 };
 
 /// So many queries read the disk at a time; others wait for their turn.
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) bytes: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     /// Dead letters that were not kept.
-    pub(crate) dead_over: AtomicU64,
+    pub(crate) dead_over: Over,
     /// The last sequence on disk.
     pub(crate) tip: AtomicU64,
     /// The number of the last group.
@@ -73,7 +73,7 @@ impl Shared {
             first: AtomicU64::new(1),
             bytes: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
-            dead_over: AtomicU64::new(0),
+            dead_over: Over::default(),
             tip: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
@@ -131,7 +131,7 @@ impl Shared {
                 last_sequence: tip,
                 bytes: self.bytes.load(SeqCst),
                 dead_letters: self.dead_letters.load(SeqCst),
-                dead_letters_over: self.dead_over.load(SeqCst),
+                dead_letters_over: self.dead_over.letters(),
                 last_values: read(&self.last).len() as u64,
                 groups: self.groups.load(SeqCst),
                 dedup_entries: self.remembered.load(SeqCst),

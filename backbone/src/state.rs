@@ -25,6 +25,9 @@ use crate::{
     times::Times,
 };
 
+/// Seconds of the gateway's running that a crash may forget, and more where there is nothing else to write.
+const NOTE: u64 = 60;
+const NOTE_IDLE: u64 = 1_800;
 /// How many of the oldest rows of ids are read ahead, to see whether they are over their age.
 const OLDEST: usize = 16;
 /// About the most ids that one group forgets: more than it can remember, so that the window shrinks under any load.
@@ -50,6 +53,8 @@ pub(crate) struct State {
     pub(crate) extent: Extent,
     /// Retention has more to do.
     pub(crate) trims: bool,
+    /// When it met a record that can't be read.
+    pub(crate) stuck: Option<Instant>,
     /// Ids that are stored though their sender was told to retry: the retry is the message's first outcome.
     pub(crate) doubted: HashSet<EnvelopeId>,
     /// The ledger's rows as they are on disk.
@@ -60,6 +65,8 @@ pub(crate) struct State {
     floor: u64,
     /// Seconds that the gateway had run at start.
     clock: u64,
+    /// [`Self::clock`] as it is on disk.
+    noted: u64,
     started: Instant,
     /// What the system's clock said then.
     started_at: Timestamp,
@@ -85,12 +92,14 @@ impl State {
             index: Index::load(store, last).map_err(failed)?,
             extent: Extent::load(store, last).map_err(failed)?,
             trims: false,
+            stuck: None,
             dead: DeadBook::load(store).map_err(failed)?,
             doubted: HashSet::new(),
             saved: HashMap::new(),
             oldest: VecDeque::new(),
             floor: 0,
-            clock: 0,
+            clock: store.word("clock").map_err(failed)?,
+            noted: 0,
             started: Instant::now(),
             started_at: Timestamp::now(),
         };
@@ -100,6 +109,7 @@ impl State {
             state.clock = state.clock.max(remembered.clock);
             remembered.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
         }
+        state.noted = state.clock;
         for entry in store.ledger.iter() {
             let (key, value) = entry.into_inner().map_err(failed)?;
             let wrong =
@@ -147,6 +157,17 @@ impl State {
     /// Seconds that the gateway has run over all its starts: no jump of the system's clock moves it.
     pub(crate) fn clock(&self) -> u64 {
         self.clock + self.started.elapsed().as_secs()
+    }
+
+    /// The clock, if it is to be noted on disk again with a group.
+    pub(crate) fn clock_to_note(&self, is_empty: bool) -> Option<u64> {
+        let after = if is_empty { NOTE_IDLE } else { NOTE };
+        Some(self.clock()).filter(|now| *now >= self.noted + after)
+    }
+
+    /// It is on disk.
+    pub(crate) fn note(&mut self, clock: u64) {
+        self.noted = clock;
     }
 
     /// Now, as the system's clock would say it if it had not been set since the start: what is old by it is old.

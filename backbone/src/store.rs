@@ -12,7 +12,7 @@
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
 //! | dead | number | a dead letter |
 //! | keys | owner and key | revision, when it ends, value |
-//! | meta | word | `format`, `group`, `gaps` that a repair left, `revision`, `dead`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
+//! | meta | word | `format`, `group`, `clock` for which the gateway had run, `gaps` that a repair left, `revision`, `dead`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
@@ -181,10 +181,12 @@ impl Store {
 
     /// Whether the envelope at `sequence` has this id.
     pub(crate) fn is_at(&self, id: EnvelopeId, sequence: u64) -> fjall::Result<bool> {
-        if let Some(record) = self.log.get(sequence.to_be_bytes())? {
-            return Ok(record::envelope_id(&record) == Ok(id));
+        match self.log.get(sequence.to_be_bytes()) {
+            Ok(Some(record)) => return Ok(record::envelope_id(&record) == Ok(id)),
+            // It went by retention, the id is remembered for its own time.
+            Ok(None) => {}
+            Err(error) => tracing::error!(sequence, %error, "a record can't be read, its id is looked for elsewhere"),
         }
-        // The record went by retention, the id is remembered for its own time.
         let Some(row) = self.dedup.range(..=sequence.to_be_bytes()).next_back() else { return Ok(false) };
         let (key, value) = row.into_inner()?;
         let row = Remembered::decode(self::sequence(&key), &value);

@@ -54,10 +54,19 @@ pub(crate) struct Cursor {
     /// `pending` stays 0 here.
     pub(crate) counts: SubscriptionCounts,
     /// Since when nobody consumes it; noticed within a minute.
-    pub(crate) idle_since: Option<Timestamp>,
+    pub(crate) idle: Option<Idle>,
     /// It selects what it selects only from behind this sequence on: what is up to it may be settled without having been
     /// handed out.
     pub(crate) since: u64,
+}
+
+/// Since when nobody consumes a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Idle {
+    /// Seconds that the gateway had run: how long is told by them.
+    pub(crate) clock: u64,
+    /// What the system's clock said, for people.
+    pub(crate) at: Timestamp,
 }
 
 /// The volatile part, shared by the writer and the consumer.
@@ -79,6 +88,8 @@ pub(crate) struct FeedState {
     pub(crate) generation: u64,
     /// A consumer is there.
     pub(crate) attached: bool,
+    /// One came since [`Cursor::idle`] changed.
+    seen: bool,
     /// `ready` has every matching sequence above it; what is at or below has to be looked for in the log.
     pub(crate) from: u64,
     pub(crate) ready: VecDeque<u64>,
@@ -92,8 +103,8 @@ pub(crate) struct FeedState {
     pub(crate) revived: Vec<u64>,
     /// The durable counters, for the report.
     pub(crate) counts: SubscriptionCounts,
-    /// [`Cursor::idle_since`].
-    idle_since: Option<Timestamp>,
+    /// [`Cursor::idle`].
+    idle: Option<Idle>,
     /// [`Cursor::since`].
     since: u64,
     /// [`Cursor::filters`].
@@ -160,8 +171,9 @@ impl Cursor {
         put_by_kind(&mut out, &self.counts.refused);
         put_by_kind(&mut out, &self.counts.dead_lettered);
         put_u64(&mut out, self.counts.lapsed);
-        put_option(&mut out, self.idle_since, |out, time| put_u64(out, time.as_micros()));
+        put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.at.as_micros()));
         put_u64(&mut out, self.since);
+        put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.clock));
         out
     }
 
@@ -184,7 +196,7 @@ impl Cursor {
             dead_lettered: by_kind(&mut reader)?,
             ..SubscriptionCounts::default()
         };
-        let (mut idle_since, mut since) = (None, top);
+        let (mut idle_since, mut idle, mut since) = (None, None, top);
         // A cursor of format 1 ends here.
         if !reader.rest().is_empty() {
             counts.lapsed = reader.u64("lapsed")?;
@@ -194,7 +206,12 @@ impl Cursor {
         if !reader.rest().is_empty() {
             since = reader.u64("since")?;
         }
-        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle_since, since })
+        // An older one ends here, and has no clock: what is idle there is noticed anew.
+        if !reader.rest().is_empty() {
+            let clock = reader.option("idle clock", |reader| reader.u64("idle clock"))?;
+            idle = clock.zip(idle_since).map(|(clock, at)| Idle { clock, at });
+        }
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since })
     }
 }
 
@@ -207,7 +224,7 @@ impl Feed {
             state.handed = cursor.gaps.clone();
             state.high = cursor.top;
             state.counts = cursor.counts.clone();
-            state.idle_since = cursor.idle_since;
+            state.idle = cursor.idle;
             state.since = cursor.since;
             state.filters.clone_from(&cursor.filters);
         }
@@ -225,7 +242,7 @@ impl Feed {
         let state = self.lock();
         let mut counts = state.counts.clone();
         counts.attached = state.attached;
-        counts.idle_since = state.idle_since.filter(|_| !state.attached).map(|since| since.to_string());
+        counts.idle_since = state.idle.filter(|_| !state.attached).map(|idle| idle.at.to_string());
         counts.pending = counts.matched.cast_signed() - counts.settled().cast_signed();
         counts
     }
@@ -235,8 +252,10 @@ impl Feed {
         self.mark.fetch_max(cursor.mark, SeqCst);
         let mut state = self.lock();
         state.counts = cursor.counts.clone();
-        state.idle_since = cursor.idle_since;
         state.since = cursor.since;
+        if state.idle != cursor.idle {
+            (state.idle, state.seen) = (cursor.idle, false);
+        }
     }
 
     /// Makes other filters visible, with the cursor that has them.
@@ -292,10 +311,15 @@ impl FeedState {
         self.attached = false;
     }
 
+    /// Whether a consumer is there, and whether one was since [`Cursor::idle`] changed.
+    pub(crate) fn in_use(&self) -> (bool, bool) {
+        (self.attached, self.seen)
+    }
+
     /// A consumer takes over.
     pub(crate) fn attach(&mut self, tip: u64) -> u64 {
         self.displace();
-        self.attached = true;
+        (self.attached, self.seen) = (true, true);
         // They are in hand like everything that is not settled.
         self.revived.clear();
         self.restart(tip);
@@ -319,6 +343,7 @@ mod tests {
         cursor.settle(9, Outcome::DeadLettered(RejectKind::Malformed), &handed);
         cursor.backlog = Some(17);
         cursor.since = 2;
+        cursor.idle = Some(Idle { clock: 9, at: Timestamp::from_micros(8) });
         assert_eq!(cursor.gaps, BTreeSet::from([3, 300]));
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
     }

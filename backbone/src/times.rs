@@ -64,6 +64,19 @@ impl Times {
     }
 }
 
+/// Takes the rows away that speak only of sequences before `before`; there is none before the time `from`. The last row has
+/// to stay: what comes is told from it. Answers with the time of the oldest one that does.
+pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, before: u64, from: u64) -> fjall::Result<u64> {
+    for row in store.times.range(from.to_be_bytes()..) {
+        let (key, value) = row.into_inner()?;
+        if Reader::new(&value).u64("sequence").unwrap_or(0) >= before {
+            return Ok(sequence(&key));
+        }
+        batch.remove(&store.times, key);
+    }
+    Ok(from)
+}
+
 /// The sequence before the first one, up to `tip`, that was admitted at `at` or later.
 pub(crate) fn before(store: &Store, at: Timestamp, tip: u64) -> fjall::Result<u64> {
     let row = store.times.range(..at.as_micros().to_be_bytes()).next_back();

@@ -176,6 +176,7 @@ impl Writer {
         };
         let mut group = Group::new(self.state.next, self.state.chain);
         group.reserve(jobs.iter().map(|queued| queued.job.messages()).sum(), jobs.len());
+        let is_idle = jobs.is_empty();
         let mut rooms = Vec::with_capacity(jobs.len());
         for Queued { job, room } in jobs {
             group.stage(job, &self.state, &store, &self.shared);
@@ -187,11 +188,12 @@ impl Writer {
             self.parked = Instant::now();
             group.park(&self.state, &self.shared);
         }
-        let kept = group.keys.expire(&self.state.keys, &store);
-        let trimmed = kept.and_then(|()| group.trim(&self.state, &store, &self.shared));
-        let begin = self.state.extent.first;
-        if let Err(error) = trimmed.and_then(|()| group.index_older(&self.state.index, begin, &store)) {
+        if let Err(error) = group.keys.expire(&self.state.keys, &store) {
             group.broken = Some(error);
+        }
+        group.trim(&self.state, &store, &self.shared);
+        if is_idle {
+            group.index_older(&self.state.index, self.state.extent.first, &store);
         }
         self.finish(group, &store);
     }
@@ -233,7 +235,8 @@ impl Writer {
         }
         let changed = |(key, value): &(Vec<u8>, Vec<u8>)| self.state.saved.get(key) != Some(value);
         group.rows = self.shared.books.rows(&group.deltas).into_iter().filter(changed).collect();
-        if group.is_empty() {
+        group.clock = group.clock.or_else(|| self.state.clock_to_note(group.is_empty()));
+        if group.is_empty() && group.clock.is_none() {
             return Ok(());
         }
         store.make_room()?;
@@ -266,7 +269,7 @@ impl Writer {
             }
         }
         group.write_index(&self.state.index, &mut batch, store);
-        group.write_extent(self.state.extent, &mut batch, store)?;
+        group.write_extent(self.state.extent, &mut batch, store);
         group.last.write(&mut batch, store, &read(&self.shared.last), self.state.extent.first);
         group.keys.write(&mut batch, store);
         for (key, value) in &group.rows {
@@ -275,6 +278,9 @@ impl Writer {
         self.state.group += 1;
         group.number = Some(self.state.group);
         batch.insert(&store.meta, "group", crate::store::number(self.state.group));
+        if let Some(clock) = group.clock {
+            batch.insert(&store.meta, "clock", crate::store::number(clock));
+        }
         let started = Instant::now();
         let result = match (self.commit)() {
             Fault::None => batch.commit(),
@@ -316,6 +322,7 @@ impl Writer {
             None => Err(unavailable("the store failed and could not be opened anew")),
             Some(store) => {
                 let mut group = Group::new(self.state.next, self.state.chain);
+                group.clock = Some(self.state.clock());
                 for (feed, cursor) in self.state.registry.cursors() {
                     let mark = feed.lock().high.max(feed.doubtful);
                     if cursor.mark != mark {

@@ -99,6 +99,13 @@ impl KeyWrite {
     pub const MAX_VALUE: usize = 256 << 10;
     /// The most writes of one call.
     pub const MAX_WRITES: usize = 1_024;
+    /// The most bytes of the keys and values of one call.
+    pub const MAX_BYTES: usize = 8 << 20;
+
+    /// Of the keys and values.
+    pub fn bytes(writes: &[Self]) -> usize {
+        writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len)).sum()
+    }
 
     /// Writes the key, whatever was there.
     pub fn put(key: impl Into<Arc<str>>, value: impl Into<Bytes>) -> Self {

@@ -99,7 +99,7 @@ impl Keys {
 
 impl KeyJob {
     pub(crate) fn bytes(&self) -> usize {
-        self.writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len)).sum()
+        KeyWrite::bytes(&self.writes)
     }
 
     /// Whether a store may ever make these writes.
@@ -119,6 +119,11 @@ impl KeyJob {
                 let detail = format!("the value of {key:?} has {size} bytes, the limit is {}", KeyWrite::MAX_VALUE);
                 return refuse(RejectKind::TooLarge, detail);
             }
+        }
+        let bytes = KeyWrite::bytes(writes);
+        if bytes > KeyWrite::MAX_BYTES {
+            let detail = format!("the writes of one call have {bytes} bytes, the limit is {}", KeyWrite::MAX_BYTES);
+            return refuse(RejectKind::TooLarge, detail);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     care::{CareError, Folder, import, repair},
+    index,
     store::Store,
 };
 
@@ -58,10 +59,15 @@ fn largest(folder: &Path) -> PathBuf {
 
 /// Flips bits in the middle of the log's largest table.
 fn flip(folder: &Path) {
+    flip_at(folder, 2);
+}
+
+/// Flips bits where one of so many parts of the log's largest table ends.
+fn flip_at(folder: &Path, parts: usize) {
     let table = largest(folder);
     let mut bytes = fs::read(&table).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let place = bytes.len() / parts;
+    bytes[place..place + 16].iter_mut().for_each(|byte| *byte ^= 0x55);
     fs::write(table, bytes).unwrap();
 }
 
@@ -147,8 +153,108 @@ async fn the_end_of_the_log_is_lost_without_its_sequences_being_given_out_again(
         "{lines}"
     );
     let store = open(&path);
+    let mut early = consumer(&store, "early", 4_000).await;
+    assert_eq!(take(&mut early, 1_995).await.len(), 1_995);
+    assert!(is_asleep(&mut early).await, "it looks again and again for what is lost");
     assert_eq!(put(&store, 9_999, "a").await.position, Some(crate::position::of(2_001)));
+    assert_eq!(ids(&take(&mut early, 1).await), [9_999]);
     assert!(store.verify().await.unwrap().wrong.is_empty());
+    assert_balanced(&store);
+}
+
+/// Whether the consumer waits to be woken, and is not.
+async fn is_asleep(consumer: &mut Box<dyn Deliveries>) -> bool {
+    let mut polls = 0;
+    let mut next = consumer.next();
+    let waits = std::future::poll_fn(|context| {
+        polls += 1;
+        match polls < 200 {
+            true => next.as_mut().poll(context).map(|batch| drop(batch.unwrap())),
+            false => std::task::Poll::Ready(()),
+        }
+    });
+    tokio::time::timeout(Duration::from_millis(500), waits).await.is_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_old_records_that_can_not_be_read_stops_retention_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    flip_at(&path, 4);
+    let retention = crate::Retention { age: None, bytes: None, records: Some(100) };
+    let keeping = || EmbeddedConfig { retention, ..config(&path) };
+    let store = open_with(keeping(), Hooks::default);
+    let first = || store.report().store.first_sequence;
+    let mut id = MESSAGES;
+    let stuck = async {
+        while first() < 300 {
+            id += 1;
+            assert!(put(&store, id, "a/b").await.position.is_some());
+        }
+    };
+    tokio::time::timeout(PATIENCE, stuck).await.unwrap();
+    offer(&store, (10_000..13_000).map(|id| message(id, "a/b")).collect()).await.unwrap();
+    let repeat = (1..=MESSAGES).map(|id| message(id, "a/b")).collect();
+    assert!(offer(&store, repeat).await.unwrap().iter().all(|answer| answer.as_ref().unwrap().duplicate));
+    assert!((300..700).contains(&first()), "{}", first());
+    assert_eq!(store.status(), crate::Status::Ready);
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_records_that_can_not_be_read_get_no_rows_and_those_before_them_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let store = open(&path);
+    for from in (1..=4_000).step_by(100) {
+        offer(&store, (from..from + 100).map(|id| message(id, "a/b")).collect()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = reopened(&path);
+    let keys: Vec<_> = store.index.iter().map(|row| row.key().unwrap()).collect();
+    // the last block keeps its rows
+    let newest = keys.iter().map(|key| key[1..].to_vec()).max().unwrap();
+    keys.into_iter().filter(|key| key[1..] != newest).for_each(|key| store.index.remove(key).unwrap());
+    store.rewrite().unwrap();
+    drop(store);
+    drop(reopened(&path));
+    flip_at(&path, 3);
+    let store = open(&path);
+    let engine = store.shared().store.borrow().clone().unwrap();
+    let has_row = |at| matches!(index::known(&engine, index::Column::Id, at).unwrap(), index::Known::Row(_));
+    let indexed = async {
+        while !has_row(1) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, indexed).await.unwrap();
+    let without: Vec<_> = (1..=3_300).filter(|at| !has_row(*at)).collect();
+    assert!((1..=1_100).contains(&without.len()) && has_row(3_300), "{} have none", without.len());
+    put(&store, 9_000, "a/b").await;
+    assert_eq!(store.status(), crate::Status::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_by_number_does_not_count_what_a_repair_gave_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    let store = reopened(&path);
+    for at in 501..=1_900_u64 {
+        store.log.insert(at.to_be_bytes(), "no record").unwrap();
+    }
+    store.database.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop(store);
+    drop(reopened(&path));
+    assert_eq!(repair(&path).unwrap().records, 600);
+    let retention = crate::Retention { age: None, bytes: None, records: Some(600) };
+    let store = open_with(EmbeddedConfig { retention, ..config(&path) }, Hooks::default);
+    put(&store, 9_999, "a").await;
+    put(&store, 9_998, "a").await;
+    let first = store.report().store.first_sequence;
+    assert!((2..=3).contains(&first), "{first}");
     assert_balanced(&store);
 }
 

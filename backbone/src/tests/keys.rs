@@ -67,6 +67,18 @@ async fn a_write_is_made_only_on_what_it_expects_and_calls_are_whole_or_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_writes_of_a_call_are_bounded_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let keys = store.keys("b");
+    let write = |n: usize| KeyWrite::put(format!("{n:04}"), vec![0; KeyWrite::MAX_VALUE]);
+    let refused = keys.write((0..32).map(write).collect()).await.unwrap_err();
+    assert_eq!(refused.kind, RejectKind::TooLarge);
+    assert_eq!(refused.detail, "the writes of one call have 8388736 bytes, the limit is 8388608");
+    keys.write((0..31).map(write).collect()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_compare_and_set_at_the_same_time_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

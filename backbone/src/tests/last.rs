@@ -27,23 +27,48 @@ async fn last(store: &Embedded, filter: &str) -> Vec<u128> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_asks_for_it_becomes_the_last_value_and_an_empty_one_deletes_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    offer(&store, vec![to_keep(1, "a"), message(2, "a"), to_keep(3, "b"), to_keep(4, "c")]).await.unwrap();
-    offer(&store, vec![to_keep(5, "b"), deletes(6, "c"), deletes(7, "never")]).await.unwrap();
-    assert_eq!(last(&store, "#").await, [1, 5]);
     for crashes in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        offer(&store, vec![to_keep(1, "a"), message(2, "a"), to_keep(3, "b"), to_keep(4, "c")]).await.unwrap();
+        offer(&store, vec![to_keep(5, "b"), deletes(6, "c"), deletes(7, "never")]).await.unwrap();
+        assert_eq!(last(&store, "#").await, [1, 5]);
         if !crashes {
             store.close().await.unwrap();
         }
+        drop(store);
+        let store = open(folder.path());
+        assert_eq!(last(&store, "#").await, [1, 5], "crashes: {crashes}");
+        assert_eq!(last(&store, "b").await, [5]);
+        put(&store, 1, "a").await;
+        assert_eq!((last(&store, "a").await, store.report().store.stored), (vec![1], 7));
+        assert_balanced(&store);
     }
-    drop(store);
-    let store = open(folder.path());
-    assert_eq!(last(&store, "#").await, [1, 5]);
-    assert_eq!(last(&store, "b").await, [5]);
-    put(&store, 1, "a").await;
-    assert_eq!((last(&store, "a").await, store.report().store.stored), (vec![1], 7));
-    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_deleted_makes_room_for_the_next_one_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_with(EmbeddedConfig { last_values: 1, ..config(folder.path()) }, Hooks::default);
+    let all =
+        vec![to_keep(1, "a"), deletes(2, "a"), deletes(3, "a"), to_keep(4, "b"), to_keep(5, "c"), to_keep(6, "b")];
+    let refused: Vec<_> = offer(&store, all).await.unwrap().iter().map(Result::is_err).collect();
+    assert_eq!(refused, [false, false, false, false, true, false]);
+    let refused = offer(&store, vec![deletes(7, "b"), to_keep(8, "c"), to_keep(9, "b")]).await.unwrap();
+    assert_eq!(refused.iter().map(Result::is_err).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(last(&store, "#").await, [8]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_a_message_that_is_stored_is_a_duplicate_though_no_topic_may_get_a_last_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_with(EmbeddedConfig { last_values: 1, ..config(folder.path()) }, Hooks::default);
+    offer(&store, vec![to_keep(1, "a"), deletes(2, "a")]).await.unwrap();
+    offer(&store, vec![to_keep(3, "b")]).await.unwrap();
+    let again = offer(&store, vec![to_keep(1, "a"), to_keep(4, "c")]).await.unwrap();
+    assert!(again[0].as_ref().unwrap().duplicate);
+    assert_eq!(again[1].as_ref().unwrap_err().kind, RejectKind::Conflict);
+    assert_eq!(last(&store, "#").await, [3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

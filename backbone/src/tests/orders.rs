@@ -3,7 +3,12 @@
 use envelope::RejectKind;
 
 use super::*;
-use crate::{DeadContent, DeadLetter, DeadLetterQuota};
+use crate::{
+    DeadContent, DeadLetter, DeadLetterQuota,
+    shared::Shared,
+    state::State,
+    subscription::{Cursor, Idle},
+};
 
 async fn letters(store: &Embedded) -> Vec<DeadLetter> {
     store.dead_letters(0, 100).await.unwrap()
@@ -165,5 +170,110 @@ async fn one_that_nobody_consumes_ends_after_a_while_and_one_in_use_does_not() {
     let report = store.report();
     let in_use = &report.subscriptions["in use"];
     assert_eq!((in_use.attached, &in_use.idle_since), (true, &None));
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_consumed_for_a_moment_now_and_then_does_not_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let park_for = Duration::from_secs(1);
+    let store = open_with(EmbeddedConfig { park_for, ..config(folder.path()) }, Hooks::default);
+    drop(consumer(&store, "away", 9).await);
+    let used = async {
+        while store.report().subscriptions.contains_key("away") {
+            drop(consumer(&store, "sleepy", 9).await);
+            put(&store, uuid::Uuid::now_v7().as_u128(), "a").await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, used).await.is_ok());
+    assert!(store.report().subscriptions.contains_key("sleepy"));
+}
+
+/// What the first look of a gateway ends, whose store has a subscription that was idle at 9 by this clock, and whose own
+/// clock is at `clock`.
+fn ended(at: Timestamp, clock: u64) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::store::Store::open(folder.path()).unwrap();
+    let cursor =
+        Cursor { idle: Some(Idle { clock: 9, at }), filters: vec![Filter::new("#").unwrap()], ..Cursor::default() };
+    store.subscriptions.insert("s", cursor.encode()).unwrap();
+    store.meta.insert("clock", crate::store::number(clock)).unwrap();
+    let shared = Shared::new(config(folder.path()), Arc::default());
+    let state = State::load(&store, &shared).unwrap();
+    let mut group = crate::group::Group::new(1, [0; 32]);
+    group.park(&state, &shared);
+    group.dropped.len()
+}
+
+#[test]
+fn only_the_time_in_which_the_gateway_runs_counts_as_idle() {
+    let park_for = EmbeddedConfig::PARK_FOR.as_secs();
+    let now = Timestamp::now();
+    for at in [Timestamp::from_micros(0), now, Timestamp::MAX] {
+        assert_eq!(ended(at, 9 + park_for - 5), 0, "{at}");
+        assert_eq!(ended(at, 9 + park_for + 1), 1, "{at}");
+    }
+}
+
+fn inbound(payload: usize) -> DeadLetter {
+    DeadLetter {
+        id: 0,
+        at: Timestamp::now(),
+        kind: RejectKind::Malformed,
+        detail: "no".to_owned(),
+        bridge: "web".into(),
+        mapping: "m".into(),
+        principal: "p".into(),
+        content: DeadContent::Inbound {
+            address: "POST /a".into(),
+            identity: Bytes::new(),
+            payload: vec![0; payload].into(),
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_larger_than_the_queue_is_done_and_what_is_over_its_quota_never_gets_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let quota = DeadLetterQuota { sender_bytes: 64 << 20, ..DeadLetterQuota::default() };
+    let store = open_with(EmbeddedConfig { dead_letters: quota, ..config(folder.path()) }, Hooks::default);
+    assert!(tokio::time::timeout(PATIENCE, store.bury(inbound(33 << 20))).await.unwrap().unwrap());
+    put(&store, 1, "a").await;
+    assert!(!store.bury(inbound(64 << 20)).await.unwrap());
+    assert_eq!(store.report().store.dead_letters_over, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_quota_what_is_given_up_is_counted_once_and_no_letter_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let quota = DeadLetterQuota { most: 1, ..DeadLetterQuota::default() };
+    let store = open_with(EmbeddedConfig { dead_letters: quota, ..config(folder.path()) }, Hooks::default);
+    let mut consumer = consumer(&store, "s", 9).await;
+    offer(&store, (1..=3).map(|id| message(id, "a")).collect()).await.unwrap();
+    let all = take(&mut consumer, 3).await;
+    settle(&mut consumer, &all, Settlement::DeadLettered(RejectKind::Malformed)).await;
+    let report = store.report();
+    assert_eq!((report.store.dead_letters, report.store.dead_letters_over), (1, 2));
+    assert_eq!(report.subscriptions["s"].dead_lettered, [("malformed", 3)].into());
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_an_earlier_subscription_of_the_name_is_delivered_again_and_the_ledger_balances() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut first = consumer(&store, "s", 9).await;
+    put(&store, 1, "a").await;
+    let one = take(&mut first, 1).await;
+    settle(&mut first, &one, Settlement::DeadLettered(RejectKind::Malformed)).await;
+    assert!(store.drop_subscription("s").await.unwrap());
+    let mut second = store.subscribe(subscribe("#", Some("s"), Start::New, 9)).await.unwrap();
+    assert!(store.replay_dead_letter(1).await.unwrap());
+    let counts = store.report().subscriptions["s"].clone();
+    assert_eq!((counts.matched, counts.pending), (1, 1));
+    let again = take(&mut second, 1).await;
+    settle(&mut second, &again, Settlement::Delivered).await;
+    let counts = store.report().subscriptions["s"].clone();
+    assert_eq!((counts.matched, counts.delivered, counts.pending), (1, 1, 0));
     assert_balanced(&store);
 }

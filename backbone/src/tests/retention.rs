@@ -155,3 +155,33 @@ async fn a_last_value_outlives_its_record_and_goes_with_its_successor() {
     let engine = store.shared().store.borrow().clone().unwrap();
     assert_eq!(engine.kept.iter().count(), 1, "the first one of \"a\" is gone");
 }
+
+#[test]
+fn what_a_group_without_anything_to_store_finds_is_that_nothing_is_left_to_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::store::Store::open(folder.path()).unwrap();
+    let shared = crate::shared::Shared::new(config(folder.path()), Arc::default());
+    let mut state = crate::state::State::load(&store, &shared).unwrap();
+    state.trims = true;
+    crate::group::Group::new(1, [0; 32]).apply(&mut state, &shared);
+    assert!(!state.trims, "the writer would wake up all the time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_with_nothing_in_hand_is_not_written_anew_with_what_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), NONE);
+    let mut reader = consumer(&store, "done", 1_000).await;
+    offer(&store, (0..100).map(|id| message(id, "a")).collect()).await.unwrap();
+    let all = take(&mut reader, 100).await;
+    settle(&mut reader, &all, Settlement::Delivered).await;
+    drop((reader, store));
+    let path = folder.path();
+    let engine = crate::store::Store::open(path).unwrap();
+    let retention = Retention { records: Some(10), ..NONE };
+    let shared = crate::shared::Shared::new(EmbeddedConfig { retention, ..config(path) }, Arc::default());
+    let state = crate::state::State::load(&engine, &shared).unwrap();
+    let mut group = crate::group::Group::new(state.next, state.chain);
+    group.trim(&state, &engine, &shared);
+    assert_eq!((group.trim.len(), group.cursors.len()), (90, 0));
+}
