@@ -43,8 +43,8 @@ pub(crate) struct LastIndex {
 pub(crate) struct LastChanges {
     /// `None` deletes.
     topics: HashMap<Topic, Option<Last>>,
-    /// How many of them are not in the index.
-    fresh: usize,
+    /// How many more topics have one with it; fewer, if it is negative.
+    more: isize,
 }
 
 /// Some last values, in the order of their topics.
@@ -163,7 +163,7 @@ impl LastChanges {
     pub(crate) fn refusal(&self, stored: &[&Stored], index: &LastIndex, max: usize) -> Option<Rejection> {
         let fresh = stored.iter().filter(|stored| has_data(stored) && self.is_fresh(&stored.envelope.subject, index));
         let fresh = fresh.count();
-        (fresh > 0 && index.len() + self.fresh + fresh > max).then(|| {
+        (fresh > 0 && index.len().saturating_add_signed(self.more) + fresh > max).then(|| {
             let detail = format!("{max} topics have a last value, which is the limit: delete some of them");
             Rejection::new(RejectKind::Conflict, "backbone", detail)
         })
@@ -180,7 +180,7 @@ impl LastChanges {
     pub(crate) fn set(&mut self, stored: &Stored, sequence: u64, index: &LastIndex) {
         let topic = &stored.envelope.subject;
         let last = has_data(stored).then_some(Last { sequence, expires: stored.envelope.expirytime });
-        self.fresh += usize::from(last.is_some() && self.is_fresh(topic, index));
+        self.more += isize::from(last.is_some()) - isize::from(!self.is_fresh(topic, index));
         self.topics.insert(topic.clone(), last);
     }
 
