@@ -352,7 +352,7 @@ mod tests {
     fn of_an_older_cursor_nothing_settled_counts_as_handed_out() {
         let cursor = Cursor { top: 7, since: 7, ..cursor() };
         let mut older = cursor.encode();
-        assert_eq!(older.pop(), Some(7));
+        assert_eq!(older.split_off(older.len() - 2), [7, 0]);
         assert_eq!(Cursor::decode(&older), Ok(cursor));
     }
 
