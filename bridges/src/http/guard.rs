@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, Version, header, uri::Authority};
 
 use super::{Problem, ServerConfig};
 
@@ -32,11 +32,21 @@ impl Guard {
     /// Refuses with 400, 403 or 421.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         let headers = request.headers();
-        let host = single(headers, &header::HOST, "host")?
-            .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "host", "host", "the Host header is missing"))?;
+        let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "host", "host", detail);
+        let authority = request.uri().authority().map(Authority::as_str);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let host = match (single(headers, &header::HOST, "host")?, authority) {
+            (Some(host), Some(authority)) if is_http2 && !host.eq_ignore_ascii_case(authority) => {
+                return Err(bad("the Host header and :authority are not the same"));
+            }
+            (Some(host), _) => host,
+            // HTTP/2 has it in place of the header
+            (None, Some(authority)) if is_http2 => authority,
+            (None, _) => return Err(bad("the Host header is missing")),
+        };
         self.check_host(host)?;
-        if let Some(authority) = request.uri().authority() {
-            self.check_host(authority.as_str())?;
+        if let Some(authority) = authority {
+            self.check_host(authority)?;
         }
         match single(headers, &header::ORIGIN, "origin")? {
             Some(origin) => self.check_origin(origin, host),
@@ -141,6 +151,21 @@ mod tests {
         let guard = Guard::new(&ServerConfig::new("127.0.0.1:0".parse().unwrap()), "127.0.0.1:8080".parse().unwrap());
         let request = Request::get("http://evil.example/").header("host", "localhost:8080").body(()).unwrap();
         assert_eq!(guard.check(&request).map_err(|problem| problem.status().as_u16()), Err(421));
+    }
+
+    #[test]
+    fn http2_names_its_host_as_authority() {
+        let guard = Guard::new(&ServerConfig::new("127.0.0.1:0".parse().unwrap()), "127.0.0.1:8080".parse().unwrap());
+        let check = |uri: &str, host: Option<&str>| {
+            let request = Request::get(uri).version(Version::HTTP_2);
+            let request = host.into_iter().fold(request, |request, host| request.header("host", host));
+            guard.check(&request.body(()).unwrap()).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(check("http://localhost:8080/a", None), Ok(()));
+        assert_eq!(check("http://localhost:8080/a", Some("LOCALHOST:8080")), Ok(()));
+        assert_eq!(check("http://localhost:8080/a", Some("127.0.0.1:8080")), Err(400));
+        assert_eq!(check("http://evil.example/a", None), Err(421));
+        assert_eq!(check("/a", None), Err(400));
     }
 
     #[test]

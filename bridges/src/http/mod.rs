@@ -1,6 +1,6 @@
 //! The HTTP bridge: publishing by request, and publishing and subscribing by WebSocket under `/mesh/v1/ws`.
 //!
-//! `server` is the listener, which the gateway's admin API uses as well; `guard` keeps foreign web pages out of both.
+//! `server` is the listener in its `versions`, which the gateway's admin API uses as well; `guard` keeps foreign web pages out of both.
 //! `coding` is gzip and zstd. `publish` turns a request into a message, `websocket` a connection into a lane; both go through `offer`.
 
 mod address;
@@ -19,6 +19,8 @@ mod publish;
 mod query;
 mod server;
 mod source;
+mod streams;
+mod versions;
 mod websocket;
 
 pub use answer::read_position;

@@ -1,4 +1,4 @@
-//! The one HTTP/1.1 listener, which the bridge and the gateway's admin API share: limits, drain, Host and Origin.
+//! The one HTTP listener, which the bridge and the gateway's admin API share: limits, drain, Host and Origin.
 //!
 //! It knows nothing of messages; what a request means is the service's business.
 
@@ -11,14 +11,13 @@ use axum::{
 use envelope::Rejection;
 use futures_util::future::{BoxFuture, Either};
 use http::Request;
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics::{Counter, Gauge};
+use hyper::body::Incoming;
+use metrics::Counter;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
-use super::{ServerConfig, guard::Guard, publish::discard};
+use super::{ServerConfig, guard::Guard, publish::discard, versions::Versions};
 use crate::{
     BridgeError,
     net::{self, Stream},
@@ -49,9 +48,6 @@ struct Guarded<S> {
     guard: Arc<Guard>,
     refused: Counter,
 }
-
-/// The least that hyper reads into; a larger one takes larger chunks of bodies.
-const READ_BUFFER_BYTES: usize = 65_536;
 
 // === impl Listener ===
 
@@ -90,7 +86,7 @@ impl Listener {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let http1 = self.http1();
+        let versions = Versions::new(&self.config, tasks.clone());
         let guard = Arc::new(Guard::new(&self.config, self.address));
         metrics::describe_gauge!("openmesh_bridge_connections", "open HTTP connections");
         metrics::describe_counter!(
@@ -111,7 +107,7 @@ impl Listener {
             };
             let Some((socket, address)) = accepted else { return };
             let (tls, within) = (self.tls.clone(), self.config.header_timeout);
-            let (http1, service, guard) = (http1.clone(), service.clone(), guard.clone());
+            let (versions, service, guard) = (versions.clone(), service.clone(), guard.clone());
             let (refused, drain, open) = (refused.clone(), drain.child_token(), open.clone());
             tasks.spawn(async move {
                 // nothing is in flight yet: at the drain, a handshake is cut
@@ -123,52 +119,17 @@ impl Listener {
                 };
                 let not_let_in = Peer { address, certificate: certificate.clone() }.not_let_in();
                 let inner = service(Peer { address, certificate });
-                let connection = http1.serve_connection(TokioIo::new(stream), Guarded { inner, guard, refused });
-                drive(connection, not_let_in, drain, open).await;
+                let ending = async {
+                    tokio::select! {
+                        why = not_let_in => tracing::debug!(%why, "connection ended"),
+                        () = drain.cancelled() => {}
+                    }
+                };
+                open.increment(1.0);
+                versions.serve(stream, Guarded { inner, guard, refused }, ending).await;
+                open.decrement(1.0);
             });
         }
-    }
-
-    fn http1(&self) -> http1::Builder {
-        let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.config.header_timeout)
-            .max_header_size(self.config.max_header_bytes)
-            .max_buf_size(READ_BUFFER_BYTES.max(self.config.max_header_bytes));
-        http1
-    }
-}
-
-/// Runs a connection to its end; at the drain, or when its peer is let in no more, only to the end of its request.
-async fn drive<S>(
-    connection: http1::Connection<TokioIo<Stream>, S>,
-    not_let_in: impl Future<Output = Rejection>,
-    drain: CancellationToken,
-    open: Gauge,
-) where
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    open.increment(1.0);
-    let mut connection = std::pin::pin!(connection.with_upgrades());
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        why = not_let_in => {
-            tracing::debug!(%why, "connection ended");
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    open.decrement(1.0);
-    if let Err(error) = ended {
-        // the peer's doing: it left, was too slow, or did not speak HTTP
-        tracing::debug!(%error, "connection ended early");
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
@@ -18,6 +19,8 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// Read ahead of the protocol, to see which one it is.
+    early: BytesMut,
     write_timeout: Duration,
     /// Runs while the peer takes nothing of what is to be written.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -28,7 +31,23 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, write_timeout: Duration, slot: OwnedSemaphorePermit) -> Self {
-        Self { stream, write_timeout, stalled: None, _slot: slot }
+        Self { stream, early: BytesMut::new(), write_timeout, stalled: None, _slot: slot }
+    }
+
+    /// Whether the peer begins with `preface`: waits until that is certain, and takes nothing away from who reads next.
+    pub(crate) async fn begins_with(&mut self, preface: &[u8]) -> io::Result<bool> {
+        loop {
+            let known = self.early.len().min(preface.len());
+            if self.early[..known] != preface[..known] {
+                return Ok(false);
+            }
+            if known == preface.len() {
+                return Ok(true);
+            }
+            if self.stream.read_buf(&mut self.early).await? == 0 {
+                return Ok(false);
+            }
+        }
     }
 
     fn write<T>(
@@ -50,7 +69,17 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.early.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..count]);
+        self.early.advance(count);
+        if self.early.is_empty() {
+            // its room is not needed again
+            self.early = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

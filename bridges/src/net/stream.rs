@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
@@ -21,6 +24,9 @@ pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
 }
+
+/// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // === impl Stream ===
 
@@ -35,6 +41,14 @@ impl Stream {
         let stream = tls.accept(socket, within).await?;
         let own = tls.client(&stream);
         Ok((Self::Tls(Box::new(stream)), own))
+    }
+
+    /// Whether the peer speaks HTTP/2: agreed on in the handshake of TLS, else known from the first bytes.
+    pub(crate) async fn speaks_http2(&mut self, within: Duration) -> io::Result<bool> {
+        match self {
+            Self::Plain(socket) => timeout(within, socket.begins_with(HTTP2_PREFACE)).await?,
+            Self::Tls(stream) => Ok(stream.get_ref().1.alpn_protocol() == Some(b"h2")),
+        }
     }
 }
 

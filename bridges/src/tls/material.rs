@@ -100,7 +100,7 @@ pub(super) fn server(config: &TlsConfig) -> Result<Material, TlsError> {
         error: Box::new(error),
     };
     let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Material { server: Arc::new(server), clients })
 }
 

@@ -6,6 +6,7 @@ mod codings;
 mod conformance;
 mod events;
 mod hostile;
+mod http2;
 mod keys;
 mod lane;
 mod last;
