@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    net::TcpStream,
     time::Duration,
 };
 
@@ -165,7 +165,7 @@ fn raw(site: &Site, request: &str) -> String {
     let mut stream = TcpStream::connect(site.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     // the gateway may have answered and closed before it heard all of it
-    let heard = stream.write_all(request.as_bytes()).and_then(|()| stream.shutdown(Shutdown::Write));
+    let heard = stream.write_all(request.as_bytes());
     assert!(heard.is_ok() || request.len() > 100, "{heard:?}");
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
@@ -216,16 +216,22 @@ fn requests_of_a_smuggler_are_refused() {
         "content-length: -1\r\n\r\n",
         "content-length: 99999999999999999999\r\n\r\n",
     ] {
-        let answer = raw(&site, &format!("POST /through HTTP/1.1\r\nhost: {host}\r\n{shape}"));
+        let answer = raw(&site, &format!("POST /through HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{shape}"));
         let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
         assert!(["400", "413", "422", "501"].contains(&&*status), "{shape:?}: {answer}");
         assert!(!answer.contains("202 "), "{shape:?}: {answer}");
     }
-    let huge = raw(&site, &format!("POST /through HTTP/1.1\r\nhost: {host}\r\nx: {}\r\n\r\n", "y".repeat(1 << 20)));
+    let huge = raw(
+        &site,
+        &format!("POST /through HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(1 << 20)),
+    );
     assert!(huge.contains(" 431 "), "{huge}");
     let escaped = ["/a/../through", "//through", "/a%2Fb", "/%zz", "/%00"];
     for path in escaped {
-        let answer = raw(&site, &format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 2\r\n\r\n{{}}"));
+        let answer = raw(
+            &site,
+            &format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"),
+        );
         assert!(answer.contains(" 400 "), "{path}: {answer}");
     }
     assert_eq!(client::post(&site.url("/through"), "{\"n\":1}").status, 202);

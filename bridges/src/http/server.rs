@@ -49,6 +49,9 @@ struct Guarded<S> {
     refused: Counter,
 }
 
+/// What a handshake agrees on.
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
+
 // === impl Listener ===
 
 impl Listener {
@@ -56,7 +59,8 @@ impl Listener {
     pub async fn bind(config: ServerConfig) -> Result<Self, BridgeError> {
         let address = config.listen;
         config.check_plain_text()?;
-        let load = |tls| Tls::load(tls).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
+        let load =
+            |tls| Tls::load(tls, PROTOCOLS).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
         let tls = config.tls.clone().map(load).transpose()?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;

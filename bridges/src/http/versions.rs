@@ -123,8 +123,8 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut told = false;
     loop {
         tokio::select! {
+            // the connection last: a flood uses up what a task may do in one go, and after it no timer would be looked at
             biased;
-            ended = connection.as_mut() => return ended,
             () = ending.as_mut(), if !told => {
                 graceful(connection.as_mut());
                 told = true;
@@ -137,6 +137,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 }
                 return Ok(());
             }
+            ended = connection.as_mut() => return ended,
         }
     }
 }

@@ -115,7 +115,7 @@ impl Bound {
     async fn bind(config: &MqttConfig) -> Result<Self, BridgeError> {
         let address = config.listen;
         check_plain_text(address, config.tls.is_some() || config.plain_text)?;
-        let load = |tls| Tls::load(tls).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
+        let load = |tls| Tls::load(tls, &[]).map_err(|error| BridgeError::Tls { address, source: Box::new(error) });
         let tls = config.tls.clone().map(load).transpose()?;
         let bound = async {
             let listener = TcpListener::bind(address).await?;

@@ -81,8 +81,8 @@ pub(super) struct Material {
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// Reads the files.
-pub(super) fn server(config: &TlsConfig) -> Result<Material, TlsError> {
+/// Reads the files, for a listener that speaks `protocols`: see [`Tls::load`](super::Tls::load).
+pub(super) fn server(config: &TlsConfig, protocols: &[&str]) -> Result<Material, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&config.certificate)?;
     let key = key(&config.key)?;
@@ -100,7 +100,7 @@ pub(super) fn server(config: &TlsConfig) -> Result<Material, TlsError> {
         error: Box::new(error),
     };
     let mut server = builder.with_single_cert(chain, key).map_err(pair)?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    server.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Material { server: Arc::new(server), clients })
 }
 

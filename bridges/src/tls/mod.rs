@@ -57,7 +57,7 @@ impl TlsConfig {
         };
         fields.finish();
         let config = Self { certificate: certificate?, key: key?, clients: clients? };
-        match material::server(&config) {
+        match material::server(&config, &[]) {
             Ok(_) => Some(config),
             Err(error) => {
                 problems.report(node.span, "bad-tls", error.to_string());

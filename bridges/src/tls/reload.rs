@@ -33,6 +33,7 @@ pub struct Tls(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: TlsConfig,
+    protocols: &'static [&'static str],
     /// What the files looked like before they were read at first.
     loaded: Seen,
     files: ArcSwap<Material>,
@@ -50,11 +51,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 // === impl Tls ===
 
 impl Tls {
-    /// Reads the files. Blocks for as long as that takes.
-    pub fn load(config: TlsConfig) -> Result<Self, TlsError> {
+    /// Reads the files. Blocks for as long as that takes. The handshake agrees on one of `protocols` (ALPN, RFC 7301), the
+    /// first that the client offers; with none of them, what a client offers is not looked at.
+    pub fn load(config: TlsConfig, protocols: &'static [&'static str]) -> Result<Self, TlsError> {
         let loaded = Seen::of(&config);
-        let files = ArcSwap::from_pointee(material::server(&config)?);
-        Ok(Self(Arc::new(Shared { config, loaded, files, changes: watch::Sender::new(()) })))
+        let files = ArcSwap::from_pointee(material::server(&config, protocols)?);
+        Ok(Self(Arc::new(Shared { config, protocols, loaded, files, changes: watch::Sender::new(()) })))
     }
 
     /// The server's part of a handshake. One that takes longer than `within` fails.
@@ -104,7 +106,7 @@ impl Tls {
     /// Takes up what the files hold now, or says why not.
     async fn reload(&self, listener: &str) {
         let this = self.clone();
-        let loaded = tokio::task::spawn_blocking(move || material::server(&this.0.config)).await;
+        let loaded = tokio::task::spawn_blocking(move || material::server(&this.0.config, this.0.protocols)).await;
         let refused = match loaded {
             Ok(Ok(files)) => {
                 self.0.files.store(Arc::new(files));

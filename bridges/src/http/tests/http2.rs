@@ -1,31 +1,22 @@
 //! HTTP/2 over real sockets: by curl, and by peers that speak it frame by frame and mean no good.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::spawn_blocking,
     time::timeout,
 };
 
-use super::client::Client;
+use super::{
+    client::Client,
+    frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame},
+};
 use crate::{
     conformance::{HARD_TIMEOUT, Rig, delivery},
     http::{HttpConfig, ServerConfig},
     tls::{TlsConfig, testing::Authority},
 };
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 async fn rig(change: impl FnOnce(&mut HttpConfig)) -> Rig {
     let mut config = HttpConfig::new("127.0.0.1:0".parse().unwrap());
@@ -39,96 +30,6 @@ async fn curl(arguments: &[&str]) -> String {
     let run = spawn_blocking(move || Command::new("curl").args(arguments).output().unwrap());
     let output = timeout(HARD_TIMEOUT, run).await.expect("curl ends in time").unwrap();
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// A connection of frames.
-struct Frames {
-    stream: TcpStream,
-    address: SocketAddr,
-}
-
-impl Frames {
-    /// After the preface, with `settings` of the peer.
-    async fn connect(address: SocketAddr, settings: &[u8]) -> Self {
-        let mut frames = Self { stream: TcpStream::connect(address).await.unwrap(), address };
-        frames.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        frames.send(SETTINGS, 0, 0, settings).await;
-        frames
-    }
-
-    /// Whether the other end still takes it.
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let frame = frame(kind, flags, stream, payload);
-        matches!(timeout(HARD_TIMEOUT, self.stream.write_all(&frame)).await.expect("is read in time"), Ok(()))
-    }
-
-    /// The head of a request, in literals.
-    fn head(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
-        let authority = self.address.to_string();
-        let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", &authority)];
-        let mut block = Vec::new();
-        for (name, value) in pseudo.iter().chain(more) {
-            block.push(0);
-            for text in [name, value] {
-                match u8::try_from(text.len()) {
-                    Ok(length) if length < 127 => block.push(length),
-                    _ => {
-                        let mut rest = text.len() - 127;
-                        block.push(127);
-                        while rest >= 128 {
-                            block.push(rest as u8 | 128);
-                            rest >>= 7;
-                        }
-                        block.push(rest as u8);
-                    }
-                }
-                block.extend_from_slice(text.as_bytes());
-            }
-        }
-        block
-    }
-
-    /// The next frame: kind, stream, payload. `None` once the connection is closed.
-    async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
-        let read = async {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            self.stream.read_exact(&mut payload).await.ok()?;
-            Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
-        };
-        timeout(HARD_TIMEOUT, read).await.expect("a frame in time, or the end")
-    }
-
-    /// The codes of the GOAWAYs that come before the end.
-    async fn ends(&mut self) -> Vec<u32> {
-        let mut codes = Vec::new();
-        while let Some((kind, _, payload)) = self.next().await {
-            if kind == GOAWAY {
-                codes.push(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
-            }
-        }
-        codes
-    }
-
-    /// The head and the data of an answer are there.
-    async fn answered(&mut self, stream: u32) -> Vec<u8> {
-        loop {
-            let (kind, of, payload) = self.next().await.expect("an answer before the end");
-            if kind == HEADERS && of == stream {
-                return payload;
-            }
-        }
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
 }
 
 /// Somebody else is served as ever.

@@ -5,6 +5,7 @@ mod client;
 mod codings;
 mod conformance;
 mod events;
+mod frames;
 mod hostile;
 mod http2;
 mod keys;
