@@ -65,6 +65,11 @@ impl FileTest {
         Some(Self { name: name?.to_owned(), line, given: given?, expect: expect?, reply: reply? })
     }
 
+    /// What it gives.
+    pub(crate) fn payload(&self) -> &Bytes {
+        &self.given.payload
+    }
+
     fn run(&self, mappings: &Mappings, mapping: &Mapping) -> Outcome {
         let got = mappings.dry_run(self.given.inbound(mappings, mapping));
         let mut found = Differences::default();

@@ -1,4 +1,5 @@
-//! `test --fuzz`: messages that the input schema lets in, made up, through the same path as live ones.
+//! `test --fuzz`: messages that the input schema lets in, and messages like those of the file's tests, made up, through the same
+//! path as live ones.
 //!
 //! Each must map or be refused cleanly: what is proven may be refused for nothing but its range, and what the schema does
 //! not let in must not get through. Where another file sends what this one takes in, [`round_trip`] sees that it comes out as
@@ -7,6 +8,7 @@
 mod round_trip;
 #[cfg(test)]
 mod tests;
+mod vary;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -15,7 +17,7 @@ use envelope::{Identity, Inbound, Json, Lane, MapResult, Principal, RejectKind, 
 
 use crate::{
     Mappings, Verdict,
-    codec::Codec,
+    codec::{Codec, Decoded},
     file::Mapping,
     proof::{self, Samples, Type},
 };
@@ -50,6 +52,8 @@ pub struct FuzzFailure {
 
 /// One in so many messages is of any shape, whatever the schema says.
 const ANY_SHAPE: usize = 8;
+/// One in so many is like one of the file's tests, where it has any; without a schema, all are that are not of any shape.
+const LIKE_A_TEST: usize = 3;
 /// How often a sample that does not conform is made anew.
 const TRIES: usize = 16;
 /// What is refused for being out of range, in the words of the refusal.
@@ -71,6 +75,8 @@ impl Mappings {
         let mut samples = Samples::new(seed);
         let schema = mapping.from.schema.as_ref();
         let admitted = proof::payload(mapping.from.decode, schema);
+        let given: Vec<_> = mapping.tests.iter().filter_map(|test| tree(test.payload(), mapping)).collect();
+        let like_a_test = if schema.is_some() { LIKE_A_TEST } else { 1 };
         let back: Vec<_> = self.egress.iter().filter(|egress| round_trip::inverts(egress, mapping)).collect();
         let mut result = FuzzResult {
             mapping: mapping.route.name().to_owned(),
@@ -81,7 +87,11 @@ impl Mappings {
             failure: None,
         };
         for number in 0..messages {
-            let of = if number % ANY_SHAPE == ANY_SHAPE - 1 { None } else { Some(&admitted) };
+            let of = match samples.choice(&given) {
+                _ if number % ANY_SHAPE == ANY_SHAPE - 1 => Of::AnyShape,
+                Some(given) if number % like_a_test == 0 => Of::Given(given),
+                _ => Of::Admitted(&admitted),
+            };
             let Some((payload, conforms)) = sample(&mut samples, mapping, of) else { continue };
             let address = mapping.from.pattern.example(|| samples.word());
             let inbound = self.made_up(mapping, &address, payload.clone());
@@ -140,16 +150,31 @@ impl Mappings {
     }
 }
 
-/// A payload, and whether `from.schema` lets it in. `of`: the trees that do; `None`: of any shape, or none.
-fn sample(samples: &mut Samples, mapping: &Mapping, of: Option<&Type>) -> Option<(Bytes, bool)> {
+/// What a payload is made of.
+#[derive(Debug, Clone, Copy)]
+enum Of<'a> {
+    /// The trees that `from.schema` lets in.
+    Admitted(&'a Type),
+    /// The tree of a test.
+    Given(&'a Json),
+    /// Nothing that the file says.
+    AnyShape,
+}
+
+/// A payload, and whether `from.schema` lets it in.
+fn sample(samples: &mut Samples, mapping: &Mapping, of: Of<'_>) -> Option<(Bytes, bool)> {
     let codec = mapping.from.decode;
-    let any = codec.shape();
     let mut last = None;
     for _ in 0..TRIES {
-        let Some(payload) = made(samples, codec, of.unwrap_or(&any)) else { continue };
+        let json = match of {
+            Of::Admitted(of) => samples.json(of),
+            Of::Given(json) => Some(vary::varied(samples, json.root())),
+            Of::AnyShape => samples.json(&codec.shape()),
+        };
+        let Some(payload) = json.and_then(|json| encoded(json, codec)) else { continue };
         let conforms = conforms(&payload, mapping);
         last = Some((payload, conforms));
-        if conforms || of.is_none() {
+        if conforms || !matches!(of, Of::Admitted(_)) {
             break;
         }
     }
@@ -161,9 +186,17 @@ fn sample(samples: &mut Samples, mapping: &Mapping, of: Option<&Type>) -> Option
     })
 }
 
-/// A value of the type in a format; `None` if the format can't say it.
-fn made(samples: &mut Samples, codec: Codec, of: &Type) -> Option<Bytes> {
-    let json = Json::parse(samples.json(of)?.into()).ok()?;
+/// What a test gives, as a tree; `None` if it is none.
+fn tree(payload: &Bytes, mapping: &Mapping) -> Option<Json> {
+    match mapping.from.decode.decode(payload).ok()? {
+        Decoded::Json(json) | Decoded::Tree(json) => Some(json),
+        Decoded::Text(_) | Decoded::Bytes => None,
+    }
+}
+
+/// A value in a format; `None` if the format can't say it.
+fn encoded(json: Vec<u8>, codec: Codec) -> Option<Bytes> {
+    let json = Json::parse(json.into()).ok()?;
     match codec {
         Codec::Bytes => Some(json.bytes()),
         codec => codec.encode(&json).ok(),

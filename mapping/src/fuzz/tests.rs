@@ -50,6 +50,22 @@ fn texts_are_made_up_too() {
     assert_eq!((results[0].mapped, results[0].refused), (50, 0));
 }
 
+#[test]
+fn without_a_schema_the_messages_are_like_those_of_the_tests() {
+    let text = |data: &str| {
+        format!(
+            "mapping: m\nfrom: {{ bridge: web, address: a }}\nwhen: payload.unit == \"F\" && payload.readings.size() > 0\n\
+             envelope: {{ topic: t, data: {{ v: \"${{{data}}}\" }} }}\ntests:\n  - name: one\n    \
+             given: {{ address: a, payload: {{ unit: F, readings: [{{ n: 4 }}] }} }}\n    expect: {{ topic: t }}\n"
+        )
+    };
+    let result = loaded(&text("payload.readings[0].n")).fuzz(5, 400, |_| true).remove(0);
+    assert!(result.failure.is_none() && result.mapped > 100 && result.refused > 50, "{result:?}");
+    let without = text("payload.readings[0].n").replace("unit: F, readings", "unit: C, reading");
+    let result = loaded(&without).fuzz(5, 400, |_| true).remove(0);
+    assert!(result.mapped < 20, "what the tests say is what is tried: {result:?}");
+}
+
 /// One with a schema of strings, in a format that has no other, and one that sends it back.
 fn there_and_back(decode: &str, there: &str, back: &str) -> Vec<FuzzResult> {
     let mut schemas = Schemas::default();

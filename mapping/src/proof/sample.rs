@@ -38,6 +38,15 @@ impl Samples {
         Some(out)
     }
 
+    pub(crate) fn one_in(&mut self, so_many: u8) -> bool {
+        self.0.u8(..so_many) == 0
+    }
+
+    /// One of them; `None` if there is none.
+    pub(crate) fn choice<'c, T>(&mut self, of: &'c [T]) -> Option<&'c T> {
+        self.0.choice(of)
+    }
+
     /// A word that may stand in an address.
     pub(crate) fn word(&mut self) -> String {
         (0..self.0.usize(1..=8)).map(|_| self.0.alphanumeric()).collect()
