@@ -387,6 +387,10 @@ impl EgressMapper for Mappings {
             let detail = format!("no mapping {:?} sends envelopes", route.name());
             return Err(Rejection::new(RejectKind::Unmapped, "mapping", detail));
         };
+        // it deletes a last value: there is nothing in it to make a message of
+        if egress.reads_payload && delivery.retained && delivery.envelope.data.as_slice().is_empty() {
+            return Ok(None);
+        }
         let outbound = egress.map(&delivery.envelope, delivery.lane, Timestamp::now())?;
         Ok(outbound.filter(|outbound| egress.to.echo || !self.would_come_back(egress, &delivery.envelope, outbound)))
     }

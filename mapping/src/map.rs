@@ -161,6 +161,9 @@ impl Mapping {
     ) -> Result<bool, Rejection> {
         let Some(guard) = &self.keys.when else { return Ok(true) };
         let codec = &self.from.decode;
+        if guard.reads_payload && deletes(inbound) {
+            return Err(nothing_to_read("when", guard.expr.text()));
+        }
         if guard.reads_payload && parsed.as_ref().is_none_or(|(other, _)| *other != codec) {
             *parsed = Some((codec, codec.decode(&inbound.payload)?));
         }
@@ -183,6 +186,10 @@ impl Mapping {
     ) -> Result<Option<Made>, Rejection> {
         if matches!(self.action, Action::Drop) && self.from.schema.is_none() {
             return Ok(None);
+        }
+        if deletes(inbound) {
+            let Action::Envelope(plan) = &self.action else { return Ok(None) };
+            return self.delete(plan, inbound, domain, steps).map(Some);
         }
         let decoded = match decoded {
             Some(decoded) => decoded,
@@ -207,6 +214,16 @@ impl Mapping {
         Ok(Some(made))
     }
 
+    /// An envelope without data, whatever the mapping's format and schema are: there is nothing that could be of them.
+    fn delete(&self, plan: &Plan, inbound: &Inbound, domain: &str, steps: &Cell<usize>) -> Result<Made, Rejection> {
+        if let Some(each) = &self.keys.each {
+            return Err(nothing_to_read("each", each.expr.text()));
+        }
+        let scope = scope(inbound, ScopePayload::Nothing, steps);
+        let lets = &self.keys.lets;
+        Let::bind(&lets.all, &lets.once, &scope, &mut |scope| self.fill(plan, scope, inbound, domain))
+    }
+
     /// Everything but a payload that goes through untouched.
     fn fill(&self, plan: &Plan, scope: &Scope<'_>, inbound: &Inbound, domain: &str) -> Result<Made, Rejection> {
         let mut scratch = String::with_capacity(128);
@@ -222,8 +239,13 @@ impl Mapping {
         };
         let id = identity.as_ref().unwrap_or(&inbound.identity).envelope_id(parts);
         let trace = inbound.trace.as_ref().map_or_else(TraceContext::root, TraceContext::child);
+        let deletes = deletes(inbound);
         let mut envelope = |scope: &Scope<'_>, id| {
-            plan.envelope(scope, &mut scratch, inbound.payload.len(), id, source.clone(), trace.clone())
+            let mut made = plan.envelope(scope, &mut scratch, id, source.clone(), trace.clone())?;
+            if !deletes && let Some(data) = plan.data(scope, inbound.payload.len())? {
+                made.data = data;
+            }
+            Ok(made)
         };
         let group = match &self.keys.each {
             None => Some(Group::One(envelope(scope, id)?)),
@@ -268,6 +290,17 @@ impl Mapping {
         }
         Ok((!envelopes.is_empty()).then_some(Group::Many(envelopes)))
     }
+}
+
+/// Whether the message deletes the last value of its topic (MQTT 5.0, section 3.3.1.3): whatever format the mapping
+/// decodes, there is nothing in it.
+fn deletes(inbound: &Inbound) -> bool {
+    inbound.retain && inbound.payload.is_empty()
+}
+
+fn nothing_to_read(field: &str, expr: &str) -> Rejection {
+    let detail = format!("{field}: {expr} reads the payload, and a message that deletes a last value has none");
+    Rejection::new(RejectKind::Malformed, "mapping", detail)
 }
 
 /// The bytes of an envelope that a message decides on.

@@ -157,12 +157,19 @@ impl Plan {
         std::iter::once(&mut self.topic.template).chain(attributes).flat_map(Template::exprs_mut)
     }
 
-    /// One envelope; its data is empty if the file makes none. `room` is how long the data is about.
+    /// The data, if the file makes any. `room` is how long it is about.
+    pub(crate) fn data(&self, scope: &Scope<'_>, room: usize) -> Result<Option<Data>, Rejection> {
+        let Some(body) = &self.body else { return Ok(None) };
+        let mut out = Vec::with_capacity(room.min(MAX_FIRST_ROOM) + 64);
+        body.write(scope, &mut out)?;
+        Ok(Some(Data::Opaque(out.into())))
+    }
+
+    /// One envelope, without data.
     pub(crate) fn envelope(
         &self,
         scope: &Scope<'_>,
         scratch: &mut String,
-        room: usize,
         id: EnvelopeId,
         source: Arc<str>,
         trace: TraceContext,
@@ -176,14 +183,6 @@ impl Plan {
         let residency: Vec<Arc<str>> =
             self.residency.iter().map(|of| of.of(scope, scratch)).collect::<Result<_, _>>()?;
         let subject = self.topic.of(scope, scratch)?;
-        let data = match &self.body {
-            Some(body) => {
-                let mut out = Vec::with_capacity(room.min(MAX_FIRST_ROOM) + 64);
-                body.write(scope, &mut out)?;
-                out.into()
-            }
-            None => Bytes::new(),
-        };
         Ok(Envelope {
             id,
             source,
@@ -193,7 +192,7 @@ impl Plan {
             expirytime: self.expires.map(|after| scope.now.plus(after)),
             datacontenttype: Some(self.datacontenttype.clone()),
             dataschema: self.dataschema.clone(),
-            data: Data::Opaque(data),
+            data: Data::Opaque(Bytes::new()),
             performative,
             partitionkey,
             residency,

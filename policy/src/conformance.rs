@@ -25,9 +25,10 @@ pub(crate) struct Conformance;
 impl Rule<Mapped> for Conformance {
     /// One refused envelope refuses its group.
     fn check(&self, epoch: &Epoch, message: &Mapped) -> Result<(), Rejection> {
+        let retained = message.retain;
         let envelopes = message.group.as_slice();
         envelopes.iter().enumerate().try_for_each(|(item, envelope)| {
-            conforms(epoch, envelope).map_err(|mut rejection| {
+            conforms(epoch, envelope, retained).map_err(|mut rejection| {
                 if envelopes.len() > 1 {
                     rejection.detail = format!("envelope {item} of the group: {}", rejection.detail);
                 }
@@ -39,11 +40,12 @@ impl Rule<Mapped> for Conformance {
 
 impl Rule<Outgoing> for Conformance {
     fn check(&self, epoch: &Epoch, outgoing: &Outgoing) -> Result<(), Rejection> {
-        conforms(epoch, &outgoing.delivery.envelope)
+        conforms(epoch, &outgoing.delivery.envelope, outgoing.delivery.retained)
     }
 }
 
-fn conforms(epoch: &Epoch, envelope: &Envelope) -> Result<(), Rejection> {
+/// What is to be its topic's last value and has no data deletes that: there is nothing that could be of its type.
+fn conforms(epoch: &Epoch, envelope: &Envelope, retained: bool) -> Result<(), Rejection> {
     if let Some(protocol) = envelope.conversation.as_ref().and_then(|conversation| conversation.protocol.as_deref()) {
         let shown = &protocol[..protocol.floor_char_boundary(MAX_SHOWN)];
         return Err(refuse(format!("no package of protocol {shown:?} is loaded")));
@@ -52,6 +54,9 @@ fn conforms(epoch: &Epoch, envelope: &Envelope) -> Result<(), Rejection> {
     if let Some(dataschema) = &envelope.dataschema {
         agrees(kind, dataschema)?;
     } else if kind == OPAQUE {
+        return Ok(());
+    }
+    if retained && envelope.data.as_slice().is_empty() {
         return Ok(());
     }
     let schema = epoch.schemas.get(kind).ok_or_else(|| refuse(format!("no schema {kind:?} is loaded")))?;

@@ -95,6 +95,11 @@ fn a_retained_message_is_there_for_who_subscribes_later() {
     let mut later = tool("mosquitto_sub", &floor, "mqttv5");
     let (heard, said) = run(later.args(["-t", "floor/#", "-C", "1", "-F", "%r %p", "-W", "10"]));
     assert!(heard && said.contains("1 {\"kept\":true}"), "{said}");
+    // the mapping decodes JSON, which nothing at all is not
+    publish(&["-n"]);
+    let mut nothing = tool("mosquitto_sub", &floor, "mqttv5");
+    let (heard, said) = run(nothing.args(["-t", "floor/#", "--retained-only", "-C", "1", "-W", "1"]));
+    assert!(!heard && said.is_empty(), "{said}");
 }
 
 #[test]

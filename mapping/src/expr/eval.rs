@@ -17,6 +17,9 @@ use crate::address::nth_segment;
 
 const INCOMPARABLE: &str = "arrays and objects can't be compared";
 
+/// What is said where a payload is read that is none.
+const NO_PAYLOAD: &str = "the message deletes a last value, and has no payload";
+
 // === impl Term ===
 
 impl Term {
@@ -34,6 +37,7 @@ impl Term {
             Op::Payload(path) => self.find(path, frame).map(Value::of),
             Op::PayloadText => match frame.scope.payload {
                 ScopePayload::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
+                ScopePayload::Nothing => Err(self.fault(NO_PAYLOAD)),
                 ScopePayload::Json(_) | ScopePayload::Bytes => Err(self.fault("the payload is no text")),
             },
             Op::Capture(segment) => match nth_segment(frame.scope.address, *segment) {
@@ -178,9 +182,7 @@ impl Term {
 
     /// The value at a path of the payload.
     pub(super) fn find<'a>(&self, path: &Path, frame: &Frame<'_, 'a>) -> Evaluated<Node<'a>> {
-        let ScopePayload::Json(root) = frame.scope.payload else {
-            return Err(self.fault("the payload is no JSON"));
-        };
+        let root = self.root(frame)?;
         if frame.repeats_payload() {
             self.charge(frame, path.cost(root))?;
         }
@@ -191,11 +193,17 @@ impl Term {
         })
     }
 
+    fn root<'a>(&self, frame: &Frame<'_, 'a>) -> Evaluated<Node<'a>> {
+        match frame.scope.payload {
+            ScopePayload::Json(root) => Ok(root),
+            ScopePayload::Nothing => Err(self.fault(NO_PAYLOAD)),
+            ScopePayload::Text(_) | ScopePayload::Bytes => Err(self.fault("the payload is no JSON")),
+        }
+    }
+
     /// Only the last step may lead nowhere, as in CEL.
     fn has(&self, path: &Path, frame: &Frame<'_, '_>) -> Evaluated<bool> {
-        let ScopePayload::Json(root) = frame.scope.payload else {
-            return Err(self.fault("the payload is no JSON"));
-        };
+        let root = self.root(frame)?;
         if frame.repeats_payload() {
             self.charge(frame, path.cost(root))?;
         }

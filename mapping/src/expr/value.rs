@@ -40,6 +40,8 @@ pub(crate) enum ScopePayload<'a> {
     Json(Node<'a>),
     Text(&'a str),
     Bytes,
+    /// There is none: the message deletes a last value.
+    Nothing,
 }
 
 /// Why an expression has no value for this message.

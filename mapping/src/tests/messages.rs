@@ -103,6 +103,59 @@ fn a_dropped_message_is_filtered_and_still_meets_its_schema() {
 }
 
 #[test]
+fn an_empty_message_with_retain_deletes_a_last_value_whatever_its_mapping_decodes() {
+    let empty = || Inbound { retain: true, ..inbound("POST /t/7", "") };
+    for (from, made) in [
+        ("", "  topic: t/${address.line}"),
+        (
+            ", schema: schemas/floor-reading.json",
+            "  topic: t/${address.line}\n  schema: telemetry/reading@v1.0.0\n  data: { celsius: \"${payload.f}\" }",
+        ),
+        (", decode: cbor", "  topic: t/${address.line}\n  data: \"${payload}\""),
+        (", decode: xml", "  topic: t/${address.line}"),
+        (", decode: text", "  topic: t/${address.line}\n  data: \"${payload}\""),
+        (", decode: bytes", "  topic: t/${address.line}"),
+    ] {
+        let mappings = loaded(&with(from, made));
+        let MapResult::Mapped(mapped) = mappings.map(empty()) else { panic!("{from}") };
+        let envelope = &mapped.group.as_slice()[0];
+        assert!(mapped.retain && envelope.data.as_slice().is_empty(), "{from}");
+        assert_eq!(envelope.subject.as_str(), "t/7");
+        let plain = mappings.map(Inbound { retain: false, ..empty() });
+        assert_eq!(
+            matches!(plain, MapResult::Mapped(_)),
+            ["text", "bytes"].iter().any(|of| from.ends_with(of)),
+            "{from}"
+        );
+    }
+    let dropped = loaded(
+        "mapping: d\nfrom: { bridge: web, address: \"POST /t/7\", schema: schemas/floor-reading.json }\ndrop: true\n",
+    );
+    assert!(matches!(dropped.map(empty()), MapResult::Filtered(_)));
+}
+
+#[test]
+fn what_a_message_that_deletes_a_last_value_is_to_be_read_for_is_said() {
+    let refused = |text: &str| match loaded(text).map(Inbound { retain: true, ..inbound("POST /t/7", "") }) {
+        MapResult::Refused(Some(_), rejection) => rejection.detail,
+        other => panic!("{other:?}"),
+    };
+    let detail = refused(&with("", "  topic: t/${payload.line}"));
+    assert!(detail.contains("envelope.topic: payload.line: the message deletes a last value"), "{detail}");
+    for (key, says) in [
+        ("when: payload.f > 1", "when: payload.f > 1 reads the payload, and a message that deletes"),
+        ("each: payload.items", "each: payload.items reads the payload"),
+        ("let: { line: payload.line }", "line"),
+    ] {
+        let topic = if key.starts_with("let") { "t/${line}" } else { "t" };
+        let detail = refused(&(with("", &format!("  topic: {topic}")) + key + "\n"));
+        assert!(detail.contains(says), "{detail}");
+    }
+    let unread = loaded(&(with("", "  topic: t\n  data: { line: \"${line}\" }") + "let: { line: payload.line }\n"));
+    assert!(envelope(&unread, Inbound { retain: true, ..inbound("POST /t/7", "") }).is_ok());
+}
+
+#[test]
 fn an_address_that_nothing_takes_is_unmapped() {
     let mappings = loaded(LEAST);
     for (bridge, address) in [("web", "GET /t/7"), ("floor", "POST /t/7"), ("web", "")] {

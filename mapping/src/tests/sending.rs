@@ -54,6 +54,19 @@ fn sent(mappings: &Mappings, delivery: &Delivery) -> Result<Option<Outbound>, Re
     EgressMapper::map(mappings, &route, delivery)
 }
 
+#[test]
+fn of_what_deletes_a_last_value_nothing_is_made_where_its_data_is_read() {
+    let text = |decode: &str, body: &str| {
+        format!("mapping: out\nfrom: {{ topic: a{decode} }}\nto: {{ bridge: out, address: POST /x{body} }}\n")
+    };
+    let mut deletes = delivery("a", "{}");
+    deletes.envelope.data = envelope::Data::Opaque(bytes::Bytes::new());
+    deletes.retained = true;
+    assert!(sent(&able(&text("", ", body: { n: \"${payload.n}\" }")), &deletes).unwrap().is_none());
+    let sent = sent(&able(&text(", decode: bytes", "")), &deletes).unwrap().unwrap();
+    assert!(sent.payload.is_empty());
+}
+
 fn header<'o>(outbound: &'o Outbound, name: &str) -> Option<&'o [u8]> {
     outbound.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &value[..])
 }

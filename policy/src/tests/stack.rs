@@ -196,6 +196,13 @@ fn data_must_be_what_its_type_says() {
 }
 
 #[test]
+fn what_deletes_a_last_value_is_of_every_type() {
+    let deletes = |retain| Mapped { retain, ..mapped(Group::One(typed(plain(""), super::world::READING))) };
+    assert!(Conformance.check(&epoch(1, Told), &deletes(true)).is_ok());
+    assert!(Conformance.check(&epoch(1, Told), &deletes(false)).is_err());
+}
+
+#[test]
 fn an_envelope_of_a_protocol_that_is_not_loaded_is_refused() {
     let of = |protocol: Option<&str>| Envelope {
         conversation: Some(Box::new(Conversation { protocol: protocol.map(Into::into), ..Conversation::default() })),
