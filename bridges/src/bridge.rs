@@ -103,6 +103,11 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its peers may ask that a message be taken exactly once: then what it brings is not to be lost in a crash.
+    fn takes_exactly_once(&self) -> bool {
+        false
+    }
+
     /// The largest payload of one message, inclusive: the ingress stack refuses a larger one, whichever way it came.
     fn max_payload_bytes(&self) -> usize;
 

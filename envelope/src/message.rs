@@ -194,8 +194,8 @@ pub struct Outgoing {
     pub delivery: Delivery,
 }
 
-/// How surely a protocol brings a message to its peer (MQTT 5.0, section 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How surely a protocol brings a message to its peer (MQTT 5.0, section 4.3); what is surer is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Qos {
     /// It may be lost.
     AtMostOnce,

@@ -83,6 +83,8 @@ pub struct Bridge<'a> {
     pub sends: bool,
     /// It can give a sender the answer that `reply` makes.
     pub replies: bool,
+    /// Its senders may ask that a message be taken exactly once.
+    pub exactly_once: bool,
     /// What it says of an address that it is to send to, as the file writes it.
     pub sends_to: AddressCheck<'a>,
 }
@@ -195,7 +197,7 @@ pub enum Outcome {
 impl<'a> Bridge<'a> {
     /// One that only takes messages in.
     pub const fn named(name: &'a str) -> Self {
-        Self { name, sends: false, replies: false, sends_to: AddressCheck(&|_| Ok(())) }
+        Self { name, sends: false, replies: false, exactly_once: false, sends_to: AddressCheck(&|_| Ok(())) }
     }
 }
 

@@ -68,6 +68,9 @@ impl Promise {
             let help = "say \"reply: { within: 5s }\": the answer is what tells that somebody consumed it";
             problems.report_with_help(at, "nobody-takes", "nobody is asked for an answer", help);
         }
+        if let (AckPoint::Received, Some((_, node))) = (ack, ack_found) {
+            kept_once(node, bridge, reader);
+        }
         let stored = stored?;
         let terms = Terms {
             ack_within: ack_within?,
@@ -124,6 +127,18 @@ fn ack_within(key: &Key, node: &Node, ack: Option<AckPoint>, problems: &Problems
         return None;
     }
     node.duration(WITHIN, problems)
+}
+
+/// What a sender is promised to be taken exactly once is not lost in a crash.
+fn kept_once(node: &Node, bridge: Option<&str>, reader: Reader<'_>) {
+    let known = reader.context.bridges.iter().find(|known| Some(known.name) == bridge);
+    let Some(known) = known.filter(|known| known.exactly_once) else { return };
+    let message = format!(
+        "bridge {:?} takes messages exactly once, and with \"ack: received\" a crash may lose them",
+        known.name
+    );
+    let help = "say \"ack: durable\", or \"max_qos: 1\" in the bridge";
+    reader.problems.report_with_help(node.span, "contradiction", message, help);
 }
 
 /// A joining subscriber must never be handed an old command.

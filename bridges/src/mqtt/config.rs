@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
-use envelope::Flow;
+use envelope::{Flow, Qos};
 use yaml::{Fields, Node, Problems};
 
 use super::source::MqttSource;
@@ -38,6 +38,8 @@ pub struct MqttConfig {
     pub max_keep_alive: Duration,
     /// The most messages of QoS 1 and 2 of one client that have no answer yet.
     pub receive_maximum: u16,
+    /// The surest way that clients may publish in.
+    pub max_qos: Qos,
     /// How long a message that can't be taken now is offered again before the connection is closed on it.
     pub retry_for: Duration,
     /// How long a message over its sender's rate waits before MQTT 5.0 clients hear of it.
@@ -91,6 +93,7 @@ impl MqttConfig {
             write_timeout: Duration::from_secs(30),
             max_keep_alive: Duration::from_secs(3_600),
             receive_maximum: 128,
+            max_qos: Qos::ExactlyOnce,
             retry_for: Duration::from_secs(300),
             max_delay: Duration::from_secs(10),
             websocket: None,
@@ -120,6 +123,7 @@ impl MqttConfig {
         let write_timeout = timeout(&mut fields, "write_timeout", 30, problems);
         let max_keep_alive = duration(&mut fields, "max_keep_alive", 3_600, KEEP_ALIVE, problems);
         let receive_maximum = count(&mut fields, "receive_maximum", 128, RECEIVE_MAXIMUM, problems);
+        let max_qos = count(&mut fields, "max_qos", 2, 0..=2, problems);
         let retry_for = timeout(&mut fields, "retry_for", 300, problems);
         let max_delay = timeout(&mut fields, "max_delay", 10, problems);
         let websocket = match fields.optional("websocket") {
@@ -149,6 +153,11 @@ impl MqttConfig {
             write_timeout: write_timeout?,
             max_keep_alive: max_keep_alive?,
             receive_maximum: u16::try_from(receive_maximum?).unwrap_or(u16::MAX),
+            max_qos: match max_qos? {
+                0 => Qos::AtMostOnce,
+                1 => Qos::AtLeastOnce,
+                _ => Qos::ExactlyOnce,
+            },
             retry_for: retry_for?,
             max_delay: max_delay?,
             websocket: websocket?,
@@ -178,6 +187,10 @@ impl BridgeConfig for MqttConfig {
             ack: "PUBACK, or PUBREC; MQTT 3.1.1 has no other word for a refusal that is final",
             identity: "the packet identifier within its session; at QoS 0 none: there are no retries",
         }
+    }
+
+    fn takes_exactly_once(&self) -> bool {
+        self.max_qos == Qos::ExactlyOnce
     }
 
     fn flow(&self) -> Flow {
@@ -263,7 +276,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
                     max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
-                    receive_maximum: 7, retry_for: 8s, max_delay: 9s, \
+                    receive_maximum: 7, max_qos: 1, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
                     session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
         let config = read(text).unwrap();
@@ -279,6 +292,8 @@ mod tests {
         assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
         assert_eq!(config.packet_timeout.as_secs(), 15);
         assert_eq!([config.retry_for, config.max_delay].map(|time| time.as_secs()), [8, 9]);
+        assert_eq!(config.max_qos, Qos::AtLeastOnce);
+        assert!(!config.takes_exactly_once() && MqttConfig::new(config.listen).takes_exactly_once());
         assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
         let websocket = config.websocket.as_ref().unwrap();
         assert_eq!((websocket.listen.port(), websocket.max_connections), (8083, 14));

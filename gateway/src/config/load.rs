@@ -61,6 +61,7 @@ struct KnownBridge {
     name: String,
     sends: bool,
     replies: bool,
+    exactly_once: bool,
 }
 
 /// The longest schema, in bytes.
@@ -279,7 +280,9 @@ impl Places {
 impl KnownBridge {
     /// As mapping files see it.
     fn seen<'a>(&'a self, check: &'a (dyn Fn(&str) -> Result<(), String> + Sync)) -> Bridge<'a> {
-        Bridge { name: &self.name, sends: self.sends, replies: self.replies, sends_to: AddressCheck(check) }
+        let Self { name, sends, replies, exactly_once } = self;
+        let (sends, replies, exactly_once) = (*sends, *replies, *exactly_once);
+        Bridge { name, sends, replies, exactly_once, sends_to: AddressCheck(check) }
     }
 }
 
@@ -291,6 +294,7 @@ impl Named {
             name: name.to_string(),
             sends: config.sends(),
             replies: config.replies(),
+            exactly_once: config.takes_exactly_once(),
         });
         let Config { mappings, schemas, tables, policy, users, policies, .. } = config;
         let places = Places {
@@ -311,7 +315,7 @@ impl Named {
             // what it can do is not known, so nothing is wrong because of that
             Some(yaml::Kind::Map(entries)) => entries
                 .iter()
-                .map(|(key, _)| KnownBridge { name: key.name.clone(), sends: true, replies: true })
+                .map(|(key, _)| KnownBridge { name: key.name.clone(), sends: true, replies: true, exactly_once: false })
                 .collect(),
             _ => Vec::new(),
         };

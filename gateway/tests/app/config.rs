@@ -63,6 +63,24 @@ fn everything_that_is_wrong_in_any_file_is_said_at_once() {
 }
 
 #[test]
+fn what_mqtt_clients_publish_at_qos_2_is_never_only_received() {
+    let site = Site::shipped();
+    let gateway = |max_qos| {
+        let floor = format!("bridges: {{ floor: {{ mqtt: {{ listen: 127.0.0.1:0, max_qos: {max_qos} }} }},");
+        SOUND.replace("bridges: {", &floor)
+    };
+    let mapping = "mapping: fast\nfrom: { bridge: floor, address: fast, decode: bytes }\nenvelope: { topic: fast }\nack: received\n";
+    site.write("mappings/fast.yaml", mapping);
+    site.write("gateway.yaml", &gateway(2));
+    let said = site.load().unwrap_err();
+    for part in ["fast.yaml:4:6: error[contradiction]", "bridge \"floor\" takes messages exactly once", "max_qos: 1"] {
+        assert!(said.contains(part), "{said}");
+    }
+    site.write("gateway.yaml", &gateway(1));
+    site.load().unwrap();
+}
+
+#[test]
 fn what_can_be_reached_from_outside_needs_tls_and_credentials_or_words_that_say_otherwise() {
     let admin = SOUND.replace("admin: { listen: 127.0.0.1:0", "admin: { listen: 10.0.0.1:0");
     assert!(errors(&admin).contains("error[plain-text]"), "{}", errors(&admin));

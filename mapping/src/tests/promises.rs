@@ -74,6 +74,22 @@ fn a_promise_that_nothing_can_keep_is_an_error_of_the_file() {
 }
 
 #[test]
+fn what_is_taken_exactly_once_is_not_lost_in_a_crash() {
+    let (schemas, tables) = (schemas(), tables());
+    let load = |exactly_once, ack| {
+        let bridges = [Bridge { exactly_once, ..Bridge::named("web") }];
+        let context = Context::new("plant-a", &bridges, &schemas, &tables);
+        let text = file(ack);
+        load(&[Source { path: "0.yaml", text: &text }], &context).map(|_| ()).map_err(|errors| errors.to_string())
+    };
+    assert_eq!((load(false, "ack: received"), load(true, "ack: durable")), (Ok(()), Ok(())));
+    let refused = load(true, "ack: received").unwrap_err();
+    for part in ["0.yaml:4:6", "bridge \"web\" takes messages exactly once", "max_qos: 1"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}
+
+#[test]
 fn only_a_mapping_whose_topic_selects_it_takes_what_is_promised() {
     let delivered = |topic: &str, filter: &str| {
         let takes = LEAST.replace("t/${address.line}", topic) + "ack: delivered\n";

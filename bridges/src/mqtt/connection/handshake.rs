@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::link::{Link, Turn};
 use crate::{
+    BridgeConfig,
     mqtt::{
         MqttConfig,
         packet::{self, Broken, ConnAck, Connect, Decoder, Next, Packet, Reason, Version},
@@ -115,6 +116,11 @@ async fn enter(
 ) -> Result<Accepted, Broken> {
     let config = &shared.config;
     let assigned = assign(&mut connect)?;
+    // in MQTT 3.1.1 it can't know, and of a will nobody hears
+    let will = connect.will.as_ref().filter(|_| connect.version == Version::V5);
+    if will.is_some_and(|will| will.qos > config.max_qos) {
+        return Err(packet::over(config.max_qos));
+    }
     let (version, clean) = (connect.version, connect.clean_start);
     let asked = match version {
         Version::V5 => connect.properties.session_expiry.unwrap_or(0),
@@ -149,6 +155,7 @@ async fn enter(
         session_present: held.present,
         session_expiry: (version == Version::V5 && seconds != asked).then_some(seconds),
         receive_maximum: config.receive_maximum,
+        maximum_qos: (!config.takes_exactly_once()).then(|| packet::level(config.max_qos)),
         maximum_packet: u32::try_from(config.max_packet_bytes()).unwrap_or(u32::MAX),
         assigned_client_id: assigned.then_some(&*connect.client_id),
         alias_maximum: ALIAS_MAXIMUM,

@@ -10,7 +10,7 @@ use super::{Connection, End};
 use crate::mqtt::{
     address::to_mesh,
     lane::{Done, Waiting},
-    packet::{Acked, Broken, Properties, Publish, Reason, Version},
+    packet::{self, Acked, Broken, Properties, Publish, Reason, Version},
     reject,
     session::{Arrival, Arriving, OnRelease},
 };
@@ -30,6 +30,9 @@ mod header {
 impl Connection {
     /// Takes a message into the lane, unless it is a repeat.
     pub(super) fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        if publish.qos > self.shared.config.max_qos {
+            return Err(End::Broke(packet::over(self.shared.config.max_qos)));
+        }
         let address = self.address(&publish).map_err(End::Broke)?;
         let receive_maximum = (self.version == Version::V5).then_some(self.shared.config.receive_maximum);
         let arriving = Arriving { qos: publish.qos, id: publish.id, dup: publish.dup };

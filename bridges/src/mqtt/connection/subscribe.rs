@@ -32,11 +32,7 @@ impl Connection {
     }
 
     async fn subscribe_to(&mut self, wanted: Wanted, subscription_id: Option<u32>) -> Reason {
-        let granted = Reason(match wanted.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => 1,
-            Qos::ExactlyOnce => 2,
-        });
+        let granted = Reason(packet::level(wanted.qos));
         if wanted.filter.starts_with("$share/") {
             return Reason::SHARED_NOT_SUPPORTED;
         }

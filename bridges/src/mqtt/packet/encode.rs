@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use envelope::Qos;
 
-use super::{Reason, Version, property::id};
+use super::{Reason, Version, level, property::id};
 
 /// What a CONNACK says beside its reason.
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,6 +12,8 @@ pub(in crate::mqtt) struct ConnAck<'c> {
     /// Only where it is another than the client asked for.
     pub(in crate::mqtt) session_expiry: Option<u32>,
     pub(in crate::mqtt) receive_maximum: u16,
+    /// Only where it is less than all.
+    pub(in crate::mqtt) maximum_qos: Option<u8>,
     pub(in crate::mqtt) maximum_packet: u32,
     pub(in crate::mqtt) assigned_client_id: Option<&'c str>,
     pub(in crate::mqtt) alias_maximum: u16,
@@ -57,6 +59,9 @@ pub(in crate::mqtt) fn connack(out: &mut BytesMut, version: Version, reason: Rea
     if !reason.is_error() {
         put_u32(&mut properties, id::SESSION_EXPIRY, says.session_expiry);
         put_u16(&mut properties, id::RECEIVE_MAXIMUM, Some(says.receive_maximum));
+        if let Some(qos) = says.maximum_qos {
+            properties.put_slice(&[id::MAXIMUM_QOS, qos]);
+        }
         put_u32(&mut properties, id::MAXIMUM_PACKET, Some(says.maximum_packet));
         put_text(&mut properties, id::ASSIGNED_CLIENT_ID, says.assigned_client_id);
         put_u16(&mut properties, id::ALIAS_MAXIMUM, Some(says.alias_maximum));
@@ -145,12 +150,7 @@ pub(in crate::mqtt) fn publish(
         return false;
     }
     out.reserve(total);
-    let qos = match message.qos {
-        Qos::AtMostOnce => 0,
-        Qos::AtLeastOnce => 1,
-        Qos::ExactlyOnce => 2,
-    };
-    out.put_u8(0x30 | u8::from(message.dup) << 3 | qos << 1 | u8::from(message.retain));
+    out.put_u8(0x30 | u8::from(message.dup) << 3 | level(message.qos) << 1 | u8::from(message.retain));
     put_varint(out, length);
     put_bytes(out, message.topic.as_bytes());
     if identified {

@@ -145,6 +145,20 @@ pub(super) struct Broken {
     pub(super) detail: Cow<'static, str>,
 }
 
+/// As it is on the wire.
+pub(super) const fn level(qos: Qos) -> u8 {
+    match qos {
+        Qos::AtMostOnce => 0,
+        Qos::AtLeastOnce => 1,
+        Qos::ExactlyOnce => 2,
+    }
+}
+
+/// A message that is to be surer than it may be (MQTT-3.2.2-11).
+pub(super) fn over(max_qos: Qos) -> Broken {
+    Broken::new(Reason::QOS_NOT_SUPPORTED, format!("messages are taken at QoS {} at most", level(max_qos)))
+}
+
 // === impl Connect ===
 
 impl fmt::Debug for Connect {

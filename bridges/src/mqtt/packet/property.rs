@@ -52,6 +52,7 @@ pub(super) mod id {
     pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
     pub(crate) const ALIAS_MAXIMUM: u8 = 0x22;
     pub(crate) const ALIAS: u8 = 0x23;
+    pub(crate) const MAXIMUM_QOS: u8 = 0x24;
     pub(crate) const USER: u8 = 0x26;
     pub(crate) const MAXIMUM_PACKET: u8 = 0x27;
     pub(crate) const SHARED_AVAILABLE: u8 = 0x2A;

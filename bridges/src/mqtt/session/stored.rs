@@ -14,7 +14,7 @@ use super::{
     Outbound, Sent, Session, Subscribed,
     generations::{Generations, MAX_OWN},
 };
-use crate::mqtt::packet::{RetainHandling, Wanted};
+use crate::mqtt::packet::{RetainHandling, Wanted, level};
 
 /// Why stored state is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,17 +111,12 @@ fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
     let Subscribed { number, wanted, subscription_id } = subscribed;
     out.put_u32(*number);
     put_bytes(out, wanted.filter.as_bytes());
-    let qos = match wanted.qos {
-        Qos::AtMostOnce => 0,
-        Qos::AtLeastOnce => 1,
-        Qos::ExactlyOnce => 2,
-    };
     let handling = match wanted.retain_handling {
         RetainHandling::Always => 0,
         RetainHandling::IfNew => 1,
         RetainHandling::Never => 2,
     };
-    out.put_slice(&[qos, u8::from(wanted.no_local), u8::from(wanted.retain_as_published), handling]);
+    out.put_slice(&[level(wanted.qos), u8::from(wanted.no_local), u8::from(wanted.retain_as_published), handling]);
     // 0 is no subscription identifier
     out.put_u32(subscription_id.unwrap_or_default());
 }

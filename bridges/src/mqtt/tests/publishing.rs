@@ -326,6 +326,26 @@ async fn an_identifier_that_begins_anew_is_on_disk_before_its_message_is_offered
 }
 
 #[tokio::test]
+async fn mqtt_3_2_2_11_who_publishes_over_maximum_qos_is_disconnected() {
+    let mut config = config();
+    config.max_qos = envelope::Qos::AtLeastOnce;
+    let rig = Rig::start(&config).await;
+    let (mut client, connack) = Client::connected(rig.address(), &Hello::five("a")).await;
+    assert!(connack.body.windows(2).any(|two| two == [0x24, 1]), "{connack:?}");
+    assert_eq!(client.ask(&publish(0x02, "a", 7, &[0], "x")).await.unwrap().first, 0x40);
+    client.send(&publish(0x04, "a", 7, &[0], "x")).await;
+    assert_eq!(client.disconnected().await, Some(0x9B));
+    let mut client = Client::three(&rig).await;
+    assert_eq!(client.ask(&publish(0x04, "a", 7, &[], "x")).await, None);
+    let will = [&[0][..], &text("gone"), &text("bye")].concat();
+    let hello = Hello { will: Some((0x10, will)), ..Hello::five("b") };
+    let connack = Client::open(rig.address()).await.ask(&hello.bytes()).await.unwrap();
+    assert_eq!((connack.first, connack.body[1]), (0x20, 0x9B), "MQTT-3.2.2-12: nor a will");
+    assert_eq!(rig.counts().received, 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn what_does_not_reach_its_ack_point_in_time_is_not_acknowledged_and_is_the_same_when_it_comes_again() {
     let rig = rig().await;
     rig.answer(|_| stored(Settled::Later(Ticket(9))));
