@@ -11,7 +11,7 @@ mod write;
 
 pub use read::{CloudEventError, parse_json};
 pub use tokens::{parse_tokens, write_tokens};
-pub use write::write_json;
+pub use write::{write_json, write_json_without_data};
 
 #[cfg(doc)]
 use crate::Envelope;

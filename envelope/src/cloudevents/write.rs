@@ -14,6 +14,20 @@ use crate::{
 /// `data`, everything else under `data_base64`; no data leaves both out. Empty attributes are left out.
 pub fn write_json(envelope: &Envelope, out: &mut Vec<u8>) {
     out.reserve(512 + envelope.data.as_slice().len());
+    write_attributes(envelope, out);
+    write_data(envelope, out);
+    out.push(b'}');
+}
+
+/// As [`write_json`] does, for data that goes elsewhere: neither `data` nor `data_base64`.
+pub fn write_json_without_data(envelope: &Envelope, out: &mut Vec<u8>) {
+    out.reserve(512);
+    write_attributes(envelope, out);
+    out.push(b'}');
+}
+
+/// Up to the last attribute; the object is open.
+fn write_attributes(envelope: &Envelope, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"specversion":"1.0""#);
     write_display(out, "id", &envelope.id);
     write_text(out, "source", &envelope.source);
@@ -34,8 +48,6 @@ pub fn write_json(envelope: &Envelope, out: &mut Vec<u8>) {
     write_optional(out, "classification", envelope.classification.as_ref());
     write_list(out, "hops", &envelope.hops);
     write_relations(out, envelope);
-    write_data(out, envelope);
-    out.push(b'}');
 }
 
 /// Conversation, origin and trace.
@@ -60,7 +72,7 @@ fn write_relations(out: &mut Vec<u8>, envelope: &Envelope) {
     }
 }
 
-fn write_data(out: &mut Vec<u8>, envelope: &Envelope) {
+fn write_data(envelope: &Envelope, out: &mut Vec<u8>) {
     let data = envelope.data.as_slice();
     if data.is_empty() {
         return;

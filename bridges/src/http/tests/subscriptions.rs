@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use envelope::{RejectKind, Settlement, Start};
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
 
 use super::client::{Ws, member};
 use crate::{
@@ -55,6 +59,31 @@ async fn a_subscriber_gets_cloud_events_within_its_credit() {
     assert!(rig.outlet.state().settled.iter().all(|(_, settlement)| *settlement == Settlement::Delivered));
     rig.stop().await;
     assert_eq!(rig.outlet.state().gone_back, 0);
+}
+
+#[tokio::test]
+async fn of_the_binary_subprotocol_payloads_come_and_go_as_they_are() {
+    let (rig, _) = rig(|_| {}).await;
+    let mut request = format!("ws://{}/mesh/v1/ws", rig.address()).into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "openmesh.v1.binary".parse().unwrap());
+    let (stream, answer) = connect_async(request).await.unwrap();
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "openmesh.v1.binary");
+    let mut ws = Ws(stream);
+    let frame = b"{\"op\":\"publish\",\"ref\":\"1\",\"address\":\"POST /a\"}\n\xff\0\n";
+    ws.0.send(Message::binary(&frame[..])).await.unwrap();
+    assert_eq!(member(&ws.text().await, "op").as_deref(), Some("receipt"));
+    assert_eq!(rig.seen()[0][0].payload, &b"\xff\0\n"[..]);
+    rig.outlet.give(small(1));
+    ws.send(subscribe("s", 1)).await;
+    ws.text().await;
+    let Some(Message::Binary(message)) = ws.next().await else { panic!("no binary frame") };
+    let end = message.iter().position(|byte| *byte == b'\n').unwrap();
+    let head = std::str::from_utf8(&message[..end]).unwrap();
+    assert_eq!(member(head, "position").as_deref(), Some("0000000000000001"));
+    assert_eq!(member(&member(head, "envelope").unwrap(), "subject").as_deref(), Some("telemetry/7"));
+    assert_eq!(member(&member(head, "envelope").unwrap(), "data"), None);
+    assert_eq!(&message[end + 1..], b"{\"c\": 12.10}");
+    rig.stop().await;
 }
 
 #[tokio::test]

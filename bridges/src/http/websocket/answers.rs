@@ -73,9 +73,9 @@ pub(super) fn subscribed(sub: &str) -> Message {
     frame(r#"{"op":"subscribed","sub":"#, sub, |_| {})
 }
 
-/// `message`: the envelope as a CloudEvent.
-pub(super) fn message(sub: &str, delivery: &Delivery) -> Message {
-    frame(r#"{"op":"message","sub":"#, sub, |out| {
+/// `message`: the envelope as a CloudEvent; with its data behind it if `binary`.
+pub(super) fn message(sub: &str, delivery: &Delivery, binary: bool) -> Message {
+    let write = |out: &mut Vec<u8>| {
         out.extend_from_slice(br#","position":"#);
         write_position(out, &delivery.position);
         out.extend_from_slice(if delivery.redelivered {
@@ -84,8 +84,18 @@ pub(super) fn message(sub: &str, delivery: &Delivery) -> Message {
             br#","redelivered":false"#
         });
         out.extend_from_slice(br#","envelope":"#);
-        cloudevents::write_json(&delivery.envelope, out);
-    })
+        match binary {
+            true => cloudevents::write_json_without_data(&delivery.envelope, out),
+            false => cloudevents::write_json(&delivery.envelope, out),
+        }
+    };
+    let mut out = begun(r#"{"op":"message","sub":"#, sub, write);
+    if !binary {
+        return finish(out);
+    }
+    out.extend_from_slice(b"}\n");
+    out.extend_from_slice(delivery.envelope.data.as_slice());
+    Message::Binary(out.into())
 }
 
 /// `closed`, at the client's wish.
@@ -106,11 +116,16 @@ pub(super) fn ended(sub: &str, rejection: &Rejection) -> Message {
 }
 
 fn frame(head: &str, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Message {
+    finish(begun(head, name, write))
+}
+
+/// A frame but for its last brace.
+fn begun(head: &str, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
     out.extend_from_slice(head.as_bytes());
     write_string(&mut out, name);
     write(&mut out);
-    finish(out)
+    out
 }
 
 fn finish(mut out: Vec<u8>) -> Message {

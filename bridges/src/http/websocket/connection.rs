@@ -3,7 +3,6 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use axum::extract::ws::{Message, WebSocket, close_code};
-use bytes::Bytes;
 use envelope::{Identity, Lane, Principal, RejectKind, Rejection, Subscribe};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::SplitStream};
 use http::StatusCode;
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BATCH_BYTES, End, answers,
-    frames::{self, ClientFrame, Wish},
+    frames::{self, ClientFrame, Frame, Wish},
     lane::{LaneContext, Waiting},
     subscription::{Command, Subscription},
     writer::Out,
@@ -46,7 +45,10 @@ pub(super) struct Connection {
 #[derive(Debug, Clone)]
 pub(super) enum Tongue {
     /// Frames with an `op`.
-    Ops,
+    Ops {
+        /// Binary frames have a payload behind their line of JSON, deliveries among them.
+        binary: bool,
+    },
     /// Each is the payload of a message that is like this one otherwise.
     Payloads(Draft),
 }
@@ -100,7 +102,7 @@ impl Connection {
                     Err(_) => return broke(close_code::POLICY, "the client is silent"),
                 },
             };
-            let (frames, pinged, end) = gather(first, stream, matches!(self.tongue, Tongue::Payloads(_)));
+            let (frames, pinged, end) = gather(first, stream, !matches!(self.tongue, Tongue::Ops { binary: false }));
             if pinged && self.out.flush().await.is_err() {
                 return End::Gone;
             }
@@ -138,15 +140,15 @@ impl Connection {
     }
 
     /// Obeys the frames of one read in order; publishes that follow each other are one batch.
-    async fn obey(&mut self, frames: Vec<Bytes>) -> Result<(), End> {
+    async fn obey(&mut self, frames: Vec<Frame>) -> Result<(), End> {
         if let Tongue::Payloads(like) = &self.tongue {
-            let message = |payload| Draft { payload, identity: Identity::fresh(), ..like.clone() };
-            let mut waiting = frames.into_iter().map(|payload| self.waiting(None, message(payload))).collect();
+            let message = |frame: Frame| Draft { payload: frame.bytes, identity: Identity::fresh(), ..like.clone() };
+            let mut waiting = frames.into_iter().map(|frame| self.waiting(None, message(frame))).collect();
             return self.publish(&mut waiting).await;
         }
         let mut waiting = Vec::new();
-        for text in frames {
-            match frames::parse(&text) {
+        for frame in frames {
+            match frames::parse(&frame) {
                 Ok(ClientFrame::Publish { reference, draft }) => waiting.push(self.waiting(Some(reference), draft)),
                 Ok(other) => {
                     self.publish(&mut waiting).await?;
@@ -233,6 +235,7 @@ impl Connection {
             outlet: self.offer.cx.outlet.clone(),
             commands: queue,
             out: self.out.clone(),
+            binary: matches!(self.tongue, Tongue::Ops { binary: true }),
             slot: Some(slot),
         };
         let task = self.offer.cx.tasks.spawn(subscription.run());
@@ -252,7 +255,7 @@ impl Connection {
 
 /// The frames that are there already, within the bounds of a batch; whether there were pings; and the end if it is
 /// among them.
-fn gather(first: Next, stream: &mut SplitStream<WebSocket>, binary: bool) -> (Vec<Bytes>, bool, Option<End>) {
+fn gather(first: Next, stream: &mut SplitStream<WebSocket>, binary: bool) -> (Vec<Frame>, bool, Option<End>) {
     let mut frames = Vec::new();
     let (mut read, mut bytes, mut pinged) = (0, 0, false);
     let mut next = Some(first);
@@ -261,16 +264,20 @@ fn gather(first: Next, stream: &mut SplitStream<WebSocket>, binary: bool) -> (Ve
         match message {
             Some(Ok(Message::Text(text))) => {
                 bytes += text.len();
-                frames.push(Bytes::from(text));
+                frames.push(Frame { bytes: text.into(), binary: false });
             }
             Some(Ok(Message::Ping(_))) => pinged = true,
             Some(Ok(Message::Pong(_))) => {}
             Some(Ok(Message::Binary(bytes_of))) if binary => {
                 bytes += bytes_of.len();
-                frames.push(bytes_of);
+                frames.push(Frame { bytes: bytes_of, binary: true });
             }
             Some(Ok(Message::Binary(_))) => {
-                return (frames, pinged, Some(broke(close_code::UNSUPPORTED, "frames are JSON text")));
+                return (
+                    frames,
+                    pinged,
+                    Some(broke(close_code::UNSUPPORTED, "frames are JSON text, unless the subprotocol says otherwise")),
+                );
             }
             Some(Ok(Message::Close(_))) | None => return (frames, pinged, Some(End::Gone)),
             Some(Err(error)) => return (frames, pinged, Some(broken(error))),

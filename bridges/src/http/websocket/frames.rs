@@ -16,6 +16,14 @@ use crate::http::{
     events::is_durable_name,
 };
 
+/// What a client sent.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    /// A line of JSON, a line feed and a payload; else it is JSON.
+    pub(super) binary: bool,
+}
+
 /// What a client asks.
 #[derive(Debug)]
 pub(super) enum ClientFrame {
@@ -65,22 +73,26 @@ struct Members<'j> {
 type Read<T> = Result<T, BadFrame>;
 
 /// Reads a frame.
-pub(super) fn parse(text: &Bytes) -> Read<ClientFrame> {
+pub(super) fn parse(frame: &Frame) -> Read<ClientFrame> {
+    let (text, body) = frame.parts()?;
     let json = Json::parse(text.clone()).map_err(|error| bad(error.to_string()))?;
     let root = json.root();
-    read(text, root).map_err(|frame| {
+    read(&text, root, body).map_err(|frame| {
         let name = root.get("ref").or_else(|| root.get("sub")).and_then(Node::as_str);
         BadFrame { reference: name.map(|name| shortened(name).to_owned()), ..frame }
     })
 }
 
-fn read(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+fn read(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame> {
     if root.as_object().is_none() {
         return Err(bad(format!("a frame is a JSON object, not {}", root.type_name())));
     }
     match root.get("op").and_then(Node::as_str) {
-        Some("publish") => publish(text, root),
-        Some("reply") => reply(text, root),
+        Some("publish") => publish(text, root, body),
+        Some("reply") => reply(text, root, body),
+        Some(op) if body.is_some_and(|body| !body.is_empty()) => {
+            Err(bad(format!("there is a payload behind op {:?}, which has none", shortened(op))))
+        }
         Some("subscribe") => subscribe(root),
         Some("ack") => {
             let members = Members::of(root, &["op", "sub", "positions"])?;
@@ -105,7 +117,7 @@ fn read(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
     }
 }
 
-fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+fn publish(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame> {
     let members = Members::of(root, &["op", "ref", "address", "headers", "payload", "text", "key"])?;
     let reference = members.name("ref")?;
     let target = members.string("address")?.ok_or_else(|| bad("member \"address\" is missing"))?;
@@ -115,7 +127,7 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
         .ok_or_else(|| bad(format!("address {:?} is no \"METHOD /path\"", shortened(target))))?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let address = address(method, path)?;
-    let payload = payload(text, root, "publish")?;
+    let payload = payload(text, root, body, "publish")?;
     let headers = headers(&members, query)?;
     let header = |name| headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..]);
     let event = header("ce-source").zip(header("ce-id"));
@@ -129,17 +141,18 @@ fn publish(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
 }
 
 /// An answer to an envelope: a message like any other, addressed to the envelope's `replyto`.
-fn reply(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
+fn reply(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame> {
     let members =
         Members::of(root, &["op", "ref", "to", "inreplyto", "performative", "content_type", "payload", "text", "key"])?;
     let reference = members.name("ref")?;
     let to = members.string("to")?.filter(|to| to.starts_with(REPLIES));
     let to = to.ok_or_else(|| bad("member \"to\" is the \"replyto\" of the envelope that is answered"))?;
-    let payload = payload(text, root, "reply")?;
-    let kind = match root.get("payload") {
-        Some(_) => "application/json",
-        None => "text/plain; charset=utf-8",
+    let kind = match (root.get("payload"), &body) {
+        (Some(_), _) => "application/json",
+        (None, None) => "text/plain; charset=utf-8",
+        (None, Some(_)) => "application/octet-stream",
     };
+    let payload = payload(text, root, body, "reply")?;
     let said = [
         ("inreplyto", members.string("inreplyto")?),
         ("performative", members.string("performative")?),
@@ -156,10 +169,12 @@ fn reply(text: &Bytes, root: Node<'_>) -> Read<ClientFrame> {
 }
 
 /// The message of a frame, as it stands there.
-fn payload(text: &Bytes, root: Node<'_>, op: &str) -> Read<Bytes> {
-    match (root.get("payload"), root.get("text")) {
-        (Some(payload), None) => Ok(text.slice(payload.span())),
-        (None, Some(text)) => {
+fn payload(text: &Bytes, root: Node<'_>, body: Option<Bytes>, op: &str) -> Read<Bytes> {
+    match (root.get("payload"), root.get("text"), body) {
+        (Some(payload), None, None) => Ok(text.slice(payload.span())),
+        (None, None, Some(body)) => Ok(body),
+        (_, _, Some(_)) => Err(bad(format!("the payload of a binary {op} frame stands behind it"))),
+        (None, Some(text), None) => {
             let text = text.as_str().ok_or_else(|| bad("member \"text\" is no string"))?;
             Ok(Bytes::copy_from_slice(text.as_bytes()))
         }
@@ -253,6 +268,20 @@ fn shortened(text: &str) -> &str {
 fn bad(detail: impl Into<std::borrow::Cow<'static, str>>) -> BadFrame {
     let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-frame", "websocket", detail);
     BadFrame { reference: None, problem: Box::new(problem) }
+}
+
+// === impl Frame ===
+
+impl Frame {
+    /// Its JSON, and what stands behind it.
+    fn parts(&self) -> Read<(Bytes, Option<Bytes>)> {
+        if !self.binary {
+            return Ok((self.bytes.clone(), None));
+        }
+        let end = self.bytes.iter().position(|byte| *byte == b'\n');
+        let end = end.ok_or_else(|| bad("a binary frame is a line of JSON, a line feed and a payload"))?;
+        Ok((self.bytes.slice(..end), Some(self.bytes.slice(end + 1..))))
+    }
 }
 
 // === impl BadFrame ===

@@ -1,4 +1,4 @@
-//! `/mesh/v1/ws`: publishing and subscribing in JSON frames; and paths of the config where each frame is a message.
+//! `/mesh/v1/ws`: publishing and subscribing in JSON frames, or in binary ones that begin with JSON; and paths of the config where each frame is a message.
 //!
 //! One connection is three kinds of tasks. The reader reads frames and publishes, one call at a time; a [`Subscription`]
 //! each sends deliveries; the writer alone writes. Between them are bounded queues, so a client that does not read
@@ -54,6 +54,8 @@ enum End {
 
 /// The subprotocol of frames with an `op`, for clients that name one.
 const PROTOCOL: &str = "openmesh.v1.json";
+/// The subprotocol of the same frames where payloads may stand behind them as they are.
+const BINARY_PROTOCOL: &str = "openmesh.v1.binary";
 /// The subprotocol of CloudEvents over WebSockets: each frame is an event in structured mode.
 const EVENTS_PROTOCOL: &str = "cloudevents.json";
 /// A batch with this many bytes takes no further frame.
@@ -70,8 +72,9 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(not_a_websocket)?.protocols([PROTOCOL]);
-    accept(offer, peer, &headers, upgrade, Tongue::Ops).await
+    let upgrade = upgrade.map_err(not_a_websocket)?.protocols([BINARY_PROTOCOL, PROTOCOL]);
+    let binary = upgrade.selected_protocol().is_some_and(|selected| selected == BINARY_PROTOCOL);
+    accept(offer, peer, &headers, upgrade, Tongue::Ops { binary }).await
 }
 
 /// Whether a request wants a WebSocket at a path where frames are messages.

@@ -25,6 +25,8 @@ pub(super) struct Subscription {
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) commands: Receiver<Command>,
     pub(super) out: Out,
+    /// Whether deliveries are binary frames.
+    pub(super) binary: bool,
     /// One of the connection's `max_subscriptions`.
     pub(super) slot: Option<OwnedSemaphorePermit>,
 }
@@ -85,7 +87,7 @@ impl Subscription {
 
     async fn deliver(&self, batch: Batch<Delivery>) -> Result<(), Over> {
         for delivery in batch.as_slice() {
-            self.send(answers::message(&self.name, delivery)).await?;
+            self.send(answers::message(&self.name, delivery, self.binary)).await?;
         }
         Ok(())
     }

@@ -12,7 +12,11 @@ const VALID: [&str; 8] = [
 ];
 
 fn read(text: &str) -> Read<ClientFrame> {
-    parse(&Bytes::copy_from_slice(text.as_bytes()))
+    parse(&Frame { bytes: Bytes::copy_from_slice(text.as_bytes()), binary: false })
+}
+
+fn binary(bytes: &'static [u8]) -> Read<ClientFrame> {
+    parse(&Frame { bytes: bytes.into(), binary: true })
 }
 
 #[test]
@@ -43,9 +47,33 @@ fn a_subscription_begins_where_its_frame_says() {
 #[test]
 fn a_payload_shares_the_frames_memory_and_keeps_its_text() {
     let frame = Bytes::from_static(VALID[0].as_bytes());
-    let Ok(ClientFrame::Publish { draft, .. }) = parse(&frame) else { panic!("no publish frame") };
+    let Ok(ClientFrame::Publish { draft, .. }) = parse(&Frame { bytes: frame.clone(), binary: false }) else {
+        panic!("no publish frame")
+    };
     assert_eq!(draft.payload, "{\"c\":12.10}");
     assert!(frame.as_ptr_range().contains(&draft.payload.as_ptr()));
+}
+
+#[test]
+fn behind_the_line_of_a_binary_frame_is_its_payload() {
+    let frame = b"{\"op\":\"publish\",\"ref\":\"1\",\"address\":\"POST /a\"}\n\n\xff{\0";
+    let Ok(ClientFrame::Publish { draft, .. }) = binary(frame) else { panic!("no publish frame") };
+    assert_eq!(draft.payload, &b"\n\xff{\0"[..]);
+    let reply = b"{\"op\":\"reply\",\"ref\":\"1\",\"to\":\"$mesh/reply/g/1\"}\n";
+    let Ok(ClientFrame::Publish { draft, .. }) = binary(reply) else { panic!("no reply frame") };
+    assert_eq!((draft.payload.len(), &draft.headers[0].1[..]), (0, &b"application/octet-stream"[..]));
+    assert!(binary(b"{\"op\":\"unsubscribe\",\"sub\":\"s\"}\n").is_ok());
+    for (frame, says) in [
+        (&b"{\"op\":\"unsubscribe\",\"sub\":\"s\"}"[..], "a line of JSON, a line feed and a payload"),
+        (b"{\"op\":\"unsubscribe\",\"sub\":\"s\"}\nx", "there is a payload behind op \"unsubscribe\", which has none"),
+        (
+            b"{\"op\":\"publish\",\"ref\":\"1\",\"address\":\"POST /a\",\"payload\":1}\n1",
+            "the payload of a binary publish frame stands behind it",
+        ),
+    ] {
+        let detail = binary(frame).unwrap_err().problem.detail().to_owned();
+        assert!(detail.contains(says), "{detail}");
+    }
 }
 
 #[test]
@@ -130,6 +158,6 @@ fn mutated_frames_never_panic() {
                 _ => text.insert(at, *random.choice(b"{}[]\",:\\%/ 0").unwrap_or(&b' ')),
             }
         }
-        let _ = parse(&text.into());
+        let _ = parse(&Frame { bytes: text.into(), binary: round % 2 == 0 });
     }
 }
