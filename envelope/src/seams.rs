@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use tower::util::BoxCloneSyncService;
 
 use crate::{
-    Admission, Admitted, Batch, Delivery, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal, Reached,
-    RejectKind, Rejection, Route, Taken, Terms, Ticket, Timestamp, Topic, Verdicts,
+    Admission, Admitted, Batch, Delivery, Envelope, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal,
+    Reached, RejectKind, Rejection, Route, Taken, Terms, Ticket, Timestamp, Topic, Verdicts,
 };
 
 /// Protocol to mesh: the whole ingress stack. One verdict a message, in the batch's order.
@@ -184,6 +184,12 @@ pub trait Mapper: Send + Sync {
     fn buries(&self) -> bool {
         false
     }
+
+    /// What is known, without its payload, of every envelope that the mapping of this route would make of a message; the
+    /// data is empty. `None`: nothing that could be decided on.
+    fn head(&self, _route: &Route, _inbound: &Inbound) -> Option<Envelope> {
+        None
+    }
 }
 
 /// A message as its protocol brought it, for whoever keeps what could not be taken. `Debug` shows no payload.
@@ -201,6 +207,8 @@ pub struct DeadMessage {
     pub identity: Option<Bytes>,
     /// What was sent.
     pub payload: Bytes,
+    /// The payload may be kept here, and with it what was said of it; else no more than its size and its hash.
+    pub may_be_kept: bool,
 }
 
 /// Keeps messages that a mapping could make nothing of.

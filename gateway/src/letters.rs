@@ -5,6 +5,7 @@ use std::sync::Arc;
 use backbone::{Backbone, DeadContent, DeadLetter};
 use envelope::{DeadLetters, DeadMessage, Rejection, Route, Timestamp};
 use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
 
 /// The dead letters of a backbone.
 pub(crate) struct Letters(pub(crate) Arc<dyn Backbone>);
@@ -18,10 +19,21 @@ impl DeadLetters for Letters {
         route: &Route,
         rejection: &Rejection,
     ) -> BoxFuture<'static, Result<bool, Rejection>> {
-        let DeadMessage { bridge, address, principal, identity, payload, .. } = message;
-        let detail = match &rejection.pointer {
-            Some(pointer) => format!("{} (at {pointer:?})", rejection.detail),
-            None => rejection.detail.clone(),
+        let DeadMessage { bridge, address, principal, identity, payload, may_be_kept, .. } = message;
+        let identity = identity.unwrap_or_default();
+        let (detail, content) = match (may_be_kept, &rejection.pointer) {
+            (true, Some(pointer)) => {
+                let detail = format!("{} (at {pointer:?})", rejection.detail);
+                (detail, DeadContent::Inbound { address, identity, payload })
+            }
+            (true, None) => (rejection.detail.clone(), DeadContent::Inbound { address, identity, payload }),
+            // what was said of it may quote it
+            (false, _) => {
+                let detail =
+                    format!("refused by {}; what its sender may not send here is not kept", rejection.decided_by);
+                let (size, hash) = (payload.len() as u64, Sha256::digest(&payload).into());
+                (detail, DeadContent::Withheld { address, identity, size, hash })
+            }
         };
         self.0.bury(DeadLetter {
             id: 0,
@@ -31,7 +43,7 @@ impl DeadLetters for Letters {
             bridge,
             mapping: route.name().into(),
             principal,
-            content: DeadContent::Inbound { address, identity: identity.unwrap_or_default(), payload },
+            content,
         })
     }
 }

@@ -50,6 +50,19 @@ impl Mapper for Mappings {
         self.buries
     }
 
+    fn head(&self, route: &Route, inbound: &Inbound) -> Option<Envelope> {
+        let mapping = self.all.get(*self.by_name.get(route.name())?)?;
+        let Action::Envelope(plan) = &mapping.action else { return None };
+        let steps = Cell::new(0);
+        let parts = IdentityParts {
+            domain: &self.domain,
+            bridge: &inbound.bridge,
+            principal: &inbound.principal.id,
+            route: route.name(),
+        };
+        plan.head(&scope(inbound, ScopePayload::Bytes, &steps), inbound.identity.envelope_id(parts))
+    }
+
     fn map(&self, inbound: Inbound) -> MapResult {
         let steps = Cell::new(0);
         let (mapping, decoded) = match self.taker(&inbound, &steps) {

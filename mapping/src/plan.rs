@@ -165,6 +165,41 @@ impl Plan {
         Ok(Some(Data::Opaque(out.into())))
     }
 
+    /// What decides on an envelope and is known without its payload; `None` if that is not all.
+    pub(crate) fn head(&self, scope: &Scope<'_>, id: EnvelopeId) -> Option<Envelope> {
+        let mut attributes = self.performative.iter().chain(&self.residency);
+        if !self.topic.template.needs_no_payload() || !attributes.all(|of| of.template.needs_no_payload()) {
+            return None;
+        }
+        let mut scratch = String::new();
+        let mut attribute = |of: &Attribute| of.of(scope, &mut scratch).ok();
+        let performative = match &self.performative {
+            Some(performative) => Some(attribute(performative)?),
+            None => None,
+        };
+        let residency = self.residency.iter().map(attribute).collect::<Option<_>>()?;
+        Some(Envelope {
+            id,
+            source: "".into(),
+            kind: self.kind.clone(),
+            subject: self.topic.of(scope, &mut scratch).ok()?,
+            time: scope.now,
+            expirytime: None,
+            datacontenttype: None,
+            dataschema: self.dataschema.clone(),
+            data: Data::Opaque(Bytes::new()),
+            performative,
+            partitionkey: None,
+            residency,
+            classification: None,
+            hops: Vec::new(),
+            trace: None,
+            conversation: None,
+            origin: None,
+            priority: None,
+        })
+    }
+
     /// One envelope, without data.
     pub(crate) fn envelope(
         &self,

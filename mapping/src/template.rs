@@ -2,7 +2,7 @@
 
 use yaml::{Node, Problems};
 
-use crate::expr::{self, Expr, Fault, MAX_OUTPUT, Names, Scope};
+use crate::expr::{self, Expr, Fault, MAX_OUTPUT, Names, Scope, Uses};
 
 /// A string of the file, compiled.
 #[derive(Debug)]
@@ -94,12 +94,21 @@ impl Template {
 
     /// Whether the payload must be decoded for it.
     pub(crate) fn reads_payload(&self) -> bool {
+        self.any(|expr| expr.uses().payload)
+    }
+
+    /// Whether it needs neither the payload nor any name that the file makes of it.
+    pub(crate) fn needs_no_payload(&self) -> bool {
+        !self.any(|expr| expr.uses() != Uses::default())
+    }
+
+    fn any(&self, is: impl Fn(&Expr) -> bool) -> bool {
         match self {
             Self::Literal(_) => false,
-            Self::Whole(expr) => expr.uses().payload,
+            Self::Whole(expr) => is(expr),
             Self::Mixed(parts) => parts.iter().any(|part| match part {
                 Part::Text(_) => false,
-                Part::Value(expr) => expr.uses().payload,
+                Part::Value(expr) => is(expr),
             }),
         }
     }

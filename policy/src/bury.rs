@@ -1,8 +1,9 @@
 //! Keeps what a mapping made nothing of, where its file says `unproven: dead-letter`.
 //!
 //! Sits around MAPPING: only there a refusal has its route, and the message is still as it came. Only what does not conform
-//! is kept, never what was denied. The refusal is said once the letter is on disk; it stays the same whether a quota lets
-//! the letter be kept or not.
+//! is kept, never what was denied. What MAPPING refused has not met Access and Residency, so they are asked here; where they
+//! would have denied it, or it can't be told, only the size and the hash of its payload are kept. The refusal is said once
+//! the letter is on disk; it stays the same whether a quota lets the letter be kept or not.
 
 use std::{
     fmt,
@@ -13,14 +14,14 @@ use std::{
 };
 
 use envelope::{
-    Admission, Batch, DeadLetters, DeadMessage, Disposition, Identity, Inbound, RejectKind, Rejection, Timestamp,
+    Admission, DeadLetters, DeadMessage, Disposition, Identity, Inbound, RejectKind, Rejection, Route, Timestamp,
     Verdict, Verdicts,
 };
 use futures_util::future::{BoxFuture, join_all};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::{Epoch, Pass};
+use crate::{Epoch, Pass, conformance, residency};
 
 /// Keeps dead letters; none where there is nobody to keep them.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ pin_project! {
 struct Kept {
     letters: Arc<dyn DeadLetters>,
     epoch: Arc<Epoch>,
-    messages: Vec<DeadMessage>,
+    messages: Vec<Inbound>,
 }
 
 // === impl BuryLayer ===
@@ -86,26 +87,11 @@ where
         let kept = letters.map(|letters| Kept {
             letters: letters.clone(),
             epoch: pass.epoch.clone(),
-            messages: as_they_came(&pass.batch),
+            // nothing is copied: the parts are shared
+            messages: pass.batch.as_slice().to_vec(),
         });
         Buried { inner: self.inner.call(pass), kept, waits: None }
     }
-}
-
-/// Nothing is copied: the parts are shared.
-fn as_they_came(batch: &Batch<Inbound>) -> Vec<DeadMessage> {
-    let message = |inbound: &Inbound| DeadMessage {
-        at: Timestamp::from(inbound.received_at),
-        bridge: inbound.bridge.clone(),
-        address: inbound.address.clone(),
-        principal: inbound.principal.id.clone(),
-        identity: match &inbound.identity {
-            Identity::Native(native) | Identity::Keyed { name: native, .. } => Some(native.clone()),
-            Identity::Fresh(_) => None,
-        },
-        payload: inbound.payload.clone(),
-    };
-    batch.as_slice().iter().map(message).collect()
 }
 
 // === impl Buried ===
@@ -141,11 +127,28 @@ impl Kept {
             && self.epoch.mapper.terms(route).is_some_and(|terms| terms.dead_letter_unproven)
     }
 
+    /// Whether its sender may send this here, as far as it can be told without its payload.
+    fn may_be_kept(&self, message: &Inbound, route: &Route, rejection: &Rejection) -> bool {
+        // it comes after Access and Residency
+        if rejection.decided_by == conformance::DECIDED_BY {
+            return true;
+        }
+        let Inbound { bridge, principal, .. } = message;
+        let Some(mut head) = self.epoch.mapper.head(route, message) else { return false };
+        let reply = self.epoch.mapper.terms(route).and_then(|terms| terms.reply.as_ref());
+        if reply.is_some_and(|reply| reply.within().is_some()) {
+            head.conversation.get_or_insert_default().replyto = Some("".into());
+        }
+        residency::may_be_kept(&self.epoch, principal, &mut head, bridge).is_ok()
+            && self.epoch.policies.may_send_any(principal, &head, bridge)
+    }
+
     async fn bury(self, verdicts: Verdicts<Admission>) -> Verdicts<Admission> {
         let mut buried = Vec::new();
         for (verdict, message) in verdicts.iter().zip(&self.messages) {
             if let (true, Some(route), Err(rejection)) = (self.is_to_bury(verdict), &verdict.route, &verdict.answer) {
-                buried.push(self.letters.bury(message.clone(), route, rejection));
+                let may_be_kept = self.may_be_kept(message, route, rejection);
+                buried.push(self.letters.bury(as_it_came(message, may_be_kept), route, rejection));
             }
         }
         for answer in join_all(buried).await {
@@ -154,5 +157,20 @@ impl Kept {
             }
         }
         verdicts
+    }
+}
+
+fn as_it_came(inbound: &Inbound, may_be_kept: bool) -> DeadMessage {
+    DeadMessage {
+        at: Timestamp::from(inbound.received_at),
+        bridge: inbound.bridge.clone(),
+        address: inbound.address.clone(),
+        principal: inbound.principal.id.clone(),
+        identity: match &inbound.identity {
+            Identity::Native(native) | Identity::Keyed { name: native, .. } => Some(native.clone()),
+            Identity::Fresh(_) => None,
+        },
+        payload: inbound.payload.clone(),
+        may_be_kept,
     }
 }

@@ -8,7 +8,7 @@ use envelope::{Envelope, Mapped, Outgoing, RejectKind, Rejection};
 
 use crate::{Epoch, lift::Rule};
 
-const DECIDED_BY: &str = "conformance";
+pub(crate) const DECIDED_BY: &str = "conformance";
 
 /// The type of data that no schema describes.
 pub(crate) const OPAQUE: &str = "mesh/opaque@v1.0.0";

@@ -78,3 +78,57 @@ fn a_bridge_that_is_not_there_is_nowhere() {
     let error = site.load().unwrap_err();
     assert!(error.contains("error[unknown-bridge]") && error.contains("bridges: web"), "{error}");
 }
+
+/// What a mapping can make nothing of, refused before it has a label or was asked about.
+#[tokio::test]
+async fn of_what_could_not_be_mapped_and_may_not_be_sent_here_a_dead_letter_has_no_payload() {
+    const UNPROVEN: &str = "schema: telemetry/reading@v1.0.0, data: { celsius: \"${payload.c}\", line: \"7\" }";
+    let site = Site::shipped();
+    for (name, envelope) in [
+        ("plain", "topic: letters/plain"),
+        ("placed", "topic: \"letters/${address.place}\", residency: \"${address.place}\""),
+        ("chosen", "topic: \"letters/${payload.t}\""),
+        ("tested", "topic: letters/tested, residency: \"${has(payload.us) ? \\\"us\\\" : \\\"no\\\"}\""),
+    ] {
+        let mapping = format!(
+            "mapping: {name}\nfrom: {{ bridge: web, address: \"POST /{name}/{{place}}\" }}\n\
+             envelope: {{ {envelope}, {UNPROVEN} }}\nunproven: dead-letter\n"
+        );
+        site.write(&format!("mappings/{name}.yaml"), &mapping);
+    }
+    let running = site.start().await;
+    let web = web(&running);
+    let offer = async |path: &str, secret: &str| {
+        let refused = post(web, path, &format!("{secret}, and no JSON")).await;
+        assert!(matches!(refused.status, 400 | 422), "{path}: {refused:?}");
+    };
+    offer("/plain/x", "kept-plain").await;
+    offer("/placed/eu", "kept-placed").await;
+    offer("/placed/us", "secret-placed").await;
+    offer("/chosen/x", "secret-chosen").await;
+    offer("/tested/x", "secret-tested").await;
+    for (policy, more, secret) in [
+        ("anonymous: true\nresidency: { default: us }\n", "", "secret-default"),
+        ("anonymous: true\n", "forbid(principal, action, resource in Topic::\"letters\");", "secret-forbidden"),
+        (
+            "anonymous: true\naccess: { data: { c: integer } }\n",
+            "forbid(principal, action == Action::\"publish\", resource) when { context.data has c && context.data.c > 5 };",
+            "secret-amount",
+        ),
+    ] {
+        site.write("policy.yaml", policy);
+        site.write("policies/more.cedar", more);
+        let reloaded = running.reload().await;
+        assert!(matches!(reloaded, gateway::Reloaded::Changed(_)), "{policy}: {reloaded:?}");
+        offer("/plain/x", secret).await;
+    }
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["store"]["dead_letters"], 8, "each has a letter: {ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+    for kept in ["kept-plain", "kept-placed"] {
+        assert!(is_kept(&site.data(), kept), "{kept}");
+    }
+    for secret in ["placed", "chosen", "tested", "default", "forbidden", "amount"] {
+        assert!(!is_kept(&site.data(), &format!("secret-{secret}")), "{secret}");
+    }
+}

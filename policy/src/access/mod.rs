@@ -143,6 +143,22 @@ impl Policies {
         self.message(principal, Action::of(envelope), envelope, bridge)
     }
 
+    /// Whether the principal may send every envelope like this one, whatever its data is.
+    pub(crate) fn may_send_any(&self, principal: &Arc<Principal>, envelope: &Envelope, bridge: &str) -> bool {
+        let question = Question {
+            principal,
+            action: Action::of(envelope),
+            resource: Resource::Topic(envelope.subject.as_str()),
+            schema: Some(&envelope.kind),
+            performative: Some(envelope.performative.as_deref().unwrap_or(NO_PERFORMATIVE)),
+            bridge: Some(bridge),
+        };
+        let candidates = self.candidates(&question).map(|(_, scoped)| scoped);
+        let (later, now): (Vec<_>, Vec<_>) = candidates.partition(|scoped| scoped.reads.data);
+        later.iter().all(|scoped| scoped.permits)
+            && matches!(self.decide_by(&question, &now, None), Decision::Permitted(_))
+    }
+
     /// Whether the principal may be handed this envelope through `bridge`.
     pub fn may_read(&self, principal: &Arc<Principal>, envelope: &Envelope, bridge: &str) -> Decision {
         self.message(principal, Action::Subscribe, envelope, bridge)

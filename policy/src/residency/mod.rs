@@ -33,14 +33,28 @@ pub(crate) struct EgressResidency {
 impl Rule<Mapped> for Residency {
     /// One refused envelope refuses its group.
     fn check(&self, epoch: &Epoch, message: &Mapped) -> Result<(), Rejection> {
-        message.group.as_slice().iter().try_for_each(|envelope| {
-            let Some(label) = label_of(epoch, envelope) else { return Ok(()) };
-            may_be(label, epoch.jurisdictions(), || "this gateway".to_owned())?;
-            may_be(label, place_of(epoch, &message.bridge), || format!("bridge {:?}", message.bridge))?;
-            let store = epoch.access.residency.store.as_deref().unwrap_or(epoch.jurisdictions());
-            may_be(label, store, || "the store".to_owned())
-        })
+        message.group.as_slice().iter().try_for_each(|envelope| may_be_here(epoch, envelope, &message.bridge))
     }
+}
+
+/// Whether this gateway, the bridge it came by and the store may have it.
+fn may_be_here(epoch: &Epoch, envelope: &Envelope, bridge: &str) -> Result<(), Rejection> {
+    let Some(label) = label_of(epoch, envelope) else { return Ok(()) };
+    may_be(label, epoch.jurisdictions(), || "this gateway".to_owned())?;
+    may_be(label, place_of(epoch, bridge), || format!("bridge {bridge:?}"))?;
+    let store = epoch.access.residency.store.as_deref().unwrap_or(epoch.jurisdictions());
+    may_be(label, store, || "the store".to_owned())
+}
+
+/// Labels an envelope that is still to be made, and says whether it may be here.
+pub(crate) fn may_be_kept(
+    epoch: &Epoch,
+    sender: &Principal,
+    envelope: &mut Envelope,
+    bridge: &str,
+) -> Result<(), Rejection> {
+    label_one(epoch, sender, envelope)?;
+    may_be_here(epoch, envelope, bridge)
 }
 
 // === impl EgressResidency ===

@@ -247,4 +247,5 @@ fn what_does_not_conform_is_kept_as_it_came_where_its_mapping_says_so_and_what_i
     assert_eq!(kept, [("wrong", RejectKind::Malformed), ("wrong", RejectKind::Malformed)], "once each, and none twice");
     assert_eq!(&*letters[0].0.principal, "anonymous");
     assert!(!letters[0].0.payload.is_empty());
+    assert!(letters.iter().all(|(message, _)| message.may_be_kept), "access and residency have let them pass");
 }
