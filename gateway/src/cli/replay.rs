@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use envelope::{AckPoint, Envelope, Group, Identity, Lane, Mapped, Principal, Route, Timestamp};
+use envelope::{AckPoint, Envelope, Group, Identity, Lane, Mapped, Principal, RejectKind, Route, Timestamp};
 use policy::{Epoch, UsersFile};
 
 use super::{Failure, Invalid, stored::Stored};
@@ -55,6 +55,8 @@ struct Side {
 #[derive(Debug, Default)]
 struct Changes {
     read: u64,
+    /// Of whose sender a side can't know enough.
+    untold: u64,
     changed: BTreeMap<(String, String), u64>,
 }
 
@@ -86,15 +88,45 @@ impl Side {
         Ok(Self { epoch: reload::epoch_of(&loaded), users: loaded.guards.users })
     }
 
-    fn says(&self, envelope: Envelope) -> String {
-        said(&policy::judge(&self.epoch, mapped(envelope, &self.users)))
+    /// What it decides; `None` if that can't be told.
+    fn says(&self, envelope: Envelope) -> Option<String> {
+        let (bridge, named) = policy::sender(&envelope)?;
+        let principal = match self.who(named) {
+            Sender::Is(principal) => principal,
+            Sender::Nobody => return Some(format!("{} by authentication", RejectKind::Unauthenticated)),
+            Sender::NotKnown => return None,
+        };
+        Some(said(&policy::judge(&self.epoch, mapped(envelope, bridge, principal))))
+    }
+
+    /// The store has the name of a sender, and not how it proved it.
+    fn who(&self, named: Principal) -> Sender {
+        let access = &self.epoch.access;
+        if named.id == Principal::anonymous("").id {
+            return if access.anonymous { Sender::Is(named) } else { Sender::Nobody };
+        }
+        let user = self.users.users().find(|(id, _)| **id == *named.id).map(|(_, user)| user);
+        match self.users.principal(&named.id, &named.domain) {
+            Some(principal) if user.is_some_and(|user| !user.disabled) => Sender::Is(principal),
+            // who comes by a token or a certificate may be of any name, role and place
+            _ if !access.tokens.is_empty() || !access.certificates.is_empty() => Sender::NotKnown,
+            _ => Sender::Nobody,
+        }
     }
 }
 
-/// As MAPPING made it, as far as the store knows: of a sender, its name. Who that is, `users` say.
-fn mapped(envelope: Envelope, users: &UsersFile) -> Mapped {
-    let (bridge, named) = policy::sender(&envelope).unwrap_or_else(|| ("".into(), Principal::anonymous("")));
-    let principal = users.principal(&named.id, &named.domain).unwrap_or(named);
+/// Who sent a message that is stored, to one side.
+enum Sender {
+    /// A user, or anonymous.
+    Is(Principal),
+    /// It is let in no more.
+    Nobody,
+    /// It may have come by a token or a certificate, and what that said of it is not stored.
+    NotKnown,
+}
+
+/// As MAPPING made it, as far as the store knows.
+fn mapped(envelope: Envelope, bridge: Arc<str>, principal: Principal) -> Mapped {
     Mapped {
         route: Route::new("", ""),
         ack: AckPoint::Durable,
@@ -114,7 +146,10 @@ impl Changes {
     fn compare(&mut self, now: &Side, then: &Side, envelope: Envelope, out: &mut impl Write) -> Result<(), Failure> {
         self.read += 1;
         let (id, topic) = (envelope.id, envelope.subject.clone());
-        let (before, after) = (now.says(envelope.clone()), then.says(envelope));
+        let (Some(before), Some(after)) = (now.says(envelope.clone()), then.says(envelope)) else {
+            self.untold += 1;
+            return Ok(());
+        };
         if before == after {
             return Ok(());
         }
@@ -130,6 +165,10 @@ impl Changes {
         writeln!(out, "{} envelopes, {changed} decided otherwise", self.read)?;
         for ((before, after), count) in &self.changed {
             writeln!(out, "  {count}: {before}  ->  {after}")?;
+        }
+        if self.untold > 0 {
+            let why = "a sender may have come by a token or a certificate, and what that said of it is not stored";
+            writeln!(out, "  {}: can't be told, {why}", self.untold)?;
         }
         Ok(())
     }

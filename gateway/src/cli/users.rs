@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use envelope::Timestamp;
-use policy::{NewKey, StoredPassword, User, UsersFile};
+use policy::{Attributes, NewKey, StoredPassword, User, UsersFile};
 use yaml::Secret;
 
 use super::{Failure, Invalid};
@@ -187,6 +187,8 @@ impl Keys {
 struct Held {
     path: PathBuf,
     file: UsersFile,
+    /// What the policy file declares of users.
+    declared: Attributes,
     _lock: File,
 }
 
@@ -207,15 +209,18 @@ impl Held {
         };
         let attributes = &loaded.policy.access.attributes;
         let file = UsersFile::parse(&path.display().to_string(), &text, attributes).map_err(Invalid)?;
-        Ok(Self { path, file, _lock: lock })
+        Ok(Self { path, file, declared: attributes.clone(), _lock: lock })
     }
 
     /// Writes it as a whole or not at all: a gateway that reads meanwhile finds the one or the other.
     fn change(mut self, change: impl FnOnce(&mut UsersFile) -> Result<(), Failure>) -> Result<(), Failure> {
         change(&mut self.file)?;
+        // what a gateway would refuse is not written
+        let text = self.file.to_string();
+        UsersFile::parse(&self.path.display().to_string(), &text, &self.declared).map_err(Invalid)?;
         let next = beside(&self.path, "next");
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(self.file.to_string().as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;
         // the name is on disk with its folder

@@ -244,4 +244,12 @@ async fn a_replay_knows_what_each_side_says_of_its_users() {
         said.contains("1 envelopes, 1 decided otherwise") && said.contains("passes  ->  denied by access"),
         "{said}"
     );
+    let said = replay(&UsersFile::default()).await;
+    assert!(said.contains("passes  ->  unauthenticated by authentication"), "{said}");
+    // now it may have come by a certificate, with whatever roles a rule gives
+    let rule =
+        "anonymous: true\ncertificates: [{ match: { common_name: \"*\" }, principal: \"*\", roles: [device] }]\n";
+    candidate.write("policy.yaml", rule);
+    let said = replay(&UsersFile::default()).await;
+    assert!(said.contains("1 envelopes, 0 decided otherwise\n  1: can't be told"), "{said}");
 }

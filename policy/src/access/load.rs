@@ -158,7 +158,7 @@ fn validate(
     for policy in all.policies() {
         let Some(source) = files.get(policy.id()) else { continue };
         for uid in policy.entity_literals() {
-            found.extend(names.check(&uid, source));
+            found.extend(names.check(&uid, config, source));
             let id = uid.id().unescaped();
             if uid.type_name().basename() == "Topic"
                 && let Err(why) = Topic::new(id)

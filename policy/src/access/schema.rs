@@ -22,7 +22,7 @@ action send;
 pub(super) fn text(config: &AccessConfig) -> String {
     let mut text = ENTITIES.to_owned();
     let mut attributes = String::new();
-    for (name, kind) in &config.attributes.0 {
+    for (name, kind) in &config.attributes.types {
         push(&mut attributes, &format!(", {name}?: {}", word(*kind)));
     }
     let own = "domain: String, jurisdiction?: String, proof: String, trust: Long";

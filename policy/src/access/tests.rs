@@ -346,6 +346,24 @@ fn a_name_that_nothing_has_is_an_error_with_the_nearest_one() {
         let said = said(wrong).unwrap_or_default();
         assert!(said.contains(what) && said.contains("policies/a.cedar:1:"), "{wrong}: {said}");
     }
+    let declared = PolicyConfig::parse("policy.yaml", "access: { roles: [device] }").unwrap().access;
+    for (role, what) in [
+        ("device", None),
+        ("viewer", None),
+        ("devcie", Some("did you mean \"device\"?")),
+        ("boss", Some("no role \"boss\"")),
+    ] {
+        for text in [
+            format!("permit(principal in Role::\"{role}\", action, resource);"),
+            format!("forbid(principal, action, resource) unless {{ principal in Role::\"{role}\" }};"),
+        ] {
+            let source = PolicySource { path: "policies/a.cedar", name: "a", text: &text };
+            let said = yaml::Diagnostics::collect(Policies::load_knowing(&[source], &declared, names).1);
+            let said = said.map(|all| all.to_string());
+            assert_eq!(said.is_none(), what.is_none(), "{text}: {said:?}");
+            assert!(said.unwrap_or_default().contains(what.unwrap_or_default()), "{text}");
+        }
+    }
     let policies = "permit(principal, action, resource) when { context.bridge == Bridge::\"wbe\" };";
     assert!(
         load(&policies.replace("action,", "action == Action::\"publish\",")).is_ok(),

@@ -137,7 +137,7 @@ impl CertificateRule {
             problems.report(node.span.first(), "bad-pattern", message);
             return None;
         }
-        let roles = fields.optional("roles").map_or(Some(Vec::new()), |node| roles(node, problems));
+        let roles = fields.optional("roles").map_or(Some(Vec::new()), |node| roles(node, attributes, problems));
         let jurisdiction = match fields.optional("jurisdiction") {
             Some(node) => node.non_empty(problems).map(|label| Some(label.into())),
             None => Some(None),

@@ -31,6 +31,7 @@ pub use password::{PasswordError, StoredPassword};
 pub use token::{
     Fetched, FetchedKeys, Issuers, KeySet, KeySetError, Keys, KeysFrom, MAX_DOCUMENT, Revoked, TokenConfig,
 };
+pub(crate) use users::role;
 pub use users::{ChangeError, User, Users, UsersFile};
 
 use self::{

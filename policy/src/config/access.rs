@@ -6,11 +6,12 @@ use envelope::Attribute;
 use yaml::{Fields, Kind, Node, Problems};
 
 use super::value::{Attributes, TYPES, ValueType};
+use crate::authenticate::role;
 
 /// The section `access`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccessConfig {
-    /// Of principals: `principal.NAME`.
+    /// Of principals: `principal.NAME`, and their roles.
     pub attributes: Attributes,
     /// Of the data of messages: `context.data.NAME`.
     pub data: BTreeMap<Arc<str>, DataField>,
@@ -33,6 +34,8 @@ pub(crate) const OWN_ATTRIBUTES: [&str; 4] = ["domain", "jurisdiction", "proof",
 pub(crate) const OWN_CONTEXT: [&str; 5] = ["bridge", "data", "performative", "schema", "time"];
 /// The most entries of one of the maps.
 const MAX_ENTRIES: usize = 64;
+/// The most roles.
+const MAX_DECLARED_ROLES: usize = 1_024;
 /// The most members that lead to a field.
 const MAX_PATH: usize = 16;
 
@@ -44,11 +47,15 @@ impl AccessConfig {
         let mut fields = Fields::of(node, problems)?;
         let attributes =
             entries(fields.optional("attributes"), &OWN_ATTRIBUTES, problems, |node| node.one_of(TYPES, problems));
+        let roles = match fields.optional("roles") {
+            Some(node) => declared_roles(node, problems).map(Some),
+            None => Some(None),
+        };
         let data = entries(fields.optional("data"), &[], problems, |node| DataField::read(node, problems));
         let data = data.map(|data| data.into_iter().map(|(name, field)| (name.clone(), field.at(&name))).collect());
         let values = entries(fields.optional("values"), &OWN_CONTEXT, problems, |node| value(node, problems));
         fields.finish();
-        Some(Self { attributes: Attributes(attributes?), data: data?, values: values? })
+        Some(Self { attributes: Attributes { types: attributes?, roles: roles? }, data: data?, values: values? })
     }
 }
 
@@ -82,6 +89,17 @@ impl DataField {
         }
         self
     }
+}
+
+/// The names of roles, each once.
+fn declared_roles(node: &Node, problems: &Problems) -> Option<Vec<Arc<str>>> {
+    let items = node.list(problems)?;
+    if items.len() > MAX_DECLARED_ROLES {
+        problems.report(node.span, "too-many", format!("{} roles, limit is {MAX_DECLARED_ROLES}", items.len()));
+        return None;
+    }
+    let read: Vec<_> = items.iter().map(|item| role(item, problems)).collect();
+    read.into_iter().collect()
 }
 
 /// A value and the type that it has by itself.

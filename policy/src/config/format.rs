@@ -173,6 +173,7 @@ const SECTIONS: &[Section] = &[
         required: &[],
         keys: &[
             ("attributes", Form::Named(&Form::Words(TYPES)), "of principals: principal.NAME"),
+            ("roles", Form::Texts, "that there are beside viewer and operator; if said, any other one is an error"),
             (
                 "data",
                 Form::Named(&Form::Either(&[Form::Words(TYPES), Form::Section("field")])),

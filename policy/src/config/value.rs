@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use envelope::{Attribute, json};
-use yaml::{Kind, Node, Problems};
+use yaml::{Kind, Node, Problems, nearest};
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,9 +22,17 @@ pub enum ValueType {
     List,
 }
 
-/// The attributes of principals that a policy file declares, by name.
+/// What of principals a policy file declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Attributes(pub(crate) BTreeMap<Arc<str>, ValueType>);
+pub struct Attributes {
+    /// The attributes, by name.
+    pub(crate) types: BTreeMap<Arc<str>, ValueType>,
+    /// The roles, beside [`OWN_ROLES`]; `None`: any there may be.
+    pub(crate) roles: Option<Vec<Arc<str>>>,
+}
+
+/// The roles of the shipped policies, which need no declaration.
+const OWN_ROLES: [&str; 2] = ["viewer", "operator"];
 
 /// The words of the file.
 pub(crate) const TYPES: &[(&str, ValueType)] = &[
@@ -100,7 +108,7 @@ impl Attributes {
         let mut values = BTreeMap::new();
         let mut sound = true;
         for (key, node) in node.map(problems)? {
-            let Some((name, kind)) = self.0.get_key_value(key.name.as_str()) else {
+            let Some((name, kind)) = self.types.get_key_value(key.name.as_str()) else {
                 let help = "attributes are declared in policy.yaml, under access.attributes";
                 let message = format!("attribute {:?} is not declared", key.name.chars().take(64).collect::<String>());
                 problems.report_with_help(key.span, "unknown-key", message, help);
@@ -113,6 +121,18 @@ impl Attributes {
             }
         }
         sound.then_some(values)
+    }
+
+    /// Why a role is none of those that are declared, and the one that may be meant; `None`: it is.
+    pub(crate) fn unknown_role(&self, role: &str) -> Option<(String, Option<String>)> {
+        let declared = self.roles.as_ref()?;
+        let known: Vec<_> = declared.iter().map(|role| &**role).chain(OWN_ROLES).collect();
+        if known.contains(&role) {
+            return None;
+        }
+        let shown: String = role.chars().take(64).collect();
+        let message = format!("there is no role {shown:?} under access.roles of policy.yaml");
+        Some((message, nearest(role, &known).map(|near| format!("did you mean {near:?}?"))))
     }
 }
 

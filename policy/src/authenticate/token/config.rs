@@ -133,7 +133,7 @@ impl TokenConfig {
             Some(node) => text(Some(node)).map(Some),
             None => Some(None),
         };
-        let grant = fields.optional("grant").map_or(Some(Vec::new()), |node| roles(node, problems));
+        let grant = fields.optional("grant").map_or(Some(Vec::new()), |node| roles(node, attributes, problems));
         let attributes = match fields.optional("attributes") {
             Some(node) => claims(node, attributes, problems),
             None => Some(BTreeMap::new()),
@@ -204,7 +204,7 @@ fn claims(
     let mut all = BTreeMap::new();
     let mut sound = true;
     for (key, node) in node.map(problems)? {
-        match (attributes.0.get_key_value(key.name.as_str()), node.non_empty(problems)) {
+        match (attributes.types.get_key_value(key.name.as_str()), node.non_empty(problems)) {
             (Some((name, kind)), Some(claim)) => _ = all.insert(name.clone(), (*kind, claim.to_owned())),
             (None, _) => {
                 let help = "attributes are declared in policy.yaml, under access.attributes";

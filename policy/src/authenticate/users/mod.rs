@@ -20,6 +20,7 @@ use super::{
 };
 use crate::config::Attributes;
 
+pub(crate) use read::role;
 pub(super) use read::{roles, trust};
 pub use write::ChangeError;
 

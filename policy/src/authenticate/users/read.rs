@@ -55,7 +55,7 @@ fn user(node: &Node, attributes: &Attributes, keys: &mut BTreeSet<String>, probl
         return Some(User::default());
     }
     let mut fields = Fields::of(node, problems)?;
-    let roles = fields.optional("roles").map_or(Some(Vec::new()), |node| roles(node, problems));
+    let roles = fields.optional("roles").map_or(Some(Vec::new()), |node| roles(node, attributes, problems));
     let jurisdiction = match fields.optional("jurisdiction") {
         Some(node) => node.non_empty(problems).map(|label| Some(label.into())),
         None => Some(None),
@@ -79,26 +79,34 @@ fn user(node: &Node, attributes: &Attributes, keys: &mut BTreeSet<String>, probl
 }
 
 /// Sorted, each once.
-pub(crate) fn roles(node: &Node, problems: &Problems) -> Option<Vec<Arc<str>>> {
+pub(crate) fn roles(node: &Node, declared: &Attributes, problems: &Problems) -> Option<Vec<Arc<str>>> {
     let items = node.list(problems)?;
     if items.len() > MAX_ROLES {
         problems.report(node.span, "too-many", format!("{} roles, limit is {MAX_ROLES}", items.len()));
         return None;
     }
-    let role = |item: &Node| {
-        let role = item.non_empty(problems)?;
-        if is_role(role) {
-            return Some(Arc::from(role));
+    let declared = |item: &Node| {
+        let role = role(item, problems)?;
+        let Some((message, help)) = declared.unknown_role(&role) else { return Some(role) };
+        match help {
+            Some(help) => problems.report_with_help(item.span, "unknown-name", message, help),
+            None => problems.report(item.span, "unknown-name", message),
         }
-        problems.report(
-            item.span,
-            "bad-role",
-            format!("{:?} is no role: too long, or with control characters", shown(role)),
-        );
         None
     };
-    let read: Option<BTreeSet<_>> = items.iter().map(role).collect();
+    let read: Option<BTreeSet<_>> = items.iter().map(declared).collect();
     Some(read?.into_iter().collect())
+}
+
+/// The name of a role.
+pub(crate) fn role(item: &Node, problems: &Problems) -> Option<Arc<str>> {
+    let role = item.non_empty(problems)?;
+    if is_role(role) {
+        return Some(Arc::from(role));
+    }
+    let message = format!("{:?} is no role: too long, or with control characters", shown(role));
+    problems.report(item.span, "bad-role", message);
+    None
 }
 
 /// 0 to 100.

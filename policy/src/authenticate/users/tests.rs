@@ -41,6 +41,29 @@ fn each_way_in_has_the_users_principal_and_its_own_proof() {
 }
 
 #[test]
+fn a_role_is_one_of_those_that_are_declared_if_any_are_whoever_has_it() {
+    let policy = "access: { roles: [device, reader] }\n";
+    let declared = PolicyConfig::parse("policy.yaml", policy).unwrap().access.attributes;
+    let users = |roles: &str| {
+        let text = format!("users:\n  a: {{ roles: [{roles}] }}\n");
+        UsersFile::parse("users.yaml", &text, &declared).map_err(|all| all.to_string())
+    };
+    assert!(users("device, reader, viewer, operator").is_ok());
+    let said = users("reader, devcie").unwrap_err();
+    assert!(said.contains("users.yaml:2:24") && said.contains("did you mean \"device\"?"), "{said}");
+    for wrong in [
+        "certificates: [{ match: { common_name: x }, principal: x, roles: [devcie] }]\n",
+        "tokens: { a: { issuer: i, audience: o, keys: { file: k.json }, grant: [devcie] } }\n",
+    ] {
+        let said = PolicyConfig::parse("policy.yaml", &format!("{policy}{wrong}")).unwrap_err().to_string();
+        assert!(said.contains("policy.yaml:2:") && said.contains("did you mean \"device\"?"), "{said}");
+        assert!(PolicyConfig::parse("policy.yaml", wrong).is_ok(), "where none is declared any there may be");
+    }
+    let twice = PolicyConfig::parse("policy.yaml", "access: { roles: [\"\"] }\n").unwrap_err().to_string();
+    assert!(twice.contains("policy.yaml:1:19"), "{twice}");
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place_and_without_what_may_be_a_secret() {
     let secret = "hunter42hunter42";
     for (text, place, what) in [
