@@ -1,12 +1,20 @@
 //! One table of who may do what, over every protocol there is: the answer is the same, and names what decided.
 
-use std::sync::LazyLock;
+use std::{net::SocketAddr, sync::LazyLock};
 
 use policy::{NewKey, StoredPassword, User, UsersFile};
 use serde_json::{Value, json};
 use yaml::Secret;
 
-use super::support::{Site, Socket, post_as, web};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    mqtt::Client,
+    support::{PATIENCE, Site, Socket, bridge, get, post_as, web},
+};
 
 const TABLE: &str = include_str!("access.table");
 
@@ -74,6 +82,7 @@ pub(crate) fn authorization(who: &str) -> Option<&'static str> {
 pub(crate) fn site() -> Site {
     let site = Site::shipped();
     site.write("policy.yaml", POLICY);
+    site.write("gateway.yaml", &site.config_text("  floor: { mqtt: { listen: 127.0.0.1:0 } }\n"));
     site.write("users.yaml", &CREDENTIALS.file.to_string());
     for (name, text) in [("press", PRESS), ("trade", TRADE), ("open", "")] {
         site.write(&format!("policies/{name}.cedar"), text);
@@ -89,13 +98,18 @@ pub(crate) fn site() -> Site {
         // no sender picks its topic freely: a value is one segment of it
         for depth in 1..=3 {
             let names = &["a", "b", "c"][..depth];
-            let address: String = names.iter().map(|name| format!("/{{{name}}}")).collect();
+            let path: String = names.iter().map(|name| format!("/{{{name}}}")).collect();
             let topic = names.iter().map(|name| format!("${{address.{name}}}")).collect::<Vec<_>>().join("/");
-            let text = format!(
-                "mapping: say-{name}-{depth}\nfrom: {{ bridge: web, address: \"POST /say/{name}{address}\" }}\n\
-                 envelope: {{ topic: \"{topic}\", performative: {performative}, {of}data: \"${{payload}}\" }}\n"
-            );
-            site.write(&format!("mappings/say-{name}-{depth}.yaml"), &text);
+            for (bridge, address) in
+                [("web", format!("POST /say/{name}{path}")), ("floor", format!("say/{name}{path}"))]
+            {
+                let mapping = format!("say-{name}-{depth}-{bridge}");
+                let text = format!(
+                    "mapping: {mapping}\nfrom: {{ bridge: {bridge}, address: \"{address}\" }}\n\
+                     envelope: {{ topic: \"{topic}\", performative: {performative}, {of}data: \"${{payload}}\" }}\n"
+                );
+                site.write(&format!("mappings/{mapping}.yaml"), &text);
+            }
         }
         if let Some(schema) = schema {
             site.write(&format!("schemas/{schema}@v1.0.0.json"), "{}");
@@ -110,6 +124,84 @@ fn encoded(topic: &str) -> String {
         .bytes()
         .map(|byte| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
+}
+
+/// As an MQTT client writes what a path has.
+fn decoded(topic: &str) -> String {
+    let mut parts = topic.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        decoded.push(char::from(u8::from_str_radix(&part[..2], 16).unwrap()));
+        decoded += &part[2..];
+    }
+    decoded
+}
+
+/// What MQTT has in place of an `Authorization`.
+fn user_of(who: &str) -> Option<(&'static str, &'static str)> {
+    let key = |who| authorization(who).and_then(|value| value.strip_prefix("Bearer "));
+    match who {
+        "bob" => Some(("bob", "correct horse")),
+        _ => key(who).map(|key| ("any", key)),
+    }
+}
+
+/// How many messages were refused that came by MQTT.
+async fn refused_by_floor(running: &gateway::Running) -> u64 {
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    ledger["bridges"]["floor"]["rejected"]["denied"].as_u64().unwrap_or(0)
+}
+
+/// What is said over MQTT, as it would be over HTTP. A 3.1.1 client hears of no message that it was refused, and of no
+/// decider, so of those the ledger is asked, and who decided is taken from `decider`.
+async fn over_mqtt(running: &gateway::Running, version: u8, row: &[&str], decider: &str) -> (String, String) {
+    let [who, does, by, topic, data] = *row else { panic!("{row:?}") };
+    let address = bridge(running, "floor");
+    let Ok(mut client) = Client::connect(address, version, user_of(who)).await else {
+        return ("401".to_owned(), "authentication".to_owned());
+    };
+    let before = refused_by_floor(running).await;
+    let said = match does {
+        "send" => client.publish(&format!("say/{by}/{}", decoded(topic)), data).await,
+        _ => client.subscribe(topic).await,
+    };
+    let refused = match (version, does) {
+        (4, "send") => refused_by_floor(running).await > before,
+        _ => said.code >= 0x80,
+    };
+    match (refused, version) {
+        (false, _) => ("ok".to_owned(), "-".to_owned()),
+        (true, 4) => ("403".to_owned(), decider.to_owned()),
+        (true, _) => {
+            assert_eq!(said.code, 0x87, "{said:?}");
+            let decided_by = said.reason.split(": ").next().unwrap_or_default();
+            ("403".to_owned(), decided_by.to_owned())
+        }
+    }
+}
+
+/// Whether a stream of events begins, or what is said in its place.
+async fn over_events(address: SocketAddr, authorization: Option<&str>, filter: &str) -> (String, String) {
+    let credentials = authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+    let filter = filter.replace('#', "%23").replace('+', "%2B");
+    let head = format!("GET /mesh/v1/events?filter={filter} HTTP/1.1\r\nhost: {address}\r\n{credentials}");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = async {
+        // a stream has no end: its head is enough
+        while !answer.starts_with(b"HTTP/1.1 200") || !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            if stream.read_buf(&mut answer).await.unwrap() == 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    match answer.starts_with("HTTP/1.1 200") {
+        true => ("ok".to_owned(), "-".to_owned()),
+        false => said(&serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()),
+    }
 }
 
 /// What was answered, and who decided.
@@ -147,6 +239,12 @@ async fn who_may_do_what_is_the_same_over_every_protocol_and_each_no_names_who_s
             let mut socket = Socket::open_as(address, authorization).await.unwrap();
             socket.send(&json!({ "op": "subscribe", "ref": "s", "filters": [topic], "credit": 1 })).await;
             over.push(("WebSocket", said(&socket.next().await)));
+            over.push(("server-sent events", over_events(address, authorization, topic).await));
+        }
+        // what a path can't have, a topic of MQTT can
+        if decider != "http" {
+            over.push(("MQTT 3.1.1", over_mqtt(&running, 4, &row[..5], decider).await));
+            over.push(("MQTT 5.0", over_mqtt(&running, 5, &row[..5], decider).await));
         }
         for (protocol, said) in over {
             assert_eq!(said, expected, "over {protocol}: {line}");
@@ -208,7 +306,7 @@ async fn a_reload_that_takes_a_right_ends_the_subscription_and_one_that_removes_
 #[tokio::test]
 async fn policies_that_are_wrong_or_gone_change_nothing_and_are_told() {
     let site = site();
-    site.write("gateway.yaml", &site.config_text("policies: policies/\n"));
+    site.write("gateway.yaml", &site.config_text("  floor: { mqtt: { listen: 127.0.0.1:0 } }\npolicies: policies/\n"));
     let running = site.start().await;
     let address = web(&running);
     let may = async || {

@@ -13,6 +13,7 @@ mod explain;
 mod flow;
 mod limits;
 mod messages;
+mod mqtt;
 mod notices;
 mod promises;
 mod receiver;

@@ -104,7 +104,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Where the bridge `web` listens.
 pub(crate) fn web(running: &Running) -> SocketAddr {
-    running.addresses().bridges.iter().find(|(name, _)| &**name == "web").unwrap().1
+    bridge(running, "web")
+}
+
+/// Where a bridge listens.
+pub(crate) fn bridge(running: &Running, name: &str) -> SocketAddr {
+    running.addresses().bridges.iter().find(|(known, _)| &**known == name).unwrap().1
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {

@@ -22,16 +22,23 @@ const MAX_CREDIT: u32 = MAX_TAKEN as u32;
 impl Connection {
     pub(super) async fn subscribe(&mut self, subscribe: packet::Subscribe) -> Result<(), End> {
         let packet::Subscribe { id, subscription_id, filters } = subscribe;
-        let mut answers = Vec::with_capacity(filters.len());
+        let (mut answers, mut refused) = (Vec::with_capacity(filters.len()), None);
         for wanted in filters {
-            answers.push(self.subscribe_to(wanted, subscription_id).await);
+            answers.push(self.subscribe_to(wanted, subscription_id, &mut refused).await);
         }
         self.keep().await?;
-        packet::suback(&mut self.link.out, self.version, id, &answers);
+        // there is one for all of them: that of the first which is refused
+        let detail = refused.as_ref().and_then(|rejection| self.detail(rejection));
+        packet::suback(&mut self.link.out, self.version, id, &answers, detail.as_deref());
         Ok(())
     }
 
-    async fn subscribe_to(&mut self, wanted: Wanted, subscription_id: Option<u32>) -> Reason {
+    async fn subscribe_to(
+        &mut self,
+        wanted: Wanted,
+        subscription_id: Option<u32>,
+        refused: &mut Option<Rejection>,
+    ) -> Reason {
         let granted = Reason(packet::level(wanted.qos));
         if wanted.filter.starts_with("$share/") {
             return Reason::SHARED_NOT_SUPPORTED;
@@ -88,7 +95,9 @@ impl Connection {
                 if was_durable && durable {
                     self.shared.end_subscription(&self.held.session, number).await;
                 }
-                reason(&rejection)
+                let code = reason(&rejection);
+                refused.get_or_insert(rejection);
+                code
             }
         }
     }

@@ -163,9 +163,12 @@ pub(in crate::mqtt) fn publish(
     true
 }
 
-pub(in crate::mqtt) fn suback(out: &mut BytesMut, version: Version, id: u16, answers: &[Reason]) {
+/// `detail` is as of [`ack`].
+pub(in crate::mqtt) fn suback(out: &mut BytesMut, version: Version, id: u16, answers: &[Reason], detail: Option<&str>) {
     out.put_u8(0x90);
-    answer(out, version, id, answers.len());
+    let mut properties = BytesMut::new();
+    put_text(&mut properties, self::id::REASON, detail.filter(|_| version == Version::V5));
+    answer(out, version, id, answers.len(), &properties);
     for reason in answers {
         // MQTT 3.1.1 has one word for no
         let refused = version == Version::V3 && reason.is_error();
@@ -176,20 +179,24 @@ pub(in crate::mqtt) fn suback(out: &mut BytesMut, version: Version, id: u16, ans
 pub(in crate::mqtt) fn unsuback(out: &mut BytesMut, version: Version, id: u16, answers: &[Reason]) {
     out.put_u8(0xB0);
     match version {
-        Version::V3 => answer(out, version, id, 0),
+        Version::V3 => answer(out, version, id, 0, &[]),
         Version::V5 => {
-            answer(out, version, id, answers.len());
+            answer(out, version, id, answers.len(), &[]);
             answers.iter().for_each(|reason| out.put_u8(reason.0));
         }
     }
 }
 
-fn answer(out: &mut BytesMut, version: Version, id: u16, answers: usize) {
-    let five = version == Version::V5;
-    put_varint(out, 2 + usize::from(five) + answers);
+/// `properties` are for MQTT 5.0.
+fn answer(out: &mut BytesMut, version: Version, id: u16, answers: usize, properties: &[u8]) {
+    let of_five = match version {
+        Version::V3 => 0,
+        Version::V5 => varint_size(properties.len()) + properties.len(),
+    };
+    put_varint(out, 2 + of_five + answers);
     out.put_u16(id);
-    if five {
-        out.put_u8(0);
+    if version == Version::V5 {
+        put_properties(out, properties);
     }
 }
 

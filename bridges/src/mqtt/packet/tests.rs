@@ -110,8 +110,9 @@ fn the_answers_of_ours_are_read_as_they_were_meant() {
     let (theirs, _) = v5_0::Puback::parse(&out[2..]).unwrap();
     assert_eq!((theirs.packet_id(), theirs.reason_code().map(|code| code as u8)), (7, Some(0x87)));
     let mut out = BytesMut::new();
-    suback(&mut out, Version::V5, 7, &[Reason(1), Reason::FILTER_INVALID]);
+    suback(&mut out, Version::V5, 7, &[Reason(1), Reason::FILTER_INVALID], Some("because"));
     let (theirs, _) = v5_0::Suback::parse(&out[2..]).unwrap();
+    assert_eq!(theirs.props().len(), 1, "{theirs:?}");
     assert_eq!(theirs.reason_codes().iter().map(|code| *code as u8).collect::<Vec<_>>(), [1, 0x8F]);
     let mut out = BytesMut::new();
     disconnect(&mut out, Version::V5, Reason::SERVER_BUSY, Some("why"));
