@@ -18,7 +18,7 @@ pub struct GatewayOutlet {
     backbone: Arc<dyn Backbone>,
     current: Current,
     stack: Egress<Delivery>,
-    bridge: Arc<str>,
+    trail: Arc<Trail>,
 }
 
 /// A subscription whose deliveries have passed egress policy.
@@ -51,17 +51,20 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 impl GatewayOutlet {
     /// Refusals go on `trail`, of the egress of the bridge; `meters` are the gateway's.
     pub fn new(backbone: Arc<dyn Backbone>, current: Current, trail: Arc<Trail>, meters: Arc<Meters>) -> Self {
-        let bridge = trail.bridge().clone();
-        let stack = policy::egress(policy::hand_over(), trail, meters);
-        Self { backbone, current, stack, bridge }
+        let stack = policy::egress(policy::hand_over(), trail.clone(), meters);
+        Self { backbone, current, stack, trail }
     }
 
-    /// Refuses who is not let in by the epoch that decides now, or may not read one of the filters.
+    /// Refuses who is not let in by the epoch that decides now, or may not read one of the filters; that is on record.
     fn may_open(&self, principal: &Arc<Principal>, filters: &[Filter]) -> Result<(), Rejection> {
+        self.decide(principal, filters).inspect_err(|rejection| self.trail.refused_to(principal, rejection))
+    }
+
+    fn decide(&self, principal: &Arc<Principal>, filters: &[Filter]) -> Result<(), Rejection> {
         let epoch = self.current.load();
         epoch.still_lets_in(principal)?;
         filters.iter().try_for_each(|filter| {
-            let decision = epoch.policies.may_open(principal, filter, &self.bridge);
+            let decision = epoch.policies.may_open(principal, filter, self.trail.bridge());
             decision.into_result(principal, || format!("subscribe to {:?}", filter.as_str()))
         })
     }

@@ -17,8 +17,8 @@ use std::{
 
 use backbone::{Backbone, Standing};
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Promises, Reached, Receipt,
-    RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
+    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Principal, Promises, Reached,
+    Receipt, RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use policy::{NoRandom, ReplyDesk, ReplyTopics};
@@ -181,7 +181,10 @@ impl Tickets {
             open.entry(*id).and_modify(|count| *count += 1);
         }
         let terms = reply_within.map(|_| mapped.terms.clone());
-        if table.enter(message, Entry::new(open, terms, until)) {
+        let asker = reply_within.map(|_| (mapped.bridge.clone(), mapped.principal.clone()));
+        let mut entry = Entry::new(open, terms, until);
+        entry.asker = asker;
+        if table.enter(message, entry) {
             return Ok(Some(wait(true, dues)));
         }
         let detail = format!("{MAX_WAITING} messages are waited for, which is the limit");
@@ -291,6 +294,10 @@ impl Promises for Tickets {
 impl ReplyDesk for Tickets {
     fn topic(&self, id: EnvelopeId) -> Option<Topic> {
         self.0.topics.topic(&self.0.domain, id)
+    }
+
+    fn asker(&self, inreplyto: EnvelopeId) -> Option<(Arc<str>, Arc<Principal>)> {
+        self.table().get(inreplyto.uuid())?.asker.clone()
     }
 
     fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection> {

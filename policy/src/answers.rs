@@ -1,23 +1,27 @@
 //! Answers to requests: what asks for one gets a topic for it, and what comes to such a topic goes to who waits.
 //!
-//! An answer is not mapped and not stored: it passes every layer up to MAPPING, and then the policies' action `reply`. Who
+//! An answer is not mapped and not stored: it passes every layer up to MAPPING, then the policies' action `reply` and the
+//! places that it comes from and goes to. Who
 //! waits, and whether it is in time, is known to the [`ReplyDesk`] of the gateway.
 
 use std::sync::Arc;
 
 use envelope::{
-    Admission, Conversation, Data, Envelope, EnvelopeId, Group, IdentityParts, Inbound, Mapped, RejectKind, Rejection,
-    Route, Timestamp, Topic,
+    Admission, Conversation, Data, Envelope, EnvelopeId, Group, IdentityParts, Inbound, Mapped, Principal, RejectKind,
+    Rejection, Route, Timestamp, Topic,
 };
 
 use ring::{hmac, rand::SystemRandom};
 
-use crate::{Epoch, NoRandom, conformance::OPAQUE};
+use crate::{Epoch, NoRandom, conformance::OPAQUE, residency};
 
 /// Where answers are handed in.
 pub trait ReplyDesk: Send + Sync {
     /// Where answers to this envelope go: nobody who has not read it can know it.
     fn topic(&self, id: EnvelopeId) -> Option<Topic>;
+
+    /// The bridge and the principal that wait for an answer to this envelope, if anybody does.
+    fn asker(&self, inreplyto: EnvelopeId) -> Option<(Arc<str>, Arc<Principal>)>;
 
     /// Takes an answer that came `to` a reply topic. Refuses one that is late, or to another envelope.
     fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection>;
@@ -79,7 +83,7 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     let subject = Topic::new(&*inbound.address).map_err(|error| refuse(&error.to_string()))?;
     let (domain, bridge, principal) = (&*epoch.domain, &*inbound.bridge, &*inbound.principal.id);
     let parts = IdentityParts { domain, bridge, principal, route: ROUTE };
-    let answer = Envelope {
+    let mut answer = Envelope {
         id: inbound.identity.envelope_id(parts),
         source: format!("mesh://{domain}/{bridge}/{principal}").into(),
         kind: OPAQUE.into(),
@@ -101,6 +105,12 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     };
     let decision = epoch.policies.may_send(&inbound.principal, &answer, bridge);
     decision.into_result(&inbound.principal, || format!("reply to {:?}", subject.as_str()))?;
+    // after Access, so that it says nothing to strangers; it is not stored, so the store is not asked
+    residency::may_be_handed_in(epoch, &inbound.principal, &mut answer, bridge)?;
+    let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
+    if let Some((to, asker)) = known.and_then(|desk| desk.asker(id)) {
+        residency::may_go_to(epoch, &answer, &to, &asker)?;
+    }
     match desk {
         Some(desk) => desk.answer(&subject, id, &answer),
         None => Err(Rejection::new(RejectKind::Conflict, DECIDED_BY, "nobody waits for answers here")),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use envelope::{EnvelopeId, Reply, Terms, Ticket};
+use envelope::{EnvelopeId, Principal, Reply, Terms, Ticket};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) open: HashMap<EnvelopeId, usize>,
     /// It waits for an answer, and for nobody to take it.
     pub(super) terms: Option<Arc<Terms>>,
+    /// The bridge and the principal that wait for an answer.
+    pub(super) asker: Option<(Arc<str>, Arc<Principal>)>,
     pub(super) until: Instant,
     decided: Option<Instant>,
 }
@@ -61,7 +63,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 impl Entry {
     pub(super) fn new(open: HashMap<EnvelopeId, usize>, terms: Option<Arc<Terms>>, until: Instant) -> Self {
-        Self { fate: watch::Sender::new(None), open, terms, until, decided: None }
+        Self { fate: watch::Sender::new(None), open, terms, asker: None, until, decided: None }
     }
 }
 

@@ -51,6 +51,31 @@ async fn a_refusal_is_on_record_whoever_decided_and_no_payload_is() {
 }
 
 #[tokio::test]
+async fn a_subscription_and_a_last_value_that_are_denied_are_on_record() {
+    let site = Site::shipped();
+    site.write(
+        "policies/secret.cedar",
+        "@id(\"secret\") forbid(principal, action == Action::\"subscribe\", resource in Topic::\"secret\");",
+    );
+    let running = site.start().await;
+    let web = web(&running);
+    let mut socket = Socket::open(web).await;
+    socket.send(&json!({ "op": "subscribe", "ref": "s", "filters": ["secret/#"], "credit": 1 })).await;
+    assert_eq!(socket.next().await["decided_by"], "secret#secret");
+    assert!(matches!(get(web, "/mesh/v1/last/secret/a").await.status, 403 | 404));
+    let mut reader = Socket::subscribe(web, TRAIL, "earliest", None).await;
+    for (topic, data) in decided(&mut reader, 2).await {
+        assert_eq!(topic, "$mesh/audit/refused/web");
+        assert_eq!((&data["stage"], &data["kind"]), (&json!("egress"), &json!("denied")));
+        assert_eq!((&data["decided_by"], &data["principal"]), (&json!("secret#secret"), &json!("anonymous")));
+    }
+    drop((socket, reader));
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test]
 async fn a_wildcard_never_reaches_the_trail() {
     let site = Site::shipped();
     let running = site.start().await;

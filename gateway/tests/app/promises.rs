@@ -1,12 +1,13 @@
 //! Promises beyond the store: `ack: delivered`, `ack: consumer` and answers, through a whole gateway.
 
 use gateway::drain::Drained;
+use policy::{NewKey, User, UsersFile};
 use serde_json::{Value, json};
 
 use crate::{
     receiver::Hook,
     sends::{counts, site},
-    support::{Answer, Site, Socket, get, post, request, web},
+    support::{Answer, Site, Socket, get, post, post_as, request, web},
 };
 
 const DELIVERED: &str = "mapping: alerts
@@ -154,6 +155,58 @@ async fn a_request_is_answered_by_an_agent_and_the_first_answer_counts() {
     drop(agent);
     let ledger = get(running.addresses().admin, "/ledger").await.json();
     assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_may_not_come_here_or_go_to_who_asked_is_refused_and_on_record() {
+    let site = asking("20s");
+    let asks = ASKS.replace("performative: request", "performative: request, residency: [no, eu, us]");
+    site.write("mappings/asks.yaml", &asks);
+    let (mut users, mut keys) = (UsersFile::default(), Vec::new());
+    for (name, place) in [("far", "us"), ("near", "no"), ("here", "eu"), ("asker", "eu")] {
+        let (mut user, key) = (User::default(), NewKey::generate().unwrap());
+        user.jurisdiction = Some(place.into());
+        users.add_user(name, user).unwrap();
+        users.add_key(name, &key, None).unwrap();
+        keys.push(format!("Bearer {}", key.key.expose()));
+    }
+    site.write("users.yaml", &users.to_string());
+    site.write(
+        "policies/agents.cedar",
+        "permit(principal, action, resource in Topic::\"market\");\n\
+         permit(principal, action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n\
+         permit(principal, action == Action::\"subscribe\", resource in Topic::\"$mesh/audit\");",
+    );
+    let running = site.start().await;
+    let at = web(&running);
+    let mut agents = Vec::new();
+    for key in &keys[..3] {
+        let mut agent = Socket::open_as(at, Some(key)).await.unwrap();
+        agent.send(&json!({ "op": "subscribe", "ref": "s", "filters": ["market/#"], "credit": 9 })).await;
+        agent.frame("subscribed").await;
+        agents.push(agent);
+    }
+    let asker = keys[3].clone();
+    let asks = tokio::spawn(async move { post_as(at, Some(&asker), "/ask", "{}").await });
+    for (agent, why) in agents.iter_mut().zip(["this gateway is in no, eu", "the receiver is in eu", ""]) {
+        let asked = agent.envelope().await;
+        agent.send(&answer_to(&asked, "inform", 17)).await;
+        let said = agent.next().await;
+        if why.is_empty() {
+            assert_eq!(said["op"], "filtered", "{said}");
+            continue;
+        }
+        assert_eq!((&said["kind"], &said["decided_by"]), (&json!("denied"), &json!("residency")), "{said}");
+        assert!(said["detail"].as_str().unwrap().contains(why), "{said}");
+    }
+    assert_eq!(asks.await.unwrap().status, 200);
+    let mut reader = Socket::subscribe(at, "$mesh/audit/#", "earliest", None).await;
+    for who in ["far", "near"] {
+        let record = reader.envelope().await;
+        assert_eq!((&record["data"]["decided_by"], &record["data"]["principal"]), (&json!("residency"), &json!(who)));
+    }
+    drop((agents, reader));
     assert_eq!(running.drain().await, Drained::Clean);
 }
 

@@ -231,16 +231,26 @@ impl Trail {
     }
 }
 
-impl envelope::Audit for Trail {
-    fn refused(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
+impl Trail {
+    /// Puts a refusal on record that is not of a message: of a subscription, or of a last value.
+    pub fn refused_to(&self, principal: &Arc<Principal>, rejection: &Rejection) {
+        self.record(self.stage, rejection, Whose { principal: Some(principal.clone()), peer: None });
+    }
+
+    fn record(&self, stage: &'static str, rejection: &Rejection, whose: Whose) {
         let now = Instant::now();
         let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
         flood.elapsed(now).for_each(|left_out| self.left_out(left_out));
         if flood.admit(rejection.kind, now) {
-            let whose = Whose { principal: principal.cloned(), peer };
-            self.refusal(BRIDGE, None, rejection, Some(&whose));
+            self.refusal(stage, None, rejection, Some(&whose));
         }
         self.pending.store(flood.is_pending(), Ordering::Relaxed);
+    }
+}
+
+impl envelope::Audit for Trail {
+    fn refused(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
+        self.record(BRIDGE, rejection, Whose { principal: principal.cloned(), peer });
     }
 }
 

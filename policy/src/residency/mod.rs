@@ -39,11 +39,17 @@ impl Rule<Mapped> for Residency {
 
 /// Whether this gateway, the bridge it came by and the store may have it.
 fn may_be_here(epoch: &Epoch, envelope: &Envelope, bridge: &str) -> Result<(), Rejection> {
+    may_pass(epoch, envelope, bridge)?;
     let Some(label) = label_of(epoch, envelope) else { return Ok(()) };
-    may_be(label, epoch.jurisdictions(), || "this gateway".to_owned())?;
-    may_be(label, place_of(epoch, bridge), || format!("bridge {bridge:?}"))?;
     let store = epoch.access.residency.store.as_deref().unwrap_or(epoch.jurisdictions());
     may_be(label, store, || "the store".to_owned())
+}
+
+/// Whether this gateway and the bridge it came by may have it.
+fn may_pass(epoch: &Epoch, envelope: &Envelope, bridge: &str) -> Result<(), Rejection> {
+    let Some(label) = label_of(epoch, envelope) else { return Ok(()) };
+    may_be(label, epoch.jurisdictions(), || "this gateway".to_owned())?;
+    may_be(label, place_of(epoch, bridge), || format!("bridge {bridge:?}"))
 }
 
 /// Labels an envelope that is still to be made, and says whether it may be here.
@@ -61,13 +67,29 @@ pub(crate) fn may_be_kept(
 
 impl Rule<Outgoing> for EgressResidency {
     fn check(&self, epoch: &Epoch, outgoing: &Outgoing) -> Result<(), Rejection> {
-        let Some(label) = label_of(epoch, &outgoing.delivery.envelope) else { return Ok(()) };
-        may_be(label, place_of(epoch, &self.bridge), || format!("bridge {:?}", self.bridge))?;
-        match &outgoing.to.jurisdiction {
-            Some(place) => may_be(label, std::slice::from_ref(place), || "the receiver".to_owned()),
-            None => Ok(()),
-        }
+        may_go_to(epoch, &outgoing.delivery.envelope, &self.bridge, &outgoing.to)
     }
+}
+
+/// Whether a bridge, and who receives by it, may have it.
+pub(crate) fn may_go_to(epoch: &Epoch, envelope: &Envelope, bridge: &str, to: &Principal) -> Result<(), Rejection> {
+    let Some(label) = label_of(epoch, envelope) else { return Ok(()) };
+    may_be(label, place_of(epoch, bridge), || format!("bridge {bridge:?}"))?;
+    match &to.jurisdiction {
+        Some(place) => may_be(label, std::slice::from_ref(place), || "the receiver".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Labels what is passed on without being stored, and says whether it may come here by this bridge.
+pub(crate) fn may_be_handed_in(
+    epoch: &Epoch,
+    sender: &Principal,
+    envelope: &mut Envelope,
+    bridge: &str,
+) -> Result<(), Rejection> {
+    label_one(epoch, sender, envelope)?;
+    may_pass(epoch, envelope, bridge)
 }
 
 /// Labels what the mapping left without one, or whose schema is stricter: an envelope keeps the label that it is stored
