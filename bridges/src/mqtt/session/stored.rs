@@ -10,10 +10,7 @@ use bytestring::ByteString;
 use envelope::{Position, Qos};
 use uuid::Uuid;
 
-use super::{
-    Outbound, Sent, Session, Subscribed,
-    generations::{Generations, MAX_OWN},
-};
+use super::{Outbound, Sent, Session, Subscribed, generations::Generations};
 use crate::mqtt::packet::{RetainHandling, Wanted, level};
 
 /// Why stored state is none.
@@ -25,8 +22,9 @@ pub(in crate::mqtt) enum SnapshotError {
     Damaged,
 }
 
-/// 1 had no list of what the client has and the store may not know.
-const FORMAT: u8 = 2;
+/// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
+/// had none of their own.
+const FORMAT: u8 = 3;
 
 // === impl Session ===
 
@@ -36,11 +34,13 @@ impl Session {
         let mut out = BytesMut::with_capacity(128);
         out.put_u8(FORMAT);
         out.put_slice(self.id.as_bytes());
-        out.put_u32(self.generations.base);
-        out.put_u32(self.generations.own.len() as u32);
-        for (id, generation) in &self.generations.own {
-            out.put_u16(*id);
-            out.put_u32(*generation);
+        let mut before = 0;
+        out.put_u32(self.generations.runs().len() as u32);
+        for (first, generation) in self.generations.runs() {
+            out.put_u16(*first);
+            // neighbours differ by little
+            put_varint(&mut out, zigzag(generation.wrapping_sub(before)));
+            before = *generation;
         }
         out.put_u32(self.next_subscription);
         out.put_u32(self.subscriptions.len() as u32);
@@ -74,12 +74,21 @@ impl Session {
             other => return Err(SnapshotError::Format(other)),
         };
         let mut session = Self { id: reader.uuid()?, ..Self::new() };
-        let base = reader.u32()?;
-        let own = reader.list(|reader| Ok((reader.u16()?, reader.u32()?)))?;
-        if own.len() > 2 * MAX_OWN + usize::from(u16::MAX) {
-            return Err(SnapshotError::Damaged);
-        }
-        session.generations = Generations { base, own: own.into_iter().collect() };
+        session.generations = match format {
+            1 | 2 => {
+                let base = reader.u32()?;
+                Generations::of_base(base, reader.list(|reader| Ok((reader.u16()?, reader.u32()?)))?)
+            }
+            _ => {
+                let mut before = 0_u32;
+                let runs = reader.list(|reader| {
+                    let first = reader.u16()?;
+                    before = before.wrapping_add(unzigzag(reader.varint()?));
+                    Ok((first, before))
+                })?;
+                Generations::restored(runs).ok_or(SnapshotError::Damaged)?
+            }
+        };
         session.next_subscription = reader.u32()?;
         let subscriptions = reader.list(subscribed)?;
         session.subscriptions =
@@ -153,6 +162,23 @@ fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
+/// A difference that may be negative, small where it is little.
+const fn zigzag(difference: u32) -> u32 {
+    difference << 1 ^ ((difference as i32) >> 31) as u32
+}
+
+const fn unzigzag(value: u32) -> u32 {
+    value >> 1 ^ (value & 1).wrapping_neg()
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u32) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
 struct Reader(Bytes);
 
 // === impl Reader ===
@@ -172,6 +198,18 @@ impl Reader {
 
     fn u32(&mut self) -> Result<u32, SnapshotError> {
         Ok(self.take(4)?.get_u32())
+    }
+
+    fn varint(&mut self) -> Result<u32, SnapshotError> {
+        let mut value = 0;
+        for shift in (0..32).step_by(7) {
+            let byte = self.u8()?;
+            value |= u32::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(SnapshotError::Damaged)
     }
 
     fn uuid(&mut self) -> Result<Uuid, SnapshotError> {
