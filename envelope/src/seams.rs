@@ -92,6 +92,22 @@ pub trait Outlet: Send + Sync {
         what: Subscribe,
     ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
 
+    /// Refused if policy does not let the principal read the filter.
+    fn may_open(&self, principal: &Arc<Principal>, filter: &Filter) -> Result<(), Rejection>;
+
+    /// Opens a subscription that several subscribers share. Nothing that it delivers has passed policy: each delivery has to
+    /// [`pass`](Self::pass) for the one of them who is to get it.
+    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+
+    /// Egress policy for one of those who share a subscription: a verdict a delivery, in order. Refused as a whole if policy
+    /// does not let the principal read the filter any more.
+    fn pass(
+        &self,
+        principal: Arc<Principal>,
+        filter: Filter,
+        deliveries: Batch<Delivery>,
+    ) -> BoxFuture<'static, Result<Verdicts<Delivery>, Rejection>>;
+
     /// Last values of the topics that `filter` selects, behind `after`: at most `most` of them and never over 1,024. A page
     /// may have fewer than were asked for, or none, and say that there are more: what has expired and what the principal may
     /// not read is not in it. Refused if policy does not let the principal read the filter.

@@ -105,6 +105,27 @@ impl Outlet for GatewayOutlet {
         })
     }
 
+    fn may_open(&self, principal: &Arc<Principal>, filter: &Filter) -> Result<(), Rejection> {
+        Self::may_open(self, principal, std::slice::from_ref(filter))
+    }
+
+    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        self.backbone.subscribe(what)
+    }
+
+    fn pass(
+        &self,
+        principal: Arc<Principal>,
+        filter: Filter,
+        deliveries: Batch<Delivery>,
+    ) -> BoxFuture<'static, Result<Verdicts<Delivery>, Rejection>> {
+        if let Err(rejection) = Self::may_open(self, &principal, std::slice::from_ref(&filter)) {
+            return Box::pin(std::future::ready(Err(rejection)));
+        }
+        let screened = self.screen(&principal, deliveries);
+        Box::pin(async move { screened.await.map(|screening| screening.verdicts) })
+    }
+
     fn last(
         &self,
         principal: Arc<Principal>,

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use envelope::{
     Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outlet, Position,
-    Principal, RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic,
+    Principal, RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::timeout};
@@ -24,6 +24,8 @@ pub struct FakeOutlet {
     log: Mutex<Vec<Delivery>>,
     /// Filters that no one may read.
     forbidden: Mutex<Option<&'static str>>,
+    /// A principal, and a topic that it gets nothing of where it shares a subscription.
+    withheld: Mutex<Option<(&'static str, &'static str)>>,
     /// Whether last values are only of what says that it is one.
     only_retained: AtomicBool,
     state: watch::Sender<State>,
@@ -100,6 +102,11 @@ impl FakeOutlet {
         *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter);
     }
 
+    /// Withholds a topic from a principal that shares a subscription.
+    pub fn withhold(&self, principal: &'static str, topic: &'static str) {
+        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = Some((principal, topic));
+    }
+
     /// What happened so far.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
@@ -138,6 +145,37 @@ impl Outlet for FakeOutlet {
             Ok(Box::new(subscribed) as Box<dyn Deliveries>)
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn may_open(&self, _: &Arc<Principal>, filter: &Filter) -> Result<(), Rejection> {
+        let forbidden = *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if Some(filter.as_str()) == forbidden {
+            return Err(Rejection::new(RejectKind::Denied, "access", "the filter is not for you"));
+        }
+        Ok(())
+    }
+
+    /// On record as opened by nobody.
+    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        let nobody = Principal { id: "".into(), ..Principal::anonymous("test") };
+        self.open(Arc::new(nobody), what)
+    }
+
+    fn pass(
+        &self,
+        principal: Arc<Principal>,
+        _: Filter,
+        deliveries: Batch<Delivery>,
+    ) -> BoxFuture<'static, Result<Verdicts<Delivery>, Rejection>> {
+        let withheld = *self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = |delivery: Delivery| match withheld {
+            Some((who, topic)) if *principal.id == *who && delivery.envelope.subject.as_str() == topic => {
+                Verdict::no(Rejection::new(RejectKind::Denied, "access", "the message is not for you"))
+            }
+            _ => Verdict { route: None, answer: Ok(delivery) },
+        };
+        let verdicts = deliveries.into_vec().into_iter().map(answer).collect();
+        Box::pin(std::future::ready(Ok(verdicts)))
     }
 
     /// Of what was given, the last of each topic; one without data deletes.

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use envelope::{Filter, TopicError};
+
 /// A topic or filter of MQTT in the mesh's spelling.
 pub(super) fn to_mesh(native: &str) -> Cow<'_, str> {
     let plain = !native.contains('%') && native.split('/').all(|level| !level.is_empty());
@@ -27,6 +29,11 @@ pub(super) fn to_mesh(native: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(mesh)
+}
+
+/// A filter of MQTT as one of the mesh.
+pub(super) fn to_filter(native: &str) -> Result<Filter, TopicError> {
+    Filter::new(to_mesh(native).into_owned())
 }
 
 /// A topic of the mesh in MQTT's spelling. A `%` that no MQTT client has put there stays as it is.

@@ -12,6 +12,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use envelope::{KeyEntry, KeyValue, KeyWrite, Rejection};
+use sha2::{Digest, Sha256};
 
 use super::{
     session::{Session, SnapshotError},
@@ -33,6 +34,8 @@ pub(super) struct Kept {
 
 /// What its keys begin with.
 const PREFIX: &str = "session/";
+/// What the keys of shared subscriptions begin with; a digest of the name follows.
+const SHARES: &str = "share/";
 /// How many are read at once.
 const PAGE: usize = 256;
 /// Behind its end an entry stays for a while, so that the sweep finds it and ends what it stands for.
@@ -64,23 +67,45 @@ impl Keeper {
         self.0.write(vec![KeyWrite::delete(name(session))]).await.map(|_| ())
     }
 
-    /// All that are kept; one that can't be read is told of and left alone.
-    pub(super) async fn all(&self) -> Result<Vec<Kept>, Rejection> {
+    /// Writes that there is a shared subscription whose position has this name.
+    pub(super) async fn keep_share(&self, name: &str) -> Result<(), Rejection> {
+        self.0.write(vec![KeyWrite::put(share(name), Bytes::copy_from_slice(name.as_bytes()))]).await.map(|_| ())
+    }
+
+    /// Forgets a shared subscription.
+    pub(super) async fn forget_share(&self, name: &str) -> Result<(), Rejection> {
+        self.0.write(vec![KeyWrite::delete(share(name))]).await.map(|_| ())
+    }
+
+    /// The names of the shared subscriptions that there were.
+    pub(super) async fn shares(&self) -> Result<Vec<String>, Rejection> {
+        let entries = self.list(SHARES).await?;
+        Ok(entries.into_iter().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<KeyEntry>, Rejection> {
         let mut all = Vec::new();
         let mut after: Option<Arc<str>> = None;
         loop {
-            let page = self.0.list(PREFIX, after.as_deref(), PAGE).await?;
-            for KeyEntry { key, value, .. } in page.entries {
-                match kept(value) {
-                    Ok(kept) => all.push(kept),
-                    Err(error) => tracing::error!(%error, %key, "a kept session can't be read"),
-                }
-            }
+            let page = self.0.list(prefix, after.as_deref(), PAGE).await?;
+            all.extend(page.entries);
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(all),
             }
         }
+    }
+
+    /// All that are kept; one that can't be read is told of and left alone.
+    pub(super) async fn all(&self) -> Result<Vec<Kept>, Rejection> {
+        let mut all = Vec::new();
+        for KeyEntry { key, value, .. } in self.list(PREFIX).await? {
+            match kept(value) {
+                Ok(kept) => all.push(kept),
+                Err(error) => tracing::error!(%error, %key, "a kept session can't be read"),
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -92,6 +117,11 @@ impl std::fmt::Debug for Keeper {
 
 fn name(session: &Session) -> String {
     format!("{PREFIX}{}", session.id().simple())
+}
+
+fn share(name: &str) -> String {
+    let digest: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{SHARES}{digest}")
 }
 
 /// When its connection ended (0: it has not) and for how long it stays from then on, whose it is, and the session.

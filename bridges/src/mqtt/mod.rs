@@ -15,6 +15,7 @@ mod packet;
 mod reject;
 mod session;
 mod sessions;
+mod share;
 mod source;
 mod subscription;
 #[cfg(test)]

@@ -7,6 +7,9 @@ use super::packet::{Broken, Reason};
 /// The layer that decides where the listener does so itself.
 pub(super) const DECIDED_BY: &str = "mqtt";
 
+/// The least time until a delivery that policy could not let through now is tried again.
+pub(super) const AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// The reason code of PUBACK, PUBREC and SUBACK for a refusal. Of those that may pass, a client hears only where the
 /// gateway gives the message back.
 pub(super) const fn reason(kind: RejectKind) -> Reason {

@@ -12,7 +12,10 @@ use bytestring::ByteString;
 use envelope::{Identity, Position, Qos};
 use uuid::Uuid;
 
-use super::packet::{Broken, Reason, Wanted};
+use super::{
+    packet::{Broken, Reason, Wanted},
+    share::{Left, is_shared},
+};
 
 mod generations;
 mod stored;
@@ -147,7 +150,7 @@ impl Session {
             instance: Uuid::now_v7(),
             serial: 0,
             inbound: HashMap::new(),
-            generations: Generations::default(),
+            generations: Generations::new(),
             begun_anew: false,
             outbound: Outbound::default(),
             subscriptions: BTreeMap::new(),
@@ -254,6 +257,19 @@ impl Session {
         self.generations.raise(id, |id| inbound.contains_key(&id));
     }
 
+    /// What the member of a shared subscription has when it leaves.
+    pub(super) fn left(&self, subscription: u32) -> Left {
+        let Outbound { sent, taken, settling, .. } = &self.outbound;
+        let unacked =
+            |sent: &&Sent| sent.subscription == subscription && sent.qos == Qos::ExactlyOnce && !sent.released;
+        let unsettled = settling.iter().filter(|one| one.subscription == subscription).map(|one| &one.position);
+        let has = taken.iter().filter(|(of, _)| *of == subscription).map(|(_, position)| position);
+        Left {
+            sent: sent.values().filter(unacked).map(|sent| sent.position.clone()).collect(),
+            taken: has.chain(unsettled).cloned().collect(),
+        }
+    }
+
     /// The connection is over: what was offered and not heard of will come again, and so will what was sent.
     pub(super) fn disconnected(&mut self) {
         for arrived in self.inbound.values_mut() {
@@ -261,6 +277,11 @@ impl Session {
                 *arrived = Arrived::Unheard(*qos, identity.clone());
             }
         }
+        // of a shared subscription another member gets it
+        let shared: BTreeSet<_> =
+            self.subscriptions().filter(|known| is_shared(&known.wanted.filter)).map(|known| known.number).collect();
+        let stays = |sent: &Sent| sent.qos == Qos::ExactlyOnce || !shared.contains(&sent.subscription);
+        self.outbound.sent.retain(|_, sent| stays(sent));
         self.outbound.disconnected();
         let known: BTreeSet<_> = self.subscriptions().map(|known| known.number).collect();
         self.outbound.abandon(|of| !known.contains(&of));

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use envelope::{Lane, Qos};
+use envelope::{Lane, Qos, Rejection};
 use futures_util::future::{BoxFuture, join_all};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::{
@@ -20,10 +20,13 @@ use tokio::{
 };
 
 use super::{
-    MqttConfig, connection,
+    MqttConfig,
+    address::to_filter,
+    connection,
     keeper::{Keeper, Kept},
     session::Session,
     sessions::Sessions,
+    share::{Shares, is_shared},
     websocket::{WebSocketListener, Wire},
 };
 use crate::{
@@ -54,6 +57,7 @@ pub(super) struct Shared {
     pub(super) config: MqttConfig,
     pub(super) sessions: Sessions,
     pub(super) keeper: Keeper,
+    pub(super) shares: Shares,
     lanes: AtomicU64,
     /// Offers repeated after a Retry.
     pub(super) retries: Counter,
@@ -187,6 +191,7 @@ impl Shared {
             open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
             keeper: Keeper::new(cx.keys.clone()),
             sessions: Sessions::new(config.session.max_sessions),
+            shares: Shares::default(),
             lanes: AtomicU64::new(0),
             cx,
             config,
@@ -195,8 +200,9 @@ impl Shared {
 
     /// Takes up the sessions that were kept; waits for a store that is away, until the drain.
     async fn restore(&self) {
-        let kept = loop {
-            match self.keeper.all().await {
+        let (kept, shares) = loop {
+            let kept = async { Ok::<_, Rejection>((self.keeper.all().await?, self.keeper.shares().await?)) };
+            match kept.await {
                 Ok(kept) => break kept,
                 Err(error) => {
                     tracing::warn!(%error, bridge = %self.cx.bridge, "kept sessions can't be read now");
@@ -210,7 +216,18 @@ impl Shared {
         let now = Instant::now();
         let restored = kept.len();
         for Kept { key, session, left } in kept {
+            self.shares.restore(&self.cx.bridge, &session, |filter| to_filter(filter).ok());
             self.sessions.restore(key, session, now + left);
+        }
+        // of sessions that ended with the gateway
+        for name in shares.iter().filter(|name| !self.shares.has(name)) {
+            let ended = async {
+                self.cx.outlet.end(name).await?;
+                self.keeper.forget_share(name).await
+            };
+            if let Err(error) = ended.await {
+                tracing::warn!(%error, %name, "a shared subscription that is over can't be ended in the store now");
+            }
         }
         if restored > 0 {
             tracing::info!(sessions = restored, bridge = %self.cx.bridge, "sessions of MQTT clients are taken up");
@@ -232,10 +249,19 @@ impl Shared {
 
     /// Ends a session that is over: the positions of its subscriptions, then what is kept of it.
     pub(super) async fn end(&self, session: &Session) {
-        let durable = session.subscriptions().filter(|known| known.wanted.qos != Qos::AtMostOnce);
+        let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
+        let durable = plain.filter(|known| known.wanted.qos != Qos::AtMostOnce);
         join_all(durable.map(|known| self.end_subscription(session, known.number))).await;
+        self.end_shares(session).await;
         if let Err(error) = self.keeper.forget(session).await {
             tracing::warn!(%error, session = %session.id(), "a session that is over can't be forgotten now");
+        }
+    }
+
+    /// Takes a session that is over out of what it shares.
+    pub(super) async fn end_shares(&self, session: &Session) {
+        for known in session.subscriptions().filter(|known| is_shared(&known.wanted.filter)) {
+            self.shares.left(self, &known.wanted.filter, session.id()).await;
         }
     }
 

@@ -227,3 +227,22 @@ async fn last_values_are_those_that_the_principal_may_read() {
     let refused = outlet.last(principal(), all(), None, 8).await.unwrap_err();
     assert_eq!(refused.kind, RejectKind::Denied);
 }
+
+#[tokio::test]
+async fn what_several_share_passes_policy_for_the_one_who_gets_it() {
+    let principal = Arc::new(Principal::anonymous("a"));
+    let current = epoch(1, ALL).into_current();
+    let (outlet, _) = outlet(current.clone());
+    let what = Subscribe { filters: vec![all()], start: Start::New, durable: Some("s".into()), credit: 8 };
+    let mut deliveries = outlet.open_shared(what).await.unwrap();
+    let batch = || Batch::new(vec![delivery("1", "gone@v1.0.0"), delivery("2", "mesh/opaque@v1.0.0")]).unwrap();
+    assert_eq!(deliveries.next().await.unwrap().as_slice().len(), 2, "nothing is decided yet");
+    let verdicts = outlet.pass(principal.clone(), all(), batch()).await.unwrap();
+    let passed: Vec<_> = verdicts.into_iter().map(|verdict| verdict.answer.map_err(|no| no.kind).is_ok()).collect();
+    assert_eq!(passed, [false, true]);
+    let outlet: Arc<dyn Outlet> = Arc::new(outlet);
+    assert!(outlet.may_open(&principal, &all()).is_ok());
+    current.store(Arc::new(epoch(2, "permit(principal, action, resource in Topic::\"b\");")));
+    assert_eq!(outlet.may_open(&principal, &all()).unwrap_err().kind, RejectKind::Denied);
+    assert_eq!(outlet.pass(principal, all(), batch()).await.unwrap_err().kind, RejectKind::Denied);
+}

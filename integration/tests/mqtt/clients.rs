@@ -103,6 +103,31 @@ fn a_retained_message_is_there_for_who_subscribes_later() {
 }
 
 #[test]
+fn clients_that_share_a_subscription_get_each_message_once_in_both_versions() {
+    let floor = Floor::new();
+    let _gateway = Gateway::start(&floor.site);
+    let share = ["-q", "1", "-t", "$share/workers/floor/#", "-C", "10"];
+    let members: Vec<_> =
+        ["mqttv311", "mqttv5"].iter().map(|version| subscriber(subscribing(&floor, version).args(share))).collect();
+    for n in 0..20 {
+        let text = format!("{{\"n\":{n}}}");
+        let (sent, said) =
+            run(tool("mosquitto_pub", &floor, "mqttv5").args(["-q", "1", "-t", "floor/7/job", "-m", &text]));
+        assert!(sent, "{said}");
+    }
+    let mut heard = Vec::new();
+    for (mut child, lines) in members {
+        heard.extend(lines.map_while(Result::ok).filter(|line| line.starts_with("{\"n\":")));
+        child.wait().expect("its end");
+    }
+    heard.sort_unstable();
+    let mut expected: Vec<_> = (0..20).map(|n| format!("{{\"n\":{n}}}")).collect();
+    expected.sort_unstable();
+    assert_eq!(heard, expected);
+    floor.assert_balanced();
+}
+
+#[test]
 fn what_is_published_while_a_client_of_a_session_is_away_waits_for_it_over_a_kill() {
     let floor = Floor::new();
     let gateway = Gateway::start(&floor.site);

@@ -36,6 +36,7 @@ use super::{
     packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version, Will},
     reject,
     sessions::Held,
+    share::{Leaves, Seat},
     source::Shared,
     subscription::Settling,
     websocket::Wire,
@@ -101,6 +102,8 @@ struct Open {
     settling: Arc<Settling>,
     task: tokio::task::JoinHandle<()>,
     durable: bool,
+    /// Where it is shared.
+    seat: Option<Seat>,
 }
 
 /// Why a connection is over.
@@ -408,7 +411,8 @@ impl Connection {
             // nobody is left to hear it if this fails
             _ = tokio::time::timeout_at(deadline, self.link.close()).await;
         }
-        self.close_subscriptions(deadline).await;
+        let leaves = if self.expiry.is_zero() { Leaves::ForGood } else { Leaves::ForNow };
+        self.close_subscriptions(deadline, leaves).await;
         let wants_will = !matches!(end, End::Left { with_will: false });
         let will = self.will.take().filter(|_| wants_will);
         let ended = self.expiry.is_zero();
@@ -423,10 +427,10 @@ impl Connection {
                 tracing::warn!(%error, %peer, "the session of an MQTT client can't be stored");
             }
         }
-        if let Some(session) = shared.sessions.leave(held, expiry)
-            && was_kept
-        {
-            shared.end(&session).await;
+        match shared.sessions.leave(held, expiry) {
+            Some(session) if was_kept => shared.end(&session).await,
+            Some(session) => shared.end_shares(&session).await,
+            None => {}
         }
     }
 

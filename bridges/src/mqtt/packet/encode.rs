@@ -66,8 +66,7 @@ pub(in crate::mqtt) fn connack(out: &mut BytesMut, version: Version, reason: Rea
         put_text(&mut properties, id::ASSIGNED_CLIENT_ID, says.assigned_client_id);
         put_u16(&mut properties, id::ALIAS_MAXIMUM, Some(says.alias_maximum));
         put_u16(&mut properties, id::SERVER_KEEP_ALIVE, says.server_keep_alive);
-        // shared subscriptions are not served
-        properties.put_slice(&[id::SHARED_AVAILABLE, 0]);
+        properties.put_slice(&[id::SHARED_AVAILABLE, 1]);
     }
     put_text(&mut properties, id::REASON, says.detail);
     out.put_u8(0x20);

@@ -34,7 +34,6 @@ impl Reason {
     pub(in crate::mqtt) const QUOTA_EXCEEDED: Self = Self(0x97);
     pub(in crate::mqtt) const PAYLOAD_INVALID: Self = Self(0x99);
     pub(in crate::mqtt) const QOS_NOT_SUPPORTED: Self = Self(0x9B);
-    pub(in crate::mqtt) const SHARED_NOT_SUPPORTED: Self = Self(0x9E);
 
     /// Whether it says no.
     pub(in crate::mqtt) const fn is_error(self) -> bool {

@@ -235,17 +235,49 @@ fn of_what_the_client_has_no_more_is_kept_than_can_be_unsettled() {
 }
 
 #[test]
-fn state_of_the_format_before_is_read() {
+fn state_of_the_formats_before_is_read() {
     let mut session = Session::new();
     session.subscribe(wanted("a/#"), None);
     let (id, _) = session.send(0, &position(1), Qos::ExactlyOnce).unwrap();
     session.received(id, false);
     let written = session.store();
+    // one run: a count, an identifier, and a generation of one byte
+    let runs = 17..17 + 4 + 2 + 1;
+    assert_eq!(&written[runs.clone()], [0, 0, 0, 1, 0, 0, 0]);
+    // a base, and one that has its own
+    let own = [0, 0, 0, 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1];
+    let mut second = [&[2], &written[1..17], &own, &written[runs.end..]].concat();
+    let mut restored = Session::restore(second.clone().into()).unwrap();
+    assert!(restored.has_taken(0, &position(1)));
+    let name = |of: &Session, generation: u32| {
+        Identity::Native([&b"mqtt2"[..], of.id().as_bytes(), &[0, 7], &generation.to_be_bytes()].concat().into())
+    };
+    assert_eq!(offered(restored.arrives(message(Qos::ExactlyOnce, 7), None)), name(&session, 1));
     // without the list at its end: a count, and one entry with its length
-    let entry = 4 + 4 + position(1).0.len();
-    let mut before = written[..written.len() - 4 - entry].to_vec();
-    before[0] = 1;
-    assert!(Session::restore(before.into()).unwrap().has_taken(0, &position(1)));
+    second.truncate(second.len() - 4 - (4 + 4 + position(1).0.len()));
+    second[0] = 1;
+    assert!(Session::restore(second.into()).unwrap().has_taken(0, &position(1)));
+}
+
+#[test]
+fn what_a_client_repeats_after_a_restart_is_the_same_whatever_it_released_before() {
+    let mut session = Session::new();
+    for id in 1..=3_000 {
+        offered(session.arrives(message(Qos::ExactlyOnce, id), None));
+        session.heard(id, Qos::ExactlyOnce, true);
+        if id % 3 != 0 {
+            session.released(id);
+        }
+    }
+    let stored = session.store();
+    assert!(stored.len() < 16_384, "{}", stored.len());
+    let mut restored = Session::restore(stored).unwrap();
+    for id in (3..=2_997).step_by(3) {
+        restored.released(id);
+    }
+    let again = offered(restored.arrives(repeat(Qos::ExactlyOnce, 3_000), None));
+    let mut untouched = Session::restore(session.store()).unwrap();
+    assert_eq!(again, offered(untouched.arrives(repeat(Qos::ExactlyOnce, 3_000), None)));
 }
 
 #[test]

@@ -3,6 +3,7 @@ mod conformance;
 mod hostile;
 mod publishing;
 mod sessions;
+mod sharing;
 mod subscribing;
 mod tls;
 mod websocket;

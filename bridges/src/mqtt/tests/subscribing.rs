@@ -272,15 +272,6 @@ async fn mqtt_3_3_1_12_and_13_retain_is_0_for_what_comes_later_but_with_retain_a
 }
 
 #[tokio::test]
-async fn shared_subscriptions_are_refused_and_connack_says_so() {
-    let rig = rig().await;
-    let (mut client, connack) = Client::connected(rig.address(), &Hello::five("a")).await;
-    assert!(connack.body.windows(2).any(|two| two == [0x2A, 0]));
-    assert_eq!(subscribed(&mut client, true, &[("$share/g/a", 1)]).await, [0x9E]);
-    rig.stop().await;
-}
-
-#[tokio::test]
 async fn subscriptions_are_bounded() {
     let mut config = super::client::config();
     config.session.max_subscriptions = 2;
