@@ -74,7 +74,13 @@ struct Member {
     principal: Arc<Principal>,
     stored: watch::Receiver<u64>,
     /// Kept here, so that a dropped `next` loses nothing.
-    passing: Option<(Vec<Position>, BoxFuture<'static, Result<Verdicts<Delivery>, Rejection>>)>,
+    passing: Option<Passing>,
+}
+
+/// Deliveries on their way through policy.
+struct Passing {
+    positions: Vec<Position>,
+    verdicts: BoxFuture<'static, Result<Verdicts<Delivery>, Rejection>>,
 }
 
 /// What is unsettled at first; it grows with the members.
@@ -305,17 +311,17 @@ impl Seat {
 impl Member {
     async fn pull(&mut self) -> Result<Batch<Delivery>, Rejection> {
         loop {
-            let (positions, passing) = match &mut self.passing {
+            let passing = match &mut self.passing {
                 Some(passing) => passing,
                 None => {
                     let batch = self.hand.next().await?;
                     let positions = batch.as_slice().iter().map(|delivery| delivery.position.clone()).collect();
-                    let passing = self.outlet.pass(self.principal.clone(), self.group.filter.clone(), batch);
-                    self.passing.insert((positions, passing))
+                    let verdicts = self.outlet.pass(self.principal.clone(), self.group.filter.clone(), batch);
+                    self.passing.insert(Passing { positions, verdicts })
                 }
             };
-            let verdicts = passing.await;
-            let positions = std::mem::take(positions);
+            let verdicts = (&mut passing.verdicts).await;
+            let positions = std::mem::take(&mut passing.positions);
             self.passing = None;
             if let Some(passed) = Batch::new(self.sort(positions, verdicts?)) {
                 return Ok(passed);
