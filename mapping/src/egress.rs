@@ -106,6 +106,7 @@ impl Egress {
         let (from, mut keys, mut to) = (from?, keys?, to?);
         let given = Given {
             payload: &proof::payload(from.decode, from.schema.as_ref()),
+            schema: from.schema.as_ref(),
             when: root.get("when").map_or(root.span, |node| node.span),
             envelope: root.get("to").map_or(root.span, |node| node.span).first(),
             unproven: true,

@@ -117,6 +117,7 @@ impl Mapping {
         let (mut keys, mut action) = (keys?, action?);
         let given = Given {
             payload: &proof::payload(from.decode, from.schema.as_ref()),
+            schema: from.schema.as_ref(),
             when: root.get("when").map_or(root.span, |node| node.span),
             envelope: root.get("envelope").map_or(root.span, |node| node.span).first(),
             unproven: promise.terms.dead_letter_unproven,

@@ -205,7 +205,7 @@ impl Answer {
     }
 
     fn prove(&mut self, at: &str, problems: &Problems) -> Vec<FieldProof> {
-        let given = Given { payload: &Type::ANY, when: self.at, envelope: self.at, unproven: true };
+        let given = Given { payload: &Type::ANY, schema: None, when: self.at, envelope: self.at, unproven: true };
         let mut parts = Parts::new(given, problems);
         if let Some(when) = &mut self.when {
             parts.only_if(when);

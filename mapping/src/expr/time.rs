@@ -26,7 +26,9 @@ pub(super) enum Field {
 
 const MICROS: i64 = 1_000_000;
 const DAY: i64 = 86_400;
-const RANGE: &str = "a timestamp is between 1970 and 9999";
+/// Four centuries, after which the calendar repeats.
+const AGE: i64 = 146_097 * DAY * MICROS;
+const RANGE: &str = "out of range: a timestamp is between 1970 and 9999";
 
 // === impl Duration ===
 
@@ -113,7 +115,7 @@ fn signed(time: Timestamp) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// RFC 3339 with `Z` or an offset: `2026-11-23T10:00:00+01:00`.
+/// RFC 3339 with `Z` or an offset: `2026-11-23T10:00:00+01:00`. `t` and `z` are those letters too.
 pub(super) fn parse(text: &str) -> Result<Timestamp, &'static str> {
     const WANTED: &str = "no RFC 3339 timestamp, as in 2026-11-23T10:00:00Z";
     let offset_at = text.len().checked_sub(6);
@@ -135,8 +137,14 @@ pub(super) fn parse(text: &str) -> Result<Timestamp, &'static str> {
         }
         _ => (text.strip_suffix(['Z', 'z']).ok_or(WANTED)?, 0),
     };
-    let time = Timestamp::parse(&format!("{local}Z")).ok_or(WANTED)?;
-    plus(time, Duration(-offset * MICROS))
+    let (year, rest) = local.split_at_checked(4).ok_or(WANTED)?;
+    let digits = year.bytes().all(|byte| byte.is_ascii_digit());
+    let year: u16 = year.parse().ok().filter(|_| digits).ok_or(WANTED)?;
+    let rest = rest.strip_prefix('-').ok_or(WANTED)?.replacen('t', "T", 1);
+    // what is before 1970 is read in a later age of the calendar
+    let ages = if year < 1970 { (1970 - year) / 400 + 1 } else { 0 };
+    let time = Timestamp::parse(&format!("{:04}-{rest}Z", year + ages * 400)).ok_or(WANTED)?;
+    from_micros(signed(time) - i64::from(ages) * AGE - offset * MICROS)
 }
 
 // === impl Field ===

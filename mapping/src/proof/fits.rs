@@ -5,6 +5,8 @@
 
 mod shape;
 
+use std::borrow::Cow;
+
 use envelope::{
     Json,
     json::{Node, write_string},
@@ -28,8 +30,11 @@ pub(crate) struct Finding {
     pub(crate) never: bool,
 }
 
-/// How many subschemas are looked at; what is beyond is checked at run time.
+/// How many subschemas one proof looks at, each part of an `anyOf` and what it is compared with included; what is beyond is
+/// checked at run time.
 const MAX_STEPS: usize = 20_000;
+/// How many findings back a new one is looked for.
+const RECENT: usize = 64;
 /// How deep; beyond, likewise.
 const MAX_DEPTH: usize = 64;
 /// What a timestamp is written with: `2026-11-23T10:00:00.000000Z`.
@@ -58,6 +63,7 @@ const ANNOTATIONS: [&str; 16] = [
 pub(super) struct Check<'s> {
     document: Document<'s>,
     found: Vec<Finding>,
+    /// What is left of [`MAX_STEPS`].
     steps: usize,
     depth: usize,
 }
@@ -67,19 +73,19 @@ pub(super) struct Check<'s> {
 impl<'s> Check<'s> {
     /// Why values of the type may not conform to the whole schema; none: they all do.
     pub(super) fn run(of: &Type, document: Document<'s>) -> Vec<Finding> {
-        let mut check = Self { document, found: Vec::new(), steps: 0, depth: 0 };
+        let mut check = Self { document, found: Vec::new(), steps: MAX_STEPS, depth: 0 };
         check.schema(of, document.root(), &mut String::new());
         check.found
     }
 
     fn schema(&mut self, of: &Type, schema: Node<'s>, path: &mut String) {
-        self.steps += 1;
         if of.is_never() {
             return;
         }
-        if self.steps > MAX_STEPS || self.depth > MAX_DEPTH {
-            return self.doubt(path, "the schema is too deep to be proven");
+        if self.steps == 0 || self.depth > MAX_DEPTH {
+            return self.doubt(path, "the schema is too large to be proven");
         }
+        self.steps -= 1;
         let Some(keywords) = schema.as_object() else {
             if schema.as_bool() == Some(false) {
                 self.never(path, "the schema allows no value here");
@@ -97,8 +103,8 @@ impl<'s> Check<'s> {
     }
 
     /// What is left of the type once `type` has been asked.
-    fn kinds(&mut self, of: &Type, schema: Node<'s>, path: &str) -> Type {
-        let Some(types) = schema.get("type") else { return of.clone() };
+    fn kinds<'t>(&mut self, of: &'t Type, schema: Node<'s>, path: &str) -> Cow<'t, Type> {
+        let Some(types) = schema.get("type") else { return Cow::Borrowed(of) };
         let allowed = json_schema::kinds(types);
         let written = if allowed.meets(Kinds::TEXT) { Kinds::TIME.and(Kinds::DURATION) } else { Kinds::NONE };
         let other = of.kinds().without(allowed.and(written));
@@ -109,13 +115,16 @@ impl<'s> Check<'s> {
         };
         if other == of.kinds() {
             self.never(path, format!("the schema wants {name}, this is {other}"));
-            return Type::NEVER;
+            return Cow::Owned(Type::NEVER);
         }
         if other != Kinds::NONE {
             let other = if other.each().count() > 3 { "anything else".to_owned() } else { other.to_string() };
             self.doubt(path, format!("the schema wants {name}, this may be {other}"));
         }
-        let of = of.of_kinds(allowed.and(written));
+        let of = match other == Kinds::NONE {
+            true => Cow::Borrowed(of),
+            false => Cow::Owned(of.of_kinds(allowed.and(written))),
+        };
         if let Some(number) = &of.number
             && json_schema::only_integers(types)
             && !number.whole
@@ -135,7 +144,7 @@ impl<'s> Check<'s> {
             "required" | "properties" | "additionalProperties" => self.object(name, value, schema, of, path),
             "minProperties" | "maxProperties" => self.members(name, value, of, path),
             "items" | "prefixItems" | "minItems" | "maxItems" | "uniqueItems" => {
-                self.list(name, value, of, path);
+                self.list(name, value, schema, of, path);
             }
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => {
                 self.number(name, value, of, path);
@@ -262,7 +271,10 @@ impl<'s> Check<'s> {
         let parts: Vec<_> = value.as_array().into_iter().flatten().collect();
         let mut never = true;
         for kind in of.kinds().each() {
-            let of = of.of_kinds(kind);
+            let of = match of.kinds() == kind {
+                true => Cow::Borrowed(of),
+                false => Cow::Owned(of.of_kinds(kind)),
+            };
             let verdicts: Vec<_> = parts.iter().map(|part| self.apart(&of, *part, path)).collect();
             let fits = verdicts.iter().filter(|verdict| **verdict == Some(true)).count();
             let unknown = verdicts.iter().filter(|verdict| verdict.is_none()).count();
@@ -287,9 +299,15 @@ impl<'s> Check<'s> {
         match found.as_slice() {
             [] => Some(true),
             found if found.iter().any(|found| found.never) => Some(false),
-            _ if of.meet(&self.document.part_admits(part)).is_never() && !of.time && !of.duration => Some(false),
+            _ if self.is_apart(of, part) => Some(false),
             _ => None,
         }
+    }
+
+    /// No value of the type conforms to a part.
+    fn is_apart(&mut self, of: &Type, part: Node<'s>) -> bool {
+        let admitted = self.document.part_admits(part, &mut self.steps);
+        !of.time && !of.duration && of.is_apart(&admitted, &mut self.steps)
     }
 
     fn doubt(&mut self, path: &str, why: impl Into<String>) {
@@ -301,7 +319,7 @@ impl<'s> Check<'s> {
     }
 
     fn add(&mut self, finding: Finding) {
-        if !self.found.contains(&finding) {
+        if !self.found.iter().rev().take(RECENT).any(|known| *known == finding) {
             self.found.push(finding);
         }
     }

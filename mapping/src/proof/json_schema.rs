@@ -23,9 +23,10 @@ pub(crate) struct Document<'s> {
     parts_are_named: bool,
 }
 
-struct Reading<'s> {
+struct Reading<'s, 'b> {
     document: Document<'s>,
-    read: usize,
+    /// How many subschemas may still be read.
+    left: &'b mut usize,
 }
 
 // === impl Document ===
@@ -57,12 +58,12 @@ impl<'s> Document<'s> {
 
     /// Every value that conforms is one of it.
     pub(crate) fn admits(self) -> Type {
-        Reading { document: self, read: 0 }.schema(self.root, 0)
+        Reading { document: self, left: &mut { MAX_READ } }.schema(self.root, 0)
     }
 
-    /// The same of a part.
-    pub(crate) fn part_admits(self, part: Node<'s>) -> Type {
-        Reading { document: self, read: 0 }.schema(part, 0)
+    /// The same of a part, of which at most so many subschemas are read as are left.
+    pub(crate) fn part_admits(self, part: Node<'s>, left: &mut usize) -> Type {
+        Reading { document: self, left }.schema(part, 0)
     }
 }
 
@@ -105,12 +106,12 @@ pub(crate) fn number_literal(text: &str) -> Number {
 
 // === impl Reading ===
 
-impl Reading<'_> {
+impl Reading<'_, '_> {
     fn schema(&mut self, node: Node<'_>, depth: usize) -> Type {
-        self.read += 1;
-        if depth > MAX_DEPTH || self.read > MAX_READ {
+        if depth > MAX_DEPTH || *self.left == 0 {
             return Type::ANY;
         }
+        *self.left -= 1;
         let Some(keywords) = node.as_object() else {
             return if node.as_bool() == Some(false) { Type::NEVER } else { Type::ANY };
         };
@@ -155,19 +156,18 @@ impl Reading<'_> {
     }
 
     fn list(&mut self, node: Node<'_>, depth: usize) -> Option<List> {
-        let mut first = node.get("prefixItems").and_then(Node::as_array).into_iter().flatten().peekable();
-        let of = match (first.peek(), node.get("items")) {
-            (None, None) => None,
-            (Some(_), None) => None,
-            (_, Some(rest)) => {
-                let rest = self.schema(rest, depth + 1);
-                let of = first.map(|part| self.schema(part, depth + 1)).fold(rest, |of, part| of.join(&part));
-                Some(of)
+        let first = node.get("prefixItems").and_then(Node::as_array).into_iter().flatten();
+        let mut longest = usize::MAX;
+        let of = node.get("items").map(|rest| {
+            let rest = self.schema(rest, depth + 1);
+            if rest.is_never() {
+                longest = first.clone().count();
             }
-        };
+            first.map(|part| self.schema(part, depth + 1)).fold(rest, |of, part| of.join(&part))
+        });
         let least = node.get("minItems").and_then(count).unwrap_or(0);
         let needed = node.get("contains").is_some() && node.get("minContains").and_then(count) != Some(0);
-        let most = node.get("maxItems").and_then(count).unwrap_or(usize::MAX);
+        let most = node.get("maxItems").and_then(count).unwrap_or(usize::MAX).min(longest);
         let list = List { items: of.map(Arc::new), least: least.max(usize::from(needed)), most };
         let empty = list.items.as_ref().is_some_and(|items| items.is_never());
         let list = if empty { List { most: 0, ..list } } else { list };

@@ -46,6 +46,8 @@ pub(crate) use types::{Bools, Field, Kinds, List, Object, Rest, Type};
 pub(crate) struct Given<'g> {
     /// Every payload that the mapping may get.
     pub(crate) payload: &'g Type,
+    /// The schema that each of them conforms to.
+    pub(crate) schema: Option<&'g Schema>,
     /// Where `when` stands, or the file begins.
     pub(crate) when: Span,
     /// Where `envelope` stands.
@@ -176,8 +178,14 @@ impl Proof<'_> {
         }
         let schema = plan.schema.clone();
         let root = schema.as_ref().map(|schema| schema.json().root());
-        let made = Made { field: "envelope.data", body: plan.body.as_ref(), through: &through, root };
+        let conforms = plan.body.is_none() && env.item.is_none() && self.is_held_to(schema.as_ref());
+        let made = Made { field: "envelope.data", body: plan.body.as_ref(), through: &through, root, conforms };
         report::fields(self, made, env).0
+    }
+
+    /// The payload was held to the same schema, word by word.
+    fn is_held_to(&self, schema: Option<&Schema>) -> bool {
+        self.given.schema.zip(schema).is_some_and(|(from, to)| from.json().as_str() == to.json().as_str())
     }
 
     fn infer(&self, expr: &mut Expr, env: &Env, wanted: Kinds) -> Inferred {

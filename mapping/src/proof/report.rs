@@ -66,6 +66,8 @@ struct Row {
 
 /// The most reasons that an error names.
 const MAX_SHOWN: usize = 3;
+/// The most doubts that are kept of a field.
+const MAX_DOUBTS: usize = 64;
 /// How many references lead to a part.
 const MAX_REFERENCES: usize = 16;
 
@@ -86,11 +88,13 @@ pub(super) struct Made<'m, 's> {
     pub(super) through: &'m Type,
     /// The schema that it must conform to.
     pub(super) root: Option<Node<'s>>,
+    /// It is known to conform.
+    pub(super) conforms: bool,
 }
 
 /// Every field of the data, or the data itself where the payload goes through; and the type of the whole.
 pub(super) fn fields(proof: &Proof<'_>, made: Made<'_, '_>, env: &Env) -> (Vec<FieldProof>, Type) {
-    let Made { field, body: data, through, root } = made;
+    let Made { field, body: data, through, root, conforms } = made;
     let document = root.map(Document::of);
     let mut rows = Rows { proof, document, data, env, all: Vec::new() };
     let before = proof.problems.len();
@@ -104,7 +108,7 @@ pub(super) fn fields(proof: &Proof<'_>, made: Made<'_, '_>, env: &Env) -> (Vec<F
     if proof.problems.len() > before {
         return (Vec::new(), Type::NEVER);
     }
-    if let Some(document) = document {
+    if let Some(document) = document.filter(|_| !conforms) {
         for finding in Check::run(&of, document) {
             rows.found(finding);
         }
@@ -155,10 +159,7 @@ impl<'s> Rows<'_, 's> {
                             let (inferred, errors) = expr.infer(self.env, Some(Kinds::WRITABLE));
                             self.proof.report(expr, errors);
                             doubts.extend(inferred.doubts.into_iter().map(|doubt| doubt.why));
-                            match inferred.of.text {
-                                Some(text) if !inferred.of.time && inferred.of.number.is_none() => text,
-                                _ => Text::ANY,
-                            }
+                            written(&inferred.of)
                         }
                     };
                     of = of.then(&part);
@@ -168,10 +169,10 @@ impl<'s> Rows<'_, 's> {
             }
             Shape::List { at, items } => {
                 self.row(field, path, *at, required, true);
-                let parts = self.elements(schemas);
                 let mut of = Type::NEVER;
                 for (number, item) in items.iter().enumerate() {
                     let (field, path) = (format!("{field}[{number}]"), format!("{path}[]"));
+                    let parts = self.element(schemas, number);
                     of = of.join(&self.shape(item, &parts, required, &field, &path));
                 }
                 Type::list(List { items: Some(of.into()), least: items.len(), most: items.len() })
@@ -200,8 +201,13 @@ impl<'s> Rows<'_, 's> {
         (parts, all.iter().any(requires))
     }
 
-    fn elements(&self, schemas: &[Node<'s>]) -> Vec<Node<'s>> {
-        self.all_of(schemas).iter().filter_map(|schema| schema.get("items")).collect()
+    /// The schemas of an element, by its number from 0.
+    fn element(&self, schemas: &[Node<'s>], number: usize) -> Vec<Node<'s>> {
+        let of = |schema: &Node<'s>| match schema.get("prefixItems").and_then(|first| first.as_array()) {
+            Some(mut first) => first.nth(number).or_else(|| schema.get("items")),
+            None => schema.get("items"),
+        };
+        self.all_of(schemas).iter().filter_map(of).collect()
     }
 
     /// The schemas and all that `$ref` and `allOf` add to them.
@@ -232,7 +238,7 @@ impl<'s> Rows<'_, 's> {
         if finding.never {
             let code = if why.ends_with("is missing") { "missing-member" } else { "never-fits" };
             self.proof.problems.report(row.at, code, format!("{}: {why}", row.field));
-        } else if !row.doubts.contains(&why) {
+        } else if row.doubts.len() < MAX_DOUBTS && !row.doubts.contains(&why) {
             row.doubts.push(why);
         }
     }
@@ -252,4 +258,14 @@ impl<'s> Rows<'_, 's> {
             self.proof.problems.report_with_help(row.at, "unproven", message, help);
         }
     }
+}
+
+/// What a value becomes within a text.
+fn written(of: &Type) -> Text {
+    if of.number.is_some() || of.time || of.duration {
+        return Text::ANY;
+    }
+    let words = [(of.bools.yes, "true"), (of.bools.no, "false")];
+    let words = words.into_iter().filter(|(may, _)| *may).map(|(_, word)| Text::one(word));
+    of.text.iter().cloned().chain(words).reduce(|a, b| a.join(&b)).unwrap_or(Text::ANY)
 }

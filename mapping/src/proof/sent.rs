@@ -101,7 +101,7 @@ impl<'p> Parts<'p> {
         }
         let field = format!("{at}.{}", if body.is_whole_payload() { "encode" } else { "body" });
         let through = Type::ANY;
-        let made = Made { field: &field, body: Some(body), through: &through, root: None };
+        let made = Made { field: &field, body: Some(body), through: &through, root: None, conforms: false };
         let (rows, of) = report::fields(&self.proof, made, &self.env);
         self.found.extend(rows);
         let unfit = match place::format(&of, codec) {

@@ -175,6 +175,85 @@ fn data(mappings: &Mappings, payload: &str) -> Result<String, String> {
     }
 }
 
+// === schemas that refer to themselves ===
+
+/// An expression tree of five alternatives, each with a comment of its own.
+fn expressions(comment: &str) -> String {
+    let one = |op: &str| {
+        format!(
+            r##"{{"type":"object","required":["op","left","right"],"properties":{{"op":{{"const":"{op}"}},
+            "left":{{"$ref":"#/$defs/e"}},"right":{{"$ref":"#/$defs/e"}}}}}}"##
+        )
+    };
+    let all = ["add", "sub", "mul", "div"].map(one).join(",");
+    format!(
+        r##"{{"$comment":"{comment}","$defs":{{"e":{{"oneOf":[{{"type":"number"}},{all}]}}}},"$ref":"#/$defs/e"}}"##
+    )
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_is_proven_against_itself_at_once() {
+    let mappings = prove(&expressions("a"), &expressions("a"), "", "").unwrap();
+    assert_eq!(verdicts(&mappings), [("envelope.data".to_owned(), Verdict::Proven)]);
+}
+
+#[test]
+fn what_is_compared_for_one_proof_has_an_end() {
+    let begin = std::time::Instant::now();
+    let mappings = prove(&expressions("a"), &expressions("b"), "", "unproven: dead-letter").unwrap();
+    assert!(matches!(&verdicts(&mappings)[0].1, Verdict::AtRunTime(_)));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "took {:?}", begin.elapsed());
+}
+
+// === tuples ===
+
+#[test]
+fn items_of_a_tuple_are_those_behind_its_first() {
+    let input = r#"{"type":"object","required":["k"],"properties":{"k":{"type":"string"}}}"#;
+    let pair = r#"{"type":"array","prefixItems":[{"type":"string"}],"items":false,"minItems":1}"#;
+    let output = format!(r#"{{"type":"object","required":["r"],"properties":{{"r":{pair}}}}}"#);
+    let mappings = prove(input, &output, "  data: { r: [\"${payload.k}\"] }", "").unwrap();
+    assert!(verdicts(&mappings).iter().all(|(_, verdict)| *verdict == Verdict::Proven));
+    assert_eq!(data(&mappings, r#"{"k":"a"}"#), Ok(r#"{"r":["a"]}"#.to_owned()));
+    let found = problems(input, &output, "  data: { r: [\"${payload.k}\", b] }", "unproven: dead-letter");
+    assert!(found[0].contains("the schema allows no value here"), "{found:?}");
+    let found = problems(input, &output, "  data: { r: [1] }", "unproven: dead-letter");
+    assert!(found[0].contains("the schema wants string, this is number"), "{found:?}");
+    for (input, output) in [(pair.to_owned(), pair.to_owned()), (pair.to_owned(), format!(" {pair}"))] {
+        let mappings = prove(&input, &output, "", "").unwrap();
+        assert_eq!(verdicts(&mappings)[0].1, Verdict::Proven);
+        assert_eq!(data(&mappings, r#"["a"]"#), Ok(r#"["a"]"#.to_owned()));
+    }
+}
+
+// === what stands within text ===
+
+#[test]
+fn a_boolean_within_text_is_one_of_its_words() {
+    let input = r#"{"type":"object","required":["k"],"properties":{"k":{"type":"boolean"}}}"#;
+    let output =
+        |words: &str| format!(r#"{{"type":"object","required":["v"],"properties":{{"v":{{"enum":[{words}]}}}}}}"#);
+    let made = "  data: { v: \"x${payload.k ? 'F' : payload.k}\" }";
+    let found = problems(input, &output(r#""xF""#), made, "");
+    assert!(found[0].starts_with("unproven envelope.data.v"), "{found:?}");
+    let mappings = prove(input, &output(r#""xF","xfalse","xtrue""#), made, "").unwrap();
+    assert_eq!(data(&mappings, r#"{"k":false}"#), Ok(r#"{"v":"xfalse"}"#.to_owned()));
+}
+
+#[test]
+fn a_timestamp_that_its_schema_lets_in_is_read() {
+    let input = r#"{"type":"object","required":["t"],"properties":{"t":{"type":"string","format":"date-time"}}}"#;
+    let output = r#"{"type":"object","required":["t"],"properties":{"t":{"type":"string","format":"date-time"}}}"#;
+    let mappings = prove(input, output, "  data: { t: \"${timestamp(payload.t)}\" }", "").unwrap();
+    assert_eq!(data(&mappings, r#"{"t":"2026-01-01t00:00:00z"}"#), Ok(r#"{"t":"2026-01-01T00:00:00.000000Z"}"#.into()));
+    for leap in ["2016-12-31T23:59:60Z", "2026-01-01t00:00:00.1234567891234+23:59", "1970-01-01T00:00:00-00:00"] {
+        assert!(data(&mappings, &format!(r#"{{"t":{leap:?}}}"#)).is_ok(), "{leap}");
+    }
+    for early in ["1969-12-31T23:59:59Z", "0000-02-29T00:00:00Z", "9999-12-31T23:59:59-01:00"] {
+        assert_eq!(data(&mappings, &format!(r#"{{"t":{early:?}}}"#)), Err("range".to_owned()), "{early}");
+    }
+}
+
 // === the proof is sound ===
 
 fn leaf() -> impl Strategy<Value = String> {

@@ -241,8 +241,28 @@ impl Type {
         }
     }
 
+    /// Whether no value is of both, as far as so many looks tell; `left` is what is left of them. Timestamps and durations
+    /// are not looked at.
+    pub(crate) fn is_apart(&self, other: &Self, left: &mut usize) -> bool {
+        if *left == 0 {
+            return false;
+        }
+        *left -= 1;
+        !(self.null && other.null || self.bools.yes && other.bools.yes || self.bools.no && other.bools.no)
+            && both(&self.number, &other.number, Number::meet).is_none()
+            && both(&self.text, &other.text, Text::meet).is_none()
+            && self.list.as_ref().zip(other.list.as_ref()).is_none_or(|(a, b)| a.is_apart(b, left))
+            && self.object.as_ref().zip(other.object.as_ref()).is_none_or(|(a, b)| a.is_apart(b, left))
+    }
+
     /// What is a value of both.
     pub(crate) fn meet(&self, other: &Self) -> Self {
+        if *self == Self::ANY && !other.time && !other.duration {
+            return other.clone();
+        }
+        if *other == Self::ANY && !self.time && !self.duration {
+            return self.clone();
+        }
         Self {
             null: self.null && other.null,
             bools: Bools { yes: self.bools.yes && other.bools.yes, no: self.bools.no && other.bools.no },
@@ -289,6 +309,12 @@ impl List {
             (None, _) | (_, None) => None,
         };
         Self { items, least: self.least.min(other.least), most: self.most.max(other.most) }
+    }
+
+    fn is_apart(&self, other: &Self, left: &mut usize) -> bool {
+        let (least, most) = (self.least.max(other.least), self.most.min(other.most));
+        let elements = self.items.as_ref().zip(other.items.as_ref());
+        least > most || least > 0 && elements.is_some_and(|(a, b)| a.is_apart(b, left))
     }
 
     fn meet(&self, other: &Self) -> Option<Self> {
@@ -342,6 +368,16 @@ impl Object {
             (name.clone(), field)
         });
         Self { fields: fields.collect(), rest }
+    }
+
+    /// Only a member that must be there sets two objects apart.
+    fn is_apart(&self, other: &Self, left: &mut usize) -> bool {
+        let all = self.fields.iter().chain(&other.fields);
+        let mut needed = all.filter(|(_, field)| field.required).map(|(name, _)| name);
+        needed.any(|name| match (self.member(name), other.member(name)) {
+            (Some((a, _)), Some((b, _))) => a.is_apart(&b, left),
+            (None, _) | (_, None) => true,
+        })
     }
 
     fn meet(&self, other: &Self) -> Option<Self> {

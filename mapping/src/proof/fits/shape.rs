@@ -80,7 +80,7 @@ impl<'s> Check<'s> {
         }
     }
 
-    pub(super) fn list(&mut self, keyword: &str, value: Node<'s>, of: &Type, path: &mut String) {
+    pub(super) fn list(&mut self, keyword: &str, value: Node<'s>, schema: Node<'s>, of: &Type, path: &mut String) {
         let Some(list) = &of.list else { return };
         let alone = of.kinds() == Kinds::LIST;
         let count = json_schema::count(value);
@@ -90,10 +90,16 @@ impl<'s> Check<'s> {
             "uniqueItems" if value.as_bool() == Some(true) && list.most > 1 => {
                 self.doubt(path, "\"uniqueItems\" is checked at run time");
             }
-            "items" => self.elements(&list.items(), list.least > 0 && alone, value, path),
+            "items" => {
+                // of those only that are behind the ones of "prefixItems"
+                let first = schema.get("prefixItems").and_then(Node::as_array).map_or(0, Iterator::count);
+                if list.most > first {
+                    self.elements(&list.items(), list.least > first && alone, value, path);
+                }
+            }
             "prefixItems" => {
-                for part in value.as_array().into_iter().flatten() {
-                    self.elements(&list.items(), false, part, path);
+                for (number, part) in value.as_array().into_iter().flatten().enumerate().take(list.most) {
+                    self.elements(&list.items(), list.least > number && alone, part, path);
                 }
             }
             _ => {}
