@@ -12,11 +12,11 @@ use envelope::{
     Promises, RejectKind, Rejection, Sink, Verdicts,
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::tls::TlsError;
+use crate::{Standings, tls::TlsError};
 
 /// The seams a source works with, handed out by the gateway. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +27,12 @@ pub struct SourceContext {
     pub ingress: Ingress,
     /// What connected peers subscribe through.
     pub outlet: Arc<dyn Outlet>,
+    /// What the bridge is called as a sender, where its peers do not say who they are.
+    pub principal: Arc<Principal>,
+    /// The addresses that mappings of this bridge take by the configuration in force, `+` where any segment may stand.
+    pub addresses: watch::Receiver<Arc<[String]>>,
+    /// Where it says how the connections stand that it makes.
+    pub standings: Standings,
     /// The bridge's own small durable state, written in the steps that store messages.
     pub keys: Arc<dyn KeyValue>,
     /// What receipts promise beyond the store.
@@ -63,6 +69,29 @@ pub struct Bridge {
     pub source: Option<Box<dyn Source>>,
     /// Mesh to protocol, where the bridge does that.
     pub sink: Option<Sink>,
+    /// What the sink sends over, where it is not made for each message.
+    pub link: Option<Box<dyn Link>>,
+}
+
+/// A connection that stands for as long as the gateway sends.
+pub trait Link: Send {
+    /// Runs until nothing more is to be sent.
+    fn run(self: Box<Self>, cx: LinkContext) -> BoxFuture<'static, ()>;
+}
+
+/// What a [`Link`] works with.
+#[derive(Clone)]
+pub struct LinkContext {
+    /// The bridge's name in the config.
+    pub bridge: Arc<str>,
+    /// What the bridge is called.
+    pub principal: Arc<Principal>,
+    /// The bridge's own small durable state, the same as its source's.
+    pub keys: Arc<dyn KeyValue>,
+    /// Where it says how the connection stands.
+    pub standings: Standings,
+    /// Cancelled when nothing new is sent; what is being sent is ended first.
+    pub stop: CancellationToken,
 }
 
 /// What the user writes of a bridge, checked.
@@ -90,6 +119,17 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     /// Whether it sends what an egress mapping makes.
     fn sends(&self) -> bool {
         self.sending().is_some()
+    }
+
+    /// Whether its peer may hand out to it what it has sent, with nothing on it that says where it has been. The mappings
+    /// then have to see to it that nothing goes in a circle.
+    fn hears_itself(&self) -> bool {
+        false
+    }
+
+    /// Whether all messages at addresses of this form, `+` where any segment may stand, are its own: they are not taken in.
+    fn is_own(&self, _address: &str) -> bool {
+        false
     }
 
     /// Whether a mapping of this bridge may send to what the file writes as this address. The answer says what is wrong
@@ -211,12 +251,24 @@ impl fmt::Debug for SourceContext {
     }
 }
 
+// === impl LinkContext ===
+
+impl fmt::Debug for LinkContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkContext").field("bridge", &self.bridge).finish_non_exhaustive()
+    }
+}
+
 // === impl Bridge ===
 
 impl fmt::Debug for Bridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, sink } = self;
-        f.debug_struct("Bridge").field("source", &source.is_some()).field("sink", &sink.is_some()).finish()
+        let Self { source, sink, link } = self;
+        f.debug_struct("Bridge")
+            .field("source", &source.is_some())
+            .field("sink", &sink.is_some())
+            .field("link", &link.is_some())
+            .finish()
     }
 }
 

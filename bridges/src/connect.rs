@@ -1,4 +1,4 @@
-//! A connection to a server by its URL: TCP, and TLS by rustls where the URL says https.
+//! A connection to a server by its URL or its name: TCP, and TLS by rustls where that is asked for.
 //!
 //! Names are resolved once a connection, and the addresses found are what is connected to: nothing can change between the
 //! check of an address and its use.
@@ -15,7 +15,7 @@ use http::Uri;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -27,6 +27,15 @@ use crate::private::Private;
 
 /// The longest file of authorities, in bytes.
 const MAX_AUTHORITIES: u64 = 4 << 20;
+
+/// What TLS to a server is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trust<'t> {
+    /// The authorities that the server's certificate may be from; PEM.
+    pub(crate) authorities: &'t Path,
+    /// The own certificate with those between it and its authority, and its key, for servers that ask for one; PEM.
+    pub(crate) own: Option<(&'t Path, &'t Path)>,
+}
 
 /// Bytes both ways, plain or encrypted.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -63,12 +72,20 @@ pub async fn connect_if(
     let https = matches!(url.scheme_str(), Some("https" | "wss"));
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = tcp(&host, port, may).await?;
-    if !https {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(host).map_err(tls)?;
-    let stream = connector(authorities).await?.connect(name, stream).await.map_err(tls)?;
+    connect_to(&host, port, https.then_some(Trust { authorities, own: None }), may).await
+}
+
+/// Connects to the first address of the host that `may` lets through; with `trust` by TLS.
+pub(crate) async fn connect_to(
+    host: &str,
+    port: u16,
+    trust: Option<Trust<'_>>,
+    may: impl Fn(IpAddr) -> Result<(), Private>,
+) -> Result<Box<dyn Stream>, ConnectError> {
+    let stream = tcp(host, port, may).await?;
+    let Some(trust) = trust else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(host.to_owned()).map_err(tls)?;
+    let stream = connector(trust).await?.connect(name, stream).await.map_err(tls)?;
     Ok(Box::new(stream))
 }
 
@@ -100,16 +117,20 @@ async fn first_of(
     Err(failed.or(forbidden).unwrap_or_else(|| ConnectError::Tcp(no_address())))
 }
 
-/// Reads the authorities each time: they change, and connections are few.
-async fn connector(authorities: &Path) -> Result<TlsConnector, ConnectError> {
-    let path = authorities.to_owned();
+/// Reads a file each time: they change, and connections are few.
+async fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        File::open(path)?.take(MAX_AUTHORITIES).read_to_end(&mut text)?;
+        File::open(owned)?.take(MAX_AUTHORITIES).read_to_end(&mut text)?;
         Ok(text)
     });
-    let unreadable = |error: io::Error| ConnectError::Tls(format!("{}: {error}", authorities.display()));
-    let text = read.await.map_err(io::Error::other)?.map_err(unreadable)?;
+    let unreadable = |error: io::Error| ConnectError::Tls(format!("{}: {error}", path.display()));
+    read.await.map_err(io::Error::other)?.map_err(unreadable)
+}
+
+async fn connector(Trust { authorities, own }: Trust<'_>) -> Result<TlsConnector, ConnectError> {
+    let text = read(authorities).await?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
     if roots.is_empty() {
@@ -118,8 +139,19 @@ async fn connector(authorities: &Path) -> Result<TlsConnector, ConnectError> {
     let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let client = match own {
+        None => client.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let named = |path: &Path, error: String| ConnectError::Tls(format!("{}: {error}", path.display()));
+            let chain = read(certificate).await?;
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
+            let chain = chain.map_err(|error| named(certificate, error.to_string()))?;
+            let secret = PrivateKeyDer::from_pem_slice(&read(key).await?);
+            let secret = secret.map_err(|error| named(key, error.to_string()))?;
+            client.with_client_auth_cert(chain, secret).map_err(|error| named(certificate, error.to_string()))?
+        }
+    };
     Ok(TlsConnector::from(Arc::new(client)))
 }
 

@@ -16,7 +16,11 @@ pub mod private;
 pub mod registry;
 mod section;
 pub mod sign;
+mod standing;
 pub mod tls;
 pub mod webhook;
 
-pub use bridge::{Bridge, BridgeConfig, BridgeError, Guarantees, Resource, Sending, Source, SourceContext};
+pub use bridge::{
+    Bridge, BridgeConfig, BridgeError, Guarantees, Link, LinkContext, Resource, Sending, Source, SourceContext,
+};
+pub use standing::{Standing, Standings, State};

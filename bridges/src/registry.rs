@@ -4,7 +4,12 @@ use std::path::Path;
 
 use yaml::{Fields, Node, Problems, Resolve};
 
-use crate::{BridgeConfig, http::HttpConfig, mqtt::MqttConfig, webhook::WebhookConfig};
+use crate::{
+    BridgeConfig,
+    http::HttpConfig,
+    mqtt::{MqttClientConfig, MqttConfig},
+    webhook::WebhookConfig,
+};
 
 /// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
 type Read = fn(&Node, &Path, &Resolve<'_>, &Problems) -> Option<Box<dyn BridgeConfig>>;
@@ -13,6 +18,9 @@ type Read = fn(&Node, &Path, &Resolve<'_>, &Problems) -> Option<Box<dyn BridgeCo
 const KINDS: &[(&str, Read)] = &[
     ("http", |node, folder, _, problems| Some(Box::new(HttpConfig::read(node, folder, problems)?))),
     ("mqtt", |node, folder, _, problems| Some(Box::new(MqttConfig::read(node, folder, problems)?))),
+    ("mqtt_client", |node, folder, resolve, problems| {
+        Some(Box::new(MqttClientConfig::read(node, folder, resolve, problems)?))
+    }),
     ("webhook", |node, folder, resolve, problems| {
         Some(Box::new(WebhookConfig::read(node, folder, resolve, problems)?))
     }),
@@ -64,6 +72,6 @@ mod tests {
 
     #[test]
     fn no_kind_is_answered_with_the_kinds() {
-        assert!(problems("{}").contains("kinds: http, mqtt, webhook"));
+        assert!(problems("{}").contains("kinds: http, mqtt, mqtt_client, webhook"));
     }
 }

@@ -46,6 +46,8 @@ pub struct Inbound {
     pub trace: Option<TraceContext>,
     /// Its sender wants it to be its topic's last value (MQTT 5.0, section 3.3.1.3); one without data deletes that.
     pub retain: bool,
+    /// Domains that it has passed before, oldest first, where its protocol says so.
+    pub hops: Vec<Arc<str>>,
     /// When it was decoded.
     pub received_at: SystemTime,
 }
@@ -218,6 +220,10 @@ pub struct Outbound {
     pub key: Option<Arc<str>>,
     /// How surely it is to arrive, where the protocol has a choice; its own usual way if left out.
     pub qos: Option<Qos>,
+    /// The peer is to keep it for whoever comes later, where the protocol has such a thing.
+    pub retain: bool,
+    /// Domains that the envelope has passed before this one, oldest first.
+    pub hops: Vec<Arc<str>>,
     /// The envelope that it is made of: the same whenever it is sent again.
     pub id: EnvelopeId,
     /// The envelope's trace context.
@@ -349,6 +355,7 @@ mod tests {
             peer: None,
             trace: None,
             retain: false,
+            hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         };
         let outbound = Outbound {
@@ -357,6 +364,8 @@ mod tests {
             payload: Bytes::from_static(b"s3cr3t"),
             key: None,
             qos: None,
+            retain: false,
+            hops: Vec::new(),
             id: EnvelopeId::new(uuid::Uuid::nil()),
             trace: None,
             lane: Lane(1),

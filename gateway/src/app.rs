@@ -10,13 +10,14 @@ use std::{
 
 use axum::Extension;
 use backbone::{Backbone, Embedded, OpenError};
-use bridges::{BridgeError, Source, SourceContext, http::Listener};
+use bridges::{BridgeError, Link, Source, SourceContext, Standings, http::Listener};
 use envelope::{Authenticator, Rejection, Sink};
 use policy::Gate;
 use tokio::{task::JoinError, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    addresses::Taken,
     admin::{self, Admin},
     audit::{self, AuditLog},
     config::Loaded,
@@ -99,6 +100,7 @@ struct Bound {
 struct Built {
     sources: Vec<Bound>,
     sinks: HashMap<Arc<str>, Sink>,
+    links: Vec<(Arc<str>, Box<dyn Link>)>,
 }
 
 /// How long the admin API may take to answer its last requests.
@@ -125,6 +127,7 @@ impl App {
         let gate: Arc<dyn Authenticator> = Arc::new(Gate::new(reload.current())?);
         let on_loopback = !loaded.config.admin.is_exposed();
         let guard = admin::Guard::new(gate.clone(), reload.current(), on_loopback, Arc::new(audit.clone()));
+        let standings = Standings::default();
         let (trail, backbones, reader) = (audit.clone(), opened.clone(), Arc::new(OnceLock::new()));
         let state = Admin {
             readiness: ready,
@@ -133,6 +136,7 @@ impl App {
             audit: trail,
             backbone: backbones,
             reader: reader.clone(),
+            standings: standings.clone(),
         };
         serve_admin(listener, state, guard, &admin);
 
@@ -152,17 +156,24 @@ impl App {
         let tickets = Tickets::new(loaded.config.domain.clone(), bridges.stop.clone(), waits.clone())?;
         let wiring =
             Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
-                .telling(notices);
+                .telling(notices)
+                .reporting(standings);
         reader.get_or_init(|| wiring.outlet(&admin::ADMIN.into()));
         // Before anything is taken: a mapping that sends misses nothing of it.
         let egress = wiring.egress(&loaded.config.bridges, built.sinks, &sinks);
         egress.prepare(&loaded.mappings).await.map_err(StartError::Subscription)?;
+        for (name, link) in built.links {
+            sinks.tasks.spawn(link.run(wiring.link(&name, &sinks)));
+        }
         reload.sends(egress.clone());
         sinks.tasks.spawn(egress.run(reload.clone(), sinks.stop.clone()));
+        let mut taken = Taken::default();
         for Bound { name, source, at } in built.sources {
-            let cx = wiring.source(&name, &*loaded.config.bridges[at].1, &bridges);
+            let addresses = taken.of(&name, &loaded.mappings);
+            let cx = wiring.source(&name, &*loaded.config.bridges[at].1, addresses, &bridges);
             bridges.tasks.spawn(run(source, cx, readiness.clone()));
         }
+        bridges.tasks.spawn(taken.follow(reload.clone(), bridges.stop.clone()));
         bridges.tasks.spawn(reload.clone().watch(bridges.stop.clone()));
         bridges.tasks.spawn(jwks::fetch(reload.current(), reload.fetched(), bridges.stop.clone()));
         readiness.serving();
@@ -177,6 +188,7 @@ async fn bind(loaded: &Loaded, addresses: &mut Addresses) -> Result<Built, Start
     let mut built = Built::default();
     for (at, (name, config)) in loaded.config.bridges.iter().enumerate() {
         let bridge = config.build(name);
+        built.links.extend(bridge.link.map(|link| (name.clone(), link)));
         built.sinks.extend(bridge.sink.map(|sink| (name.clone(), sink)));
         let Some(mut source) = bridge.source else { continue };
         let listening = source.bind().await.map_err(|cause| StartError::Bridge { name: name.clone(), cause })?;

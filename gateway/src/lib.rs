@@ -3,6 +3,7 @@
 //! [`config::load`] reads everything and proves that it fits, [`App::start`] makes a [`Running`] gateway of it,
 //! [`Running::drain`] ends it. `wiring` is where policy, backbone, mappings and bridges meet, and the only place.
 
+mod addresses;
 mod admin;
 mod app;
 mod audit;

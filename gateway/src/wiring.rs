@@ -3,17 +3,17 @@
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use backbone::Backbone;
-use bridges::{BridgeConfig, SourceContext};
-use envelope::{Admitted, Authenticator, Batch, Ingress, Sink};
+use bridges::{BridgeConfig, LinkContext, SourceContext, Standings};
+use envelope::{Admitted, Authenticator, Batch, Ingress, KeyValue, Sink};
 use policy::{AuditSink, Current, IngressConfig, Meters, Trail};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower::service_fn;
 
 use crate::{
     audit::AuditLog,
     config::{Limits, NamedBridge},
     drain::Stoppable,
-    egress::{Around, EgressPumps, Way},
+    egress::{Around, EgressPumps, Way, principal_of},
     letters::Letters,
     notice::Notices,
     outlet::GatewayOutlet,
@@ -37,6 +37,8 @@ pub(crate) struct Wiring {
     audit: AuditLog,
     /// Who waits for more than the store.
     tickets: Tickets,
+    /// How the connections stand that bridges make.
+    standings: Standings,
 }
 
 // === impl Wiring ===
@@ -61,7 +63,13 @@ impl Wiring {
             meters: Arc::default(),
             audit,
             tickets,
+            standings: Standings::default(),
         }
+    }
+
+    /// Where bridges say how their own connections stand.
+    pub(crate) fn reporting(self, standings: Standings) -> Self {
+        Self { standings, ..self }
     }
 
     /// Tells of what validation refuses, there.
@@ -69,15 +77,39 @@ impl Wiring {
         Self { notices, ..self }
     }
 
-    /// What the source of bridge `name` works with.
-    pub(crate) fn source(&self, name: &Arc<str>, config: &dyn BridgeConfig, until: &Stoppable) -> SourceContext {
+    /// What the connection that bridge `name` sends over works with.
+    pub(crate) fn link(&self, name: &Arc<str>, until: &Stoppable) -> LinkContext {
+        LinkContext {
+            bridge: name.clone(),
+            principal: Arc::new(principal_of(name, &self.current.load().domain)),
+            keys: self.keys(name),
+            standings: self.standings.clone(),
+            stop: until.stop.clone(),
+        }
+    }
+
+    fn keys(&self, name: &str) -> Arc<dyn KeyValue> {
+        self.backbone.keys(&format!("bridge/{name}"))
+    }
+
+    /// What the source of bridge `name` works with; `addresses` are those that its mappings take.
+    pub(crate) fn source(
+        &self,
+        name: &Arc<str>,
+        config: &dyn BridgeConfig,
+        addresses: watch::Receiver<Arc<[String]>>,
+        until: &Stoppable,
+    ) -> SourceContext {
         let trail = Arc::new(Trail::ingress(name.clone(), self.sink()));
         SourceContext {
             bridge: name.clone(),
             ingress: self.ingress(name, trail.clone(), config),
             audit: trail,
             outlet: Arc::new(self.outlet(name)),
-            keys: self.backbone.keys(&format!("bridge/{name}")),
+            keys: self.keys(name),
+            principal: Arc::new(principal_of(name, &self.current.load().domain)),
+            addresses,
+            standings: self.standings.clone(),
             authenticator: self.authenticator.clone(),
             promises: Arc::new(self.tickets.clone()),
             ledger: self.backbone.ledger(),

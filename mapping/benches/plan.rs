@@ -154,6 +154,7 @@ fn inbound(address: &str, payload: String) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        hops: Vec::new(),
         received_at: SystemTime::now(),
     }
 }

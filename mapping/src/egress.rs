@@ -66,6 +66,8 @@ pub(crate) struct To {
     fixed: Option<Arc<str>>,
     key: Option<Attribute>,
     qos: Option<Qos>,
+    /// The peer is to keep it.
+    retain: bool,
     /// What came by the bridge may go back to where it comes from.
     pub(crate) echo: bool,
     message: Message,
@@ -285,6 +287,7 @@ impl To {
             Some(node) => node.one_of(&QOS, problems).map(Some),
             None => Some(None),
         };
+        let retain = fields.optional("retain").map_or(Some(false), |node| node.bool(problems));
         let echo = fields.optional("echo").map_or(Some(false), |node| node.bool(problems));
         let message = Message::read(&mut fields, "to", names, Some(decode), problems);
         fields.finish();
@@ -296,6 +299,7 @@ impl To {
             template,
             key: key?,
             qos: qos?,
+            retain: retain?,
             echo: echo?,
             message: message?,
         })
@@ -343,8 +347,9 @@ impl To {
         let key = self.key.as_ref().map(|key| key.of(scope, &mut String::new())).transpose()?;
         let untouched = Untouched { data: &envelope.data, content_type: envelope.datacontenttype.as_deref() };
         let (headers, payload) = self.message.write(scope, Some(untouched))?;
-        let (id, trace) = (envelope.id, envelope.trace.clone());
-        Ok(Outbound { address, headers, payload, key, qos: self.qos, id, trace, lane })
+        let (id, trace, hops) = (envelope.id, envelope.trace.clone(), envelope.hops.clone());
+        let (qos, retain) = (self.qos, self.retain);
+        Ok(Outbound { address, headers, payload, key, qos, retain, hops, id, trace, lane })
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct ExpectedMessage {
     address: Option<String>,
     key: Option<String>,
     qos: Option<Qos>,
+    retain: Option<bool>,
     status: Option<i64>,
     headers: Vec<(String, String)>,
     content: Option<Content>,
@@ -37,7 +38,8 @@ impl ExpectedMessage {
         let mut text = |key| fields.optional(key).and_then(|node| node.string(problems)).map(str::to_owned);
         let (address, key) = (text("address"), text("key"));
         let qos = fields.optional("qos").and_then(|node| node.one_of(&QOS, problems));
-        let expected = Self { address, key, qos, ..Self::content(fields, problems)? };
+        let retain = fields.optional("retain").and_then(|node| node.bool(problems));
+        let expected = Self { address, key, qos, retain, ..Self::content(fields, problems)? };
         (problems.len() == before).then_some(expected)
     }
 
@@ -90,6 +92,9 @@ impl ExpectedMessage {
         differ("key", self.key.as_deref(), sent.key.as_deref(), found);
         if self.qos.is_some() && self.qos != sent.qos {
             found.add("qos", format!("{:?}", self.qos), format!("{:?}", sent.qos));
+        }
+        if let Some(retain) = self.retain.filter(|retain| *retain != sent.retain) {
+            found.add("retain", retain.to_string(), sent.retain.to_string());
         }
         self.compare("", &sent.headers, &sent.payload, found);
     }

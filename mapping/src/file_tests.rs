@@ -200,6 +200,7 @@ impl Given {
             peer: None,
             trace: None,
             retain: false,
+            hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         }
     }

@@ -145,6 +145,7 @@ impl Mappings {
             peer: None,
             trace: None,
             retain: false,
+            hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         }
     }

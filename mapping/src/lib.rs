@@ -8,6 +8,7 @@ mod body;
 mod codec;
 pub mod codes;
 mod compare;
+mod echo;
 mod egress;
 mod egress_tests;
 mod expect;
@@ -42,6 +43,7 @@ use std::{collections::BTreeMap, fmt};
 use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
 
+pub use echo::Echo;
 pub use format::json_schema;
 pub use fuzz::{FuzzFailure, FuzzResult};
 pub use load::load;

@@ -255,6 +255,7 @@ impl Mapping {
         let deletes = deletes(inbound);
         let mut envelope = |scope: &Scope<'_>, id| {
             let mut made = plan.envelope(scope, &mut scratch, id, source.clone(), trace.clone())?;
+            made.hops.clone_from(&inbound.hops);
             if !deletes && let Some(data) = plan.data(scope, inbound.payload.len())? {
                 made.data = data;
             }

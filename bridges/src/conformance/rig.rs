@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::service_fn;
 
 use super::{FakeKeys, FakeOutlet, HARD_TIMEOUT};
-use crate::{BridgeConfig, SourceContext};
+use crate::{BridgeConfig, SourceContext, Standings};
 
 /// What the bridge has counted, and what the stack has seen of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub struct Rig {
     /// What the bridge keeps.
     pub keys: Arc<FakeKeys>,
     bytes: Arc<Semaphore>,
+    /// The addresses that mappings take.
+    pub addresses_taken: watch::Sender<Arc<[String]>>,
+    /// How the bridge's own connections stand.
+    pub standings: Standings,
     drain: CancellationToken,
     tasks: TaskTracker,
 }
@@ -89,11 +93,15 @@ impl Rig {
         let outlet = Arc::new(FakeOutlet::default());
         let (bytes, drain, tasks) =
             (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
+        let (addresses_taken, standings) = (watch::Sender::new(Arc::from([])), Standings::default());
         let cx = SourceContext {
             bridge: "web".into(),
             ingress: fakes.clone().ingress(),
             outlet: outlet.clone(),
             keys: keys.clone(),
+            principal: Arc::new(Principal::new("$bridge:web", "test")),
+            addresses: addresses_taken.subscribe(),
+            standings: standings.clone(),
             promises: fakes.clone(),
             authenticator: fakes.clone(),
             ledger: fakes.clone(),
@@ -104,11 +112,11 @@ impl Rig {
         };
         let Some(mut source) = config.build("web").source else { panic!("the bridge has no source") };
         let addresses = match source.bind().await {
-            Ok(addresses) if !addresses.is_empty() => addresses,
-            other => panic!("the bridge does not listen: {other:?}"),
+            Ok(addresses) => addresses,
+            Err(error) => panic!("the bridge does not start: {error}"),
         };
         tasks.spawn(source.run(cx));
-        Self { addresses, fakes, outlet, keys, bytes, drain, tasks }
+        Self { addresses, fakes, outlet, keys, bytes, addresses_taken, standings, drain, tasks }
     }
 
     /// Where the bridge listens.

@@ -48,6 +48,8 @@ pub fn outbound(address: Arc<str>, lane: u64, text: &'static str) -> Outbound {
         payload: Bytes::from_static(text.as_bytes()),
         key: None,
         qos: None,
+        retain: false,
+        hops: Vec::new(),
         id,
         trace: None,
         lane: Lane(lane),

@@ -131,7 +131,7 @@ impl HttpConfig {
 
 impl BridgeConfig for HttpConfig {
     fn build(&self, _: &str) -> Bridge {
-        Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None }
+        Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None, link: None }
     }
 
     fn resources(&self) -> Vec<Resource> {

@@ -65,6 +65,7 @@ impl Draft {
             peer,
             trace,
             retain: false,
+            hops: Vec::new(),
             received_at,
         }
     }

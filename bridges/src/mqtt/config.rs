@@ -168,7 +168,7 @@ impl MqttConfig {
 
 impl BridgeConfig for MqttConfig {
     fn build(&self, _: &str) -> Bridge {
-        Bridge { source: Some(Box::new(MqttSource::new(self.clone()))), sink: None }
+        Bridge { source: Some(Box::new(MqttSource::new(self.clone()))), sink: None, link: None }
     }
 
     fn resources(&self) -> Vec<Resource> {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::source::Shared;
+use super::offers::Offers;
 
 /// A message that has no outcome yet.
 #[derive(Debug)]
@@ -111,13 +111,13 @@ impl Lane {
     }
 
     /// Calls the stack with what waits, unless it is being called.
-    pub(super) fn go(&mut self, shared: &Arc<Shared>) {
+    pub(super) fn go(&mut self, offers: &Arc<Offers>) {
         if self.call.is_some() || self.waiting.is_empty() {
             return;
         }
         let batch = self.batch();
         let wait = self.retrying.map(|retrying| retrying.wait);
-        let call = call(shared.clone(), batch, self.reserved.take(), wait, self.stop.clone());
+        let call = call(offers.clone(), batch, self.reserved.take(), wait, self.stop.clone());
         self.call = Some(Box::pin(call));
     }
 
@@ -174,7 +174,7 @@ impl Lane {
 }
 
 async fn call(
-    shared: Arc<Shared>,
+    offers: Arc<Offers>,
     waiting: Vec<Waiting>,
     reserved: Option<OwnedSemaphorePermit>,
     wait: Option<Duration>,
@@ -184,7 +184,7 @@ async fn call(
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return Done::Stopped(waiting);
         }
-        shared.retries.increment(waiting.len() as u64);
+        offers.retries.increment(waiting.len() as u64);
     }
     let bytes: usize = waiting.iter().map(|waiting| waiting.inbound.payload.len()).sum();
     let in_flight = match reserved {
@@ -193,7 +193,7 @@ async fn call(
         other => {
             drop(other);
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            match stop.run_until_cancelled(shared.cx.bytes.clone().acquire_many_owned(bytes)).await {
+            match stop.run_until_cancelled(offers.cx.bytes.clone().acquire_many_owned(bytes)).await {
                 Some(permit) => permit.ok(),
                 None => None,
             }
@@ -201,12 +201,12 @@ async fn call(
     };
     let inbound = waiting.iter().map(|waiting| waiting.inbound.clone()).collect();
     let (Some(_in_flight), Some(batch)) = (in_flight, Batch::new(inbound)) else { return Done::Stopped(waiting) };
-    let verdicts = match shared.cx.call(batch).await {
+    let verdicts = match offers.cx.call(batch).await {
         Ok(verdicts) => verdicts,
         Err(rejection) => {
             if rejection.disposition() == Disposition::Final {
                 waiting.iter().for_each(|waiting| {
-                    shared.cx.outside(&rejection, Some(&waiting.inbound.principal), waiting.inbound.peer)
+                    offers.cx.outside(&rejection, Some(&waiting.inbound.principal), waiting.inbound.peer)
                 });
             }
             waiting.iter().map(|_| Verdict::no(rejection.clone())).collect()

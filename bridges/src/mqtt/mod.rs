@@ -1,15 +1,19 @@
-//! The MQTT bridge: a listener for MQTT 3.1.1 and 5.0, on one port.
+//! MQTT 3.1.1 and 5.0: a listener for both on one port, and in `client` the bridge to remote brokers.
 //!
-//! It is no broker: what a client publishes goes through mapping and policy into the mesh, what it subscribes to comes
+//! The listener is no broker: what a client publishes goes through mapping and policy into the mesh, what it subscribes to comes
 //! from there, and PUBACK says that the mesh has taken responsibility. `packet` is the wire, `session` what the standard
 //! calls session state, both without I/O; a `connection` is one task that owns its socket, with a task for each of its
 //! subscriptions.
 
 mod address;
+mod client;
 mod config;
 mod connection;
+mod headers;
 mod keeper;
 mod lane;
+mod link;
+mod offers;
 mod outbox;
 mod packet;
 mod reject;
@@ -22,4 +26,5 @@ mod subscription;
 mod tests;
 mod websocket;
 
+pub use client::{MqttClientConfig, Protocol, Server};
 pub use config::{MqttConfig, SessionConfig};

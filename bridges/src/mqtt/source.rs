@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +25,7 @@ use super::{
     address::to_filter,
     connection,
     keeper::{Keeper, Kept},
+    offers::Offers,
     session::Session,
     sessions::Sessions,
     share::{Shares, is_shared},
@@ -53,14 +55,13 @@ struct Bound {
 
 /// What every connection of the bridge shares.
 pub(super) struct Shared {
-    pub(super) cx: SourceContext,
+    /// What its lanes are offered through.
+    pub(super) offers: Arc<Offers>,
     pub(super) config: MqttConfig,
     pub(super) sessions: Sessions,
     pub(super) keeper: Keeper,
     pub(super) shares: Shares,
     lanes: AtomicU64,
-    /// Offers repeated after a Retry.
-    pub(super) retries: Counter,
     /// Deliveries of QoS 0 that a client was too slow for.
     pub(super) dropped: Counter,
     /// Open connections.
@@ -180,20 +181,18 @@ impl Bound {
 
 impl Shared {
     fn new(cx: SourceContext, config: MqttConfig) -> Self {
-        describe_counter!("openmesh_bridge_retries_total", "messages offered again after a refusal that may pass");
         describe_counter!("openmesh_bridge_dropped_total", "deliveries of QoS 0 that a client was too slow for");
         describe_gauge!("openmesh_bridge_mqtt_connections", "open MQTT connections");
         describe_gauge!("openmesh_bridge_mqtt_sessions", "MQTT sessions, connected or not");
         let bridge = || cx.bridge.to_string();
         Self {
-            retries: counter!("openmesh_bridge_retries_total", "bridge" => bridge()),
             dropped: counter!("openmesh_bridge_dropped_total", "bridge" => bridge()),
             open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
             keeper: Keeper::new(cx.keys.clone()),
             sessions: Sessions::new(config.session.max_sessions),
             shares: Shares::default(),
             lanes: AtomicU64::new(0),
-            cx,
+            offers: Arc::new(Offers::new(cx)),
             config,
         }
     }
@@ -268,6 +267,14 @@ impl Shared {
     /// A lane of its own, for a connection.
     pub(super) fn lane(&self) -> Lane {
         Lane(self.lanes.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Deref for Shared {
+    type Target = Offers;
+
+    fn deref(&self) -> &Offers {
+        &self.offers
     }
 }
 

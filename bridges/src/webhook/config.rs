@@ -136,7 +136,7 @@ impl WebhookConfig {
 
 impl BridgeConfig for WebhookConfig {
     fn build(&self, name: &str) -> Bridge {
-        Bridge { source: None, sink: Some(sink::sink(name, self.clone())) }
+        Bridge { source: None, sink: Some(sink::sink(name, self.clone())), link: None }
     }
 
     fn resources(&self) -> Vec<Resource> {

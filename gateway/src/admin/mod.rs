@@ -23,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backbone::{Backbone, Status};
-use bridges::http::Problem;
+use bridges::{Standings, http::Problem};
 use envelope::AckPoint;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -52,6 +52,8 @@ pub(crate) struct Admin {
     pub(crate) backbone: Arc<OnceLock<Arc<dyn Backbone>>>,
     /// What is stored, behind policy; as empty.
     pub(crate) reader: Arc<OnceLock<GatewayOutlet>>,
+    /// The connections that bridges make.
+    pub(crate) standings: Standings,
 }
 
 /// Whether messages are taken.
@@ -78,6 +80,24 @@ struct Routes {
     sends: Vec<Sends>,
     /// Mappings that sent once: their subscriptions wait where they were.
     parked: Vec<String>,
+    /// The connections that bridges make by themselves.
+    connections: Vec<Connection>,
+}
+
+/// A connection to a remote peer.
+#[derive(Debug, Serialize, ToSchema)]
+struct Connection {
+    bridge: String,
+    /// `in` or `out`.
+    direction: &'static str,
+    /// What it is to.
+    peer: String,
+    /// `connecting`, `connected`, `away` or `refused`.
+    state: &'static str,
+    since: String,
+    /// What is wrong, if something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 /// A mapping.
@@ -238,7 +258,16 @@ async fn routes_in_force(State(admin): State<Admin>) -> Response {
     let durables = report.subscriptions.keys().map(String::as_str);
     let parked = egress.map(|egress| egress.parked(durables)).unwrap_or_default();
     let parked = parked.into_iter().map(str::to_owned).collect();
-    Json(Routes { epoch, routes: listed.collect(), sends: sends.collect(), parked }).into_response()
+    let connections = admin.standings.all().into_iter().map(|(bridge, direction, standing)| Connection {
+        bridge: bridge.to_string(),
+        direction,
+        state: standing.state.word(),
+        since: humantime::format_rfc3339_millis(standing.since).to_string(),
+        why: standing.state.why().map(str::to_owned),
+        peer: standing.peer,
+    });
+    let (routes, sends, connections) = (listed.collect(), sends.collect(), connections.collect());
+    Json(Routes { epoch, routes, sends, parked, connections }).into_response()
 }
 
 /// Reads the configuration's files again

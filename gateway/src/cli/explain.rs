@@ -140,6 +140,7 @@ fn inbound(root: Node<'_>, bridge: &Arc<str>, domain: &str) -> Result<Inbound, S
         peer: peer.transpose()?,
         trace: None,
         retain: false,
+        hops: Vec::new(),
         received_at: SystemTime::now(),
     })
 }

@@ -68,13 +68,16 @@ pub(super) fn show(
     let delivery =
         Delivery { position: Position(Bytes::new()), redelivered: false, retained: false, envelope, lane: Lane(0) };
     let sent = EgressMapper::map(mappings, sender.route, &delivery).map_err(NotSent::Refused)?;
-    let Some(Outbound { address, headers, payload, key, qos, .. }) = sent else { return Ok(false) };
+    let Some(Outbound { address, headers, payload, key, qos, retain, .. }) = sent else { return Ok(false) };
     writeln!(out, "{}: {address}", sender.bridge)?;
     if let Some(key) = key {
         writeln!(out, "key: {key}")?;
     }
     if let Some(qos) = qos {
         writeln!(out, "qos: {}", qos_word(qos))?;
+    }
+    if retain {
+        writeln!(out, "retain: true")?;
     }
     for (name, value) in headers.iter() {
         writeln!(out, "{name}: {}", String::from_utf8_lossy(value))?;

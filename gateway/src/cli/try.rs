@@ -161,6 +161,7 @@ impl Try {
             peer: None,
             trace: None,
             retain: false,
+            hops: Vec::new(),
             received_at: SystemTime::now(),
         })
     }
@@ -320,10 +321,10 @@ envelope: { topic: \"t/${item.id}\" }
         let dir = site(&[("batch.yaml", BATCH)]);
         let path = dir.path().join("chat.yaml");
         let text = "mapping: chat\nfrom: { topic: \"t/#\" }\nwhen: has(payload.id)\nto:\n  bridge: web\n  address: POST /chat\n  \
-                    headers: { x-topic: \"${envelope.topic}\" }\n  key: k\n  qos: exactly-once\n  body: { text: \"${payload.id}\" }\n";
+                    headers: { x-topic: \"${envelope.topic}\" }\n  key: k\n  qos: exactly-once\n  retain: true\n  body: { text: \"${payload.id}\" }\n";
         fs::write(&path, text).unwrap();
         let path = path.display().to_string();
-        let sent = "web: POST /chat\nkey: k\nqos: exactly-once\nx-topic: t/a\ncontent-type: application/json\n\n{\"text\":\"a\"}\n";
+        let sent = "web: POST /chat\nkey: k\nqos: exactly-once\nretain: true\nx-topic: t/a\ncontent-type: application/json\n\n{\"text\":\"a\"}\n";
         assert_eq!(tried(&dir, &path, Some("t/a"), r#"{"id":"a"}"#).as_deref(), Ok(sent));
         let envelope = tried(&dir, "batch", None, r#"[{"id":"a"}]"#).unwrap();
         assert_eq!(tried(&dir, &path, None, &envelope).as_deref(), Ok(sent));

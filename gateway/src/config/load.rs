@@ -129,6 +129,9 @@ fn load_named(
         found.extend(exposed(file, config, policy));
         found.extend(unknown_bridges(&named.places.policy, config, policy));
     }
+    if let (Some(config), Some(mappings)) = (&config, &mappings) {
+        found.extend(circles(config, mappings));
+    }
     if let (Some(guards), Some(mappings)) = (&guards, &mappings) {
         found.extend(not_permitted(&named.domain, guards, mappings));
     }
@@ -219,6 +222,23 @@ fn not_permitted(domain: &str, guards: &Guards, mappings: &Mappings) -> Vec<Diag
         Some(Diagnostic::of_file(sender.file, "not-permitted", message).with_help(help))
     });
     refused.collect()
+}
+
+/// Mappings that send to where their bridge would take it in again, because its peer says of nothing where it has been.
+fn circles(config: &Config, mappings: &Mappings) -> Vec<Diagnostic> {
+    let deaf = config.bridges.iter().filter(|(_, bridge)| bridge.hears_itself());
+    let errors = deaf.flat_map(|(name, bridge)| {
+        let echoes = mappings.echoes(name).into_iter().filter(move |echo| !bridge.is_own(&echo.sends_to));
+        echoes.map(move |echo| {
+            let (sender, taker, to) = (echo.sender, echo.taker, &echo.sends_to);
+            let message =
+                format!("mapping {sender:?} sends to {to:?} of bridge {name:?}, from which {taker:?} takes it in");
+            let help =
+                format!("name what only the gateway publishes: own: [{to:?}] in the bridge, or send it elsewhere");
+            Diagnostic::of_file(echo.file, "circle", message).with_help(help)
+        })
+    });
+    errors.collect()
 }
 
 /// Listeners that anybody off this host could use without credentials, though nobody said that they are meant to.

@@ -4,6 +4,7 @@
 
 mod clients;
 mod paho;
+mod remote;
 mod restarts;
 mod websocket;
 

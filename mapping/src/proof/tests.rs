@@ -164,6 +164,7 @@ fn data(mappings: &Mappings, payload: &str) -> Result<String, String> {
         peer: None,
         trace: None,
         retain: false,
+        hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     };
     match mappings.dry_run(inbound) {

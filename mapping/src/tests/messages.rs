@@ -40,6 +40,13 @@ fn an_envelope_says_where_it_comes_from_and_what_it_is() {
 }
 
 #[test]
+fn an_envelope_has_passed_what_its_message_passed() {
+    let message = Inbound { hops: vec!["far".into(), "near".into()], ..inbound("POST /t/7", "{}") };
+    let made = envelope(&loaded(&with("", "  topic: t")), message).unwrap();
+    assert_eq!(made.hops, ["far".into(), "near".into()]);
+}
+
+#[test]
 fn without_data_the_payload_goes_through_untouched() {
     let payload = "{ \"a\" : 12.10, \"b\":1152921504606846977}";
     let json = loaded(&with("", "  topic: t"));

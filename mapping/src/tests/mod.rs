@@ -2,6 +2,7 @@
 
 mod codecs;
 mod each;
+mod echoes;
 mod hostile;
 mod keys;
 mod loading;
@@ -76,6 +77,7 @@ fn inbound(address: &str, payload: impl Into<Vec<u8>>) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     }
 }

@@ -15,6 +15,7 @@ to:
   headers: { X-Level: \"${payload.level}\", x-id: \"${envelope.id}\" }
   key: ${plant}
   qos: at-least-once
+  retain: true
   body: { text: \"${plant}: ${payload.what}\", at: \"${envelope.time}\" }
 ";
 
@@ -86,6 +87,7 @@ fn an_envelope_becomes_what_the_file_says() {
     let outbound = sent(&mappings, &given).unwrap().unwrap();
     assert_eq!((&*outbound.address, outbound.key.as_deref()), ("POST /hooks/oslo", Some("oslo")));
     assert_eq!((outbound.qos, outbound.lane), (Some(Qos::AtLeastOnce), Lane(9)));
+    assert!(outbound.retain);
     assert_eq!(header(&outbound, "x-level"), Some(&b"2"[..]));
     assert_eq!(header(&outbound, "x-id"), Some(given.envelope.id.to_string().as_bytes()));
     assert_eq!(header(&outbound, "content-type"), Some(&b"application/json"[..]));
@@ -108,7 +110,7 @@ fn without_a_body_the_data_goes_through_untouched_and_unread() {
     assert_eq!((&*outbound.address, &outbound.payload[..]), ("q/a.b", &b"{ \"a\" : 12.10 }"[..]));
     assert_eq!(outbound.payload.as_ptr(), given.envelope.data.as_slice().as_ptr());
     assert_eq!(header(&outbound, "content-type"), Some(&b"application/json"[..]));
-    assert_eq!((outbound.key, outbound.qos), (None, None));
+    assert_eq!((outbound.key, outbound.qos, outbound.retain), (None, None, false));
 }
 
 #[test]
@@ -229,16 +231,17 @@ fn a_file_that_sends_has_tests_too() {
         outcomes(&able(&text))[0].2.clone()
     };
     let given = "topic: alerts/oslo/fault, key: k, payload: { level: 2, what: hot }";
-    let all = "address: POST /hooks/oslo, key: oslo, qos: at-least-once, headers: { X-Level: \"2\" }, payload: { text: \"oslo: hot\", at: \"1970-01-01T00:00:00.000000Z\" }";
+    let all = "address: POST /hooks/oslo, key: oslo, qos: at-least-once, retain: true, headers: { X-Level: \"2\" }, payload: { text: \"oslo: hot\", at: \"1970-01-01T00:00:00.000000Z\" }";
     assert_eq!(test(given, all), Outcome::Passed);
     let Outcome::Failed(said) =
-        test(given, "address: x, qos: exactly-once, headers: { x-level: \"3\", y: z }, text: no")
+        test(given, "address: x, qos: exactly-once, retain: false, headers: { x-level: \"3\", y: z }, text: no")
     else {
         panic!()
     };
     for line in [
         "address: expected \"x\", got \"POST /hooks/oslo\"",
         "qos: ",
+        "retain: ",
         "headers.x-level: expected \"3\", got \"2\"",
         "headers.y: expected \"z\", got nothing",
         "text: expected \"no\"",

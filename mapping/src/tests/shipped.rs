@@ -27,7 +27,11 @@ fn shipped_mappings_load_and_pass_their_tests() {
     let (tables, errors) = Tables::load(&tables);
     assert_eq!(errors, []);
     let shipped = [Bridge { replies: true, ..Bridge::named("web") }];
-    let able = [Bridge { replies: true, ..Bridge::named("web") }, Bridge { sends: true, ..Bridge::named("chat") }];
+    let able = [
+        Bridge { replies: true, ..Bridge::named("web") },
+        Bridge { sends: true, ..Bridge::named("chat") },
+        Bridge { sends: true, ..Bridge::named("cloud") },
+    ];
     for (files, bridges) in [(mappings, &shipped[..]), (library, &able), (manual(), &able)] {
         let gateway = Abilities { later_acks: true, ..Abilities::default() };
         let context = Context { gateway, ..Context::new("plant-a", bridges, &schemas, &tables) };
@@ -43,8 +47,14 @@ fn shipped_mappings_load_and_pass_their_tests() {
 
 /// The examples of the manual that no bridge of the shipped configuration can run: `yaml library`.
 fn manual() -> Vec<(String, String)> {
-    let manual = include_str!("../../../docs/mapping.md");
-    let examples = manual.split("```yaml library\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let manual = [
+        include_str!("../../../docs/mapping.md"),
+        include_str!("../../../docs/bridges/webhook.md"),
+        include_str!("../../../docs/bridges/mqtt-client.md"),
+    ];
+    let of =
+        |page: &'static str| page.split("```yaml library\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let examples = manual.into_iter().flat_map(of);
     examples.enumerate().map(|(n, text)| (format!("example {n}"), text.to_owned())).collect()
 }
 

@@ -7,11 +7,12 @@ use envelope::{Credentials, Principal, Rejection};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::link::{Link, Turn};
+use super::Link;
 use crate::{
     BridgeConfig,
     mqtt::{
         MqttConfig,
+        link::Turn,
         packet::{self, Broken, ConnAck, Connect, Decoder, Next, Packet, Reason, Version},
         reject,
         sessions::{Held, Key},

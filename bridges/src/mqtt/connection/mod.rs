@@ -6,7 +6,6 @@
 
 mod deliver;
 mod handshake;
-mod link;
 mod own;
 mod promised;
 mod publish;
@@ -22,16 +21,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    deliver::Values,
-    handshake::Accepted,
-    link::{Link, Turn},
-    own::Own,
-    promised::Promised,
-    silence::Silence,
-};
+use self::{deliver::Values, handshake::Accepted, own::Own, promised::Promised, silence::Silence};
 use super::{
     lane::{Done, Lane},
+    link::{self, Turn},
     outbox::Outbox,
     packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version, Will},
     reject,
@@ -42,6 +35,9 @@ use super::{
     websocket::Wire,
 };
 use crate::tls::ClientCertificate;
+
+/// Bytes both ways, however they come.
+type Link = link::Link<Wire>;
 
 /// A client that is connected.
 struct Connection {
@@ -212,7 +208,7 @@ impl Connection {
             if let Err(end) = self.deliver().await {
                 return end;
             }
-            self.lane.go(&self.shared);
+            self.lane.go(&self.shared.offers);
             match self.step(&mut not_let_in).await {
                 Ok(()) => {}
                 Err(end) => return end,
@@ -444,7 +440,7 @@ impl Connection {
         }
         loop {
             if stays {
-                self.lane.go(&self.shared);
+                self.lane.go(&self.shared.offers);
             }
             if self.lane.is_idle() {
                 break;

@@ -2,28 +2,18 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
 use bytestring::ByteString;
-use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, TraceContext, Verdict};
+use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, Verdict};
 
 use super::{Connection, End};
 use crate::mqtt::{
     address::to_mesh,
+    headers::{headers, hops, trace},
     lane::{Done, Waiting},
-    packet::{self, Acked, Broken, Properties, Publish, Reason, Version},
+    packet::{self, Acked, Broken, Publish, Reason, Version},
     reject,
     session::{Arrival, Arriving, OnRelease},
 };
-
-/// The names of the headers that stand for properties of MQTT 5.0; a user property of such a name is dropped.
-mod header {
-    pub(super) const CONTENT_TYPE: &str = "content-type";
-    pub(super) const RESPONSE_TOPIC: &str = "response-topic";
-    pub(super) const CORRELATION: &str = "correlation-data";
-    pub(super) const EXPIRY: &str = "message-expiry-interval";
-    pub(super) const FORMAT: &str = "payload-format-indicator";
-    pub(super) const ALL: [&str; 5] = [CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, EXPIRY, FORMAT];
-}
 
 // === impl Connection ===
 
@@ -49,9 +39,9 @@ impl Connection {
             }
         };
         self.arrived += 1;
-        let (headers, trace) = match &publish.properties {
-            Some(properties) => (headers(properties), trace(properties)),
-            None => (Headers::default(), None),
+        let (headers, trace, hops) = match &publish.properties {
+            Some(properties) => (headers(properties), trace(properties), hops(properties)),
+            None => (Headers::default(), None, Vec::new()),
         };
         let inbound = Inbound {
             bridge: self.shared.cx.bridge.clone(),
@@ -64,6 +54,7 @@ impl Connection {
             peer: Some(self.peer),
             trace,
             retain: publish.retain,
+            hops,
             received_at: SystemTime::now(),
         };
         self.lane.push(Waiting { inbound, qos: publish.qos, id: publish.id });
@@ -220,29 +211,4 @@ fn is_refused(verdict: &Verdict<Admission>) -> bool {
         Ok(Admission::Filtered) => false,
         Err(no) => no.disposition() == Disposition::Final,
     }
-}
-
-/// What mappings see of the properties.
-pub(super) fn headers(properties: &Properties) -> Headers {
-    let text = |text: &Option<ByteString>| text.clone().map(ByteString::into_bytes);
-    let own = [
-        (header::CONTENT_TYPE, text(&properties.content_type)),
-        (header::RESPONSE_TOPIC, text(&properties.response_topic)),
-        (header::CORRELATION, properties.correlation.clone()),
-        (header::EXPIRY, properties.message_expiry.map(|seconds| Bytes::from(seconds.to_string()))),
-        (header::FORMAT, properties.payload_is_text.then(|| Bytes::from_static(b"1"))),
-    ];
-    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let user = properties.user.iter().filter_map(|(name, value)| {
-        let name = name.to_ascii_lowercase();
-        let forged = header::ALL.contains(&name.as_str());
-        (!forged && !name.is_empty()).then(|| (name, value.clone().into_bytes()))
-    });
-    own.chain(user).collect()
-}
-
-/// The sender's trace context, if it is valid (W3C, Trace Context: MQTT).
-fn trace(properties: &Properties) -> Option<TraceContext> {
-    let user = |name: &str| properties.user.iter().find(|(own, _)| &**own == name).map(|(_, value)| &**value);
-    TraceContext::parse(user("traceparent")?, user("tracestate"))
 }

@@ -42,7 +42,7 @@ pub(super) fn publish(
         let inbound = Inbound {
             bridge: shared.cx.bridge.clone(),
             address: to_mesh(&will.topic).into(),
-            headers: will.properties.as_deref().map_or_else(Headers::default, super::publish::headers),
+            headers: will.properties.as_deref().map_or_else(Headers::default, crate::mqtt::headers::headers),
             payload: will.payload,
             lane,
             identity: Identity::fresh(),
@@ -50,6 +50,7 @@ pub(super) fn publish(
             peer: Some(peer),
             trace: None,
             retain: will.retain,
+            hops: Vec::new(),
             received_at: SystemTime::now(),
         };
         shared.cx.received(1);

@@ -90,7 +90,7 @@ impl Decoder {
         };
         let five = version == Version::V5;
         Ok(match first >> 4 {
-            3 => Packet::Publish(publish(first & 0x0F, reader, five)?),
+            3 => Packet::Publish(publish(first & 0x0F, reader, five, Allowed::PUBLISH)?),
             4 => Packet::PubAck(ack(reader, five)?),
             5 => Packet::PubRec(ack(reader, five)?),
             6 => Packet::PubRel(ack(reader, five)?),
@@ -150,14 +150,14 @@ fn will(flags: u8, reader: &mut Reader, five: bool) -> Result<Will, Broken> {
     Ok(Will { topic, payload, qos, retain: flags & 0x20 != 0, properties })
 }
 
-fn publish(flags: u8, mut reader: Reader, five: bool) -> Result<Publish, Broken> {
+pub(super) fn publish(flags: u8, mut reader: Reader, five: bool, allowed: Allowed) -> Result<Publish, Broken> {
     let (dup, qos, retain) = (flags & 0x08 != 0, qos(flags >> 1)?, flags & 0x01 != 0);
     if dup && qos == Qos::AtMostOnce {
         return Err(Broken::malformed("DUP at QoS 0"));
     }
     let topic = reader.text()?;
     let id = if qos == Qos::AtMostOnce { 0 } else { reader.packet_id()? };
-    let properties = if five { property::read(&mut reader, Allowed::PUBLISH)? } else { None };
+    let properties = if five { property::read(&mut reader, allowed)? } else { None };
     let alias = properties.as_ref().and_then(|properties| properties.alias);
     if topic.is_empty() && alias.is_some() {
         check_response_topic(properties.as_deref())?;
@@ -263,7 +263,7 @@ fn disconnect(mut reader: Reader, five: bool) -> Result<Disconnect, Broken> {
     Ok(disconnect)
 }
 
-fn qos(bits: u8) -> Result<Qos, Broken> {
+pub(super) fn qos(bits: u8) -> Result<Qos, Broken> {
     match bits & 0b11 {
         0 => Ok(Qos::AtMostOnce),
         1 => Ok(Qos::AtLeastOnce),

@@ -227,21 +227,21 @@ pub(in crate::mqtt) fn user_property(out: &mut Vec<u8>, name: &str, value: &str)
 }
 
 /// The largest variable byte integer.
-const MAX_LENGTH: usize = 268_435_455;
+pub(super) const MAX_LENGTH: usize = 268_435_455;
 
-fn put_properties(out: &mut BytesMut, properties: &[u8]) {
+pub(super) fn put_properties(out: &mut BytesMut, properties: &[u8]) {
     put_varint(out, properties.len());
     out.put_slice(properties);
 }
 
-fn put_u16(out: &mut BytesMut, name: u8, value: Option<u16>) {
+pub(super) fn put_u16(out: &mut BytesMut, name: u8, value: Option<u16>) {
     if let Some(value) = value {
         out.put_u8(name);
         out.put_u16(value);
     }
 }
 
-fn put_u32(out: &mut BytesMut, name: u8, value: Option<u32>) {
+pub(super) fn put_u32(out: &mut BytesMut, name: u8, value: Option<u32>) {
     if let Some(value) = value {
         out.put_u8(name);
         out.put_u32(value);
@@ -257,13 +257,13 @@ fn put_text(out: &mut BytesMut, name: u8, value: Option<&str>) {
 }
 
 /// What is longer than MQTT has a length for is cut.
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.put_u16(length);
     out.put_slice(&bytes[..usize::from(length)]);
 }
 
-fn put_varint(out: &mut BytesMut, mut value: usize) {
+pub(super) fn put_varint(out: &mut BytesMut, mut value: usize) {
     loop {
         let byte = (value & 0x7F) as u8;
         value >>= 7;
@@ -274,7 +274,7 @@ fn put_varint(out: &mut BytesMut, mut value: usize) {
     }
 }
 
-fn varint_size(value: usize) -> usize {
+pub(super) fn varint_size(value: usize) -> usize {
     match value {
         0..0x80 => 1,
         0x80..0x4000 => 2,

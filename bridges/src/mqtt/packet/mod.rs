@@ -1,9 +1,11 @@
-//! The control packets of MQTT 3.1.1 and 5.0, of a server's side: what clients send is read, what they are sent is
-//! written.
+//! The control packets of MQTT 3.1.1 and 5.0. `decode` reads what clients send and `encode` writes what they are sent;
+//! `answer` reads what a broker sends and `ask` writes what it is sent.
 //!
 //! Nothing is copied out of what was read: topics, strings and payloads are slices of the packet. Whatever is wrong with a
 //! packet is a [`Broken`] with the reason code that the standard gives it; what a packet means is the session's business.
 
+mod answer;
+mod ask;
 mod decode;
 mod encode;
 mod property;
@@ -18,6 +20,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use envelope::Qos;
 
+pub(super) use answer::{Answer, AnswerDecoder, Answered, Read, Welcome};
+pub(super) use ask::{Hello, Wish, connect, goodbye, pingreq, subscribe, unsubscribe};
 pub(super) use decode::{Decoder, Next};
 pub(super) use encode::{
     Acked, ConnAck, Outgoing, ack, connack, disconnect, pingresp, publish, suback, unsuback, user_property,

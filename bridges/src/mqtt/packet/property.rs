@@ -55,6 +55,12 @@ pub(super) mod id {
     pub(crate) const MAXIMUM_QOS: u8 = 0x24;
     pub(crate) const USER: u8 = 0x26;
     pub(crate) const MAXIMUM_PACKET: u8 = 0x27;
+    pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
+    pub(crate) const SERVER_REFERENCE: u8 = 0x1C;
+    pub(crate) const MAXIMUM_QOS: u8 = 0x24;
+    pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
+    pub(crate) const WILDCARD_AVAILABLE: u8 = 0x28;
+    pub(crate) const SUBSCRIPTION_ID_AVAILABLE: u8 = 0x29;
     pub(crate) const SHARED_AVAILABLE: u8 = 0x2A;
 }
 
@@ -91,11 +97,27 @@ impl Allowed {
         id::ALIAS,
         id::USER,
     ]);
+    /// A broker's, which may be of several subscriptions. It was told of no alias that it may use.
+    pub(super) const DELIVERY: Self = Self::of(&[
+        id::PAYLOAD_FORMAT,
+        id::MESSAGE_EXPIRY,
+        id::CONTENT_TYPE,
+        id::RESPONSE_TOPIC,
+        id::CORRELATION,
+        id::SUBSCRIPTION_ID,
+        id::USER,
+    ]);
     pub(super) const ACK: Self = Self::of(&[id::REASON, id::USER]);
     pub(super) const SUBSCRIBE: Self = Self::of(&[id::SUBSCRIPTION_ID, id::USER]);
     pub(super) const UNSUBSCRIBE: Self = Self::of(&[id::USER]);
     pub(super) const DISCONNECT: Self = Self::of(&[id::SESSION_EXPIRY, id::REASON, id::USER]);
     pub(super) const AUTH: Self = Self::of(&[id::AUTHENTICATION_METHOD, id::AUTHENTICATION_DATA, id::REASON, id::USER]);
+
+    /// Whether a packet may have it more than once: user properties, and of a delivery its subscriptions.
+    const fn repeats(self, name: u8) -> bool {
+        let delivery = self.0 == Self::DELIVERY.0;
+        name == id::USER || (delivery && name == id::SUBSCRIPTION_ID)
+    }
 
     const fn of(ids: &[u8]) -> Self {
         let (mut bits, mut at) = (0, 0);
@@ -123,7 +145,7 @@ pub(super) fn read(reader: &mut Reader, allowed: Allowed) -> Result<Option<Box<P
         if allowed.0 & bit == 0 {
             return Err(Broken::malformed("a property that this packet does not have"));
         }
-        if seen & bit != 0 && name != id::USER {
+        if seen & bit != 0 && !allowed.repeats(name) {
             return Err(Broken::new(Reason::PROTOCOL_ERROR, "a property is there twice"));
         }
         seen |= bit;

@@ -35,6 +35,40 @@ impl Reason {
     pub(in crate::mqtt) const PAYLOAD_INVALID: Self = Self(0x99);
     pub(in crate::mqtt) const QOS_NOT_SUPPORTED: Self = Self(0x9B);
 
+    /// What a CONNACK of MQTT 3.1.1 says, in the words of MQTT 5.0.
+    pub(in crate::mqtt) const fn of_connack_v3(code: u8) -> Self {
+        match code {
+            0 => Self::SUCCESS,
+            1 => Self::UNSUPPORTED_VERSION,
+            2 => Self::BAD_CLIENT_ID,
+            3 => Self::SERVER_UNAVAILABLE,
+            4 => Self::BAD_CREDENTIALS,
+            5 => Self::NOT_AUTHORIZED,
+            _ => Self::UNSPECIFIED,
+        }
+    }
+
+    /// In words, where the standard has some that a person is helped with.
+    pub(in crate::mqtt) const fn word(self) -> Option<&'static str> {
+        Some(match self {
+            Self::UNSPECIFIED => "an error that it does not name",
+            Self::UNSUPPORTED_VERSION => "it does not speak this version",
+            Self::BAD_CLIENT_ID => "the client identifier is not allowed",
+            Self::BAD_CREDENTIALS => "the name or the password is wrong",
+            Self::NOT_AUTHORIZED => "not authorized",
+            Self::SERVER_UNAVAILABLE => "it is not available",
+            Self::SERVER_BUSY => "it is busy",
+            Self::SERVER_SHUTTING_DOWN => "it stops",
+            Self::KEEP_ALIVE_TIMEOUT => "it has not heard of the client for too long",
+            Self::SESSION_TAKEN_OVER => "another client of the same identifier is connected",
+            Self::TOPIC_INVALID => "it does not take the topic",
+            Self::PACKET_TOO_LARGE => "the packet is too large",
+            Self::QUOTA_EXCEEDED => "a quota is used up",
+            Self::PAYLOAD_INVALID => "the payload is not of the format that it says",
+            _ => return None,
+        })
+    }
+
     /// Whether it says no.
     pub(in crate::mqtt) const fn is_error(self) -> bool {
         self.0 >= 0x80

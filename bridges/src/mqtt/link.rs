@@ -1,4 +1,4 @@
-//! The bytes of a connection in both directions at once: what is to be written is, while it waits for more to read.
+//! The bytes of a connection, to a client or to a broker, in both directions at once: what is to be written is, while it waits for more to read.
 
 use std::{
     future::poll_fn,
@@ -8,14 +8,12 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
-use crate::mqtt::websocket::Wire;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A socket with what was read from it and what is to be written to it.
 #[derive(Debug)]
-pub(super) struct Link {
-    stream: Wire,
+pub(super) struct Link<S> {
+    stream: S,
     pub(super) input: BytesMut,
     pub(super) out: BytesMut,
     /// Something was written that may not have left TLS yet.
@@ -41,8 +39,8 @@ const MAX_READ_BYTES: usize = 262_144;
 
 // === impl Link ===
 
-impl Link {
-    pub(super) fn new(stream: Wire) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, input: BytesMut::new(), out: BytesMut::new(), unflushed: false, blocked: false }
     }
 

@@ -1,0 +1,457 @@
+//! One connection that messages come in by, from the broker's welcome to the end of the last message.
+//!
+//! It reads only while the lane takes more; the broker has to wait for its answers, and at QoS 0 for its socket.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use envelope::{Admission, Disposition, Headers, Identity, Inbound, Qos, RejectKind, Rejection, Verdict};
+use metrics::Counter;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LANE,
+    answers::{Answer, Answers, Outcome},
+    filters::Filters,
+};
+use crate::{
+    BridgeConfig, State,
+    mqtt::{
+        address::to_mesh,
+        client::{
+            MqttClientConfig, Server,
+            dial::{Broker, Heard, Lost},
+            held::Held,
+        },
+        headers::{headers, hops, trace},
+        lane::{Done, Lane, Waiting},
+        link::READ_BYTES,
+        offers::Offers,
+        packet::{self, Acked, Publish, Reason, Version},
+        reject,
+        session::{Arrival, Arriving, OnRelease},
+    },
+    standing::Stand,
+};
+
+/// What outlives a connection.
+pub(super) struct Shared {
+    pub(super) offers: Arc<Offers>,
+    pub(super) config: Arc<MqttClientConfig>,
+    pub(super) server: Server,
+    pub(super) stand: Stand,
+    pub(super) echoes: Counter,
+}
+
+/// A connection that stands.
+pub(super) struct Connection {
+    shared: Shared,
+    broker: Broker,
+    held: Held,
+    filters: Filters,
+    lane: Lane,
+    stop: CancellationToken,
+    answers: Answers,
+    /// Messages that were taken into the lane and not counted yet.
+    arrived: u64,
+    /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
+    unheard: bool,
+    /// A large packet for which there is room: how large it will be.
+    expected: usize,
+    /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
+    unreserved: bool,
+    /// The last topic: most senders stay with one.
+    last_topic: Option<(ByteString, Arc<str>)>,
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(super) enum End {
+    Draining,
+    Lost(Lost),
+    /// A message was not taken for too long: the broker has it, and sends it again.
+    GaveBack(RejectKind),
+    /// A message is stored, but did not reach its ack point in time.
+    Late,
+    /// What has to be on disk can't be.
+    Store(Rejection),
+}
+
+/// A broker that does not read is not read from while this much waits for it.
+const MAX_OUT: usize = 131_072;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(shared: Shared, broker: Broker, held: Held) -> Self {
+        let stop = CancellationToken::new();
+        Self {
+            filters: Filters::new(broker.version, shared.config.qos),
+            lane: Lane::new(stop.clone()),
+            shared,
+            broker,
+            held,
+            stop,
+            answers: Answers::default(),
+            arrived: 0,
+            unheard: false,
+            expected: 0,
+            unreserved: false,
+            last_topic: None,
+        }
+    }
+
+    /// To its end: what is left of the session, why, and whether it stood for long enough.
+    pub(super) async fn run(mut self) -> (Held, End, bool) {
+        let end = match self.serve().await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        };
+        let lasted = self.broker.has_lasted();
+        self.settle(&end).await;
+        self.held.session.disconnected();
+        let Self { held, broker, .. } = self;
+        if !matches!(end, End::Lost(_)) {
+            broker.leave().await;
+        }
+        (held, end, lasted)
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut addresses = self.shared.offers.cx.addresses.clone();
+        let drain = self.shared.offers.cx.drain.clone();
+        self.want(&addresses.borrow_and_update().clone());
+        loop {
+            self.lane.go(&self.shared.offers);
+            let reads = self.has_room() && !self.unreserved && self.broker.link.out.len() < MAX_OUT;
+            let again = self.filters.again();
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => return Err(End::Draining),
+                done = self.lane.done() => self.heard(done).await?,
+                answer = self.answers.next() => self.reached(answer).await?,
+                changed = addresses.changed() => {
+                    if changed.is_err() {
+                        // who tells of mappings is gone, and so is the gateway
+                        return Err(End::Draining);
+                    }
+                    self.want(&addresses.borrow_and_update().clone());
+                }
+                turned = self.broker.turn(reads) => turned.map_err(End::Lost)?,
+                () = sleep_until(again.unwrap_or_else(tokio::time::Instant::now)), if again.is_some() => {
+                    self.filters.retry(&mut self.broker.link.out);
+                }
+            }
+            self.obey().await?;
+        }
+    }
+
+    fn want(&mut self, addresses: &[String]) {
+        self.filters.want(addresses, &self.held.filters, &mut self.broker.link.out);
+        self.stands();
+    }
+
+    fn stands(&self) {
+        self.shared.stand.is(&self.shared.server.to_string(), State::Connected(self.filters.trouble()));
+    }
+
+    /// Whether it takes more of what the broker sends.
+    fn has_room(&self) -> bool {
+        self.lane.has_room() && self.answers.has_room()
+    }
+
+    /// Obeys the packets that were read, in order.
+    async fn obey(&mut self) -> Result<(), End> {
+        let (mut releases, mut changed) = (Vec::new(), false);
+        let obeyed = loop {
+            if !self.has_room() {
+                break Ok(());
+            }
+            let answer = match self.broker.next() {
+                Ok(Heard::Answer(answer)) => answer,
+                Ok(Heard::Nothing(expected)) => break self.expect(expected).await,
+                Err(lost) => break Err(End::Lost(lost)),
+            };
+            self.expected = 0;
+            let filters = &mut self.held.filters;
+            match answer {
+                packet::Answer::Publish(publish) => {
+                    if let Err(end) = self.publish(publish).await {
+                        break Err(end);
+                    }
+                }
+                packet::Answer::TooLarge { topic, qos, id, bytes } => {
+                    if let Err(end) = self.too_large(&topic, qos, id, bytes).await {
+                        break Err(end);
+                    }
+                }
+                packet::Answer::PubRel(ack) => releases.push(ack.id),
+                packet::Answer::SubAck { id, reasons } => {
+                    changed |= self.filters.subscribed(id, &reasons, filters);
+                    self.stands();
+                }
+                packet::Answer::UnsubAck { id } => changed |= self.filters.unsubscribed(id, filters),
+                // it publishes nothing, and the rest is the connection's own
+                packet::Answer::PubAck(_)
+                | packet::Answer::PubRec(_)
+                | packet::Answer::PubComp(_)
+                | packet::Answer::Welcome(_)
+                | packet::Answer::PingResp
+                | packet::Answer::Disconnect { .. } => {}
+            }
+        };
+        if self.arrived > 0 {
+            self.shared.offers.cx.received(std::mem::take(&mut self.arrived));
+        }
+        if self.held.session.take_begun_anew() || changed || !releases.is_empty() {
+            self.release(&releases).await?;
+        }
+        obeyed
+    }
+
+    /// Before a large packet is read, there has to be room for it, over all bridges.
+    async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
+        let large = |total: &usize| *total > READ_BYTES && *total != self.expected;
+        let Some(total) = expected.filter(large) else {
+            self.unreserved = false;
+            return Ok(());
+        };
+        // who waits for bytes holds none
+        self.unreserved = !self.lane.is_empty();
+        if self.unreserved {
+            return Ok(());
+        }
+        let cx = &self.shared.offers.cx;
+        let reserved = cx.bytes.clone().acquire_many_owned(u32::try_from(total).unwrap_or(u32::MAX));
+        match cx.drain.run_until_cancelled(reserved).await {
+            Some(Ok(permit)) => {
+                self.expected = total;
+                self.lane.reserve(permit);
+                Ok(())
+            }
+            Some(Err(_)) | None => Err(End::Draining),
+        }
+    }
+
+    /// Takes a message into the lane, unless it is a repeat, or the gateway's own.
+    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let Some(identity) = self.arrives(publish.qos, publish.id, publish.dup)? else { return Ok(()) };
+        let address = self.spelled(&publish.topic);
+        let own = self.shared.config.is_own(&address);
+        let (headers, trace, hops) = match &publish.properties {
+            Some(properties) => (headers(properties), trace(properties), hops(properties)),
+            None => (Headers::default(), None, Vec::new()),
+        };
+        let inbound = Inbound {
+            headers,
+            trace,
+            hops,
+            retain: publish.retain,
+            ..self.inbound(address, identity, publish.payload)
+        };
+        let waiting = Waiting { inbound, qos: publish.qos, id: publish.id };
+        if own {
+            self.shared.echoes.increment(1);
+            self.in_turn(Answer { waiting, outcome: Outcome::Yes }).await
+        } else {
+            self.arrived += 1;
+            self.lane.push(waiting);
+            Ok(())
+        }
+    }
+
+    /// A message that was not read, because it is over the limit.
+    async fn too_large(&mut self, topic: &ByteString, qos: Qos, id: u16, bytes: usize) -> Result<(), End> {
+        let Some(identity) = self.arrives(qos, id, true)? else { return Ok(()) };
+        let limit = self.shared.config.max_packet_bytes();
+        let detail = format!("the message has {bytes} bytes with its head, limit is {limit}");
+        let refused = Rejection::new(RejectKind::TooLarge, reject::DECIDED_BY, detail);
+        let address = self.spelled(topic);
+        let inbound = self.inbound(address, identity, Bytes::new());
+        self.arrived += 1;
+        self.shared.offers.cx.outside(&refused, Some(&inbound.principal), inbound.peer);
+        let waiting = Waiting { inbound, qos, id };
+        self.in_turn(Answer { waiting, outcome: Outcome::No(Box::new(refused)) }).await
+    }
+
+    /// By which identity a message is to be offered, if it is.
+    fn arrives(&mut self, qos: Qos, id: u16, dup: bool) -> Result<Option<Identity>, End> {
+        let most = (self.broker.version == Version::V5).then_some(self.shared.config.receive_maximum);
+        let arrival = self.held.session.arrives(Arriving { qos, id, dup }, most);
+        match arrival.map_err(|broken| End::Lost(Lost::Broken(broken)))? {
+            Arrival::Offer(identity) => Ok(Some(identity)),
+            Arrival::Pending => Ok(None),
+            Arrival::Received => {
+                self.ack(Acked::Received, id, Reason::SUCCESS);
+                Ok(None)
+            }
+        }
+    }
+
+    fn inbound(&self, address: Arc<str>, identity: Identity, payload: Bytes) -> Inbound {
+        let cx = &self.shared.offers.cx;
+        Inbound {
+            bridge: cx.bridge.clone(),
+            address,
+            headers: Headers::default(),
+            payload,
+            lane: LANE,
+            identity,
+            principal: cx.principal.clone(),
+            // where a message comes from is not where the broker is
+            peer: None,
+            trace: None,
+            retain: false,
+            hops: Vec::new(),
+            received_at: SystemTime::now(),
+        }
+    }
+
+    /// The topic in the mesh's spelling.
+    fn spelled(&mut self, topic: &ByteString) -> Arc<str> {
+        match &self.last_topic {
+            Some((last, address)) if last == topic => address.clone(),
+            _ => {
+                let address: Arc<str> = to_mesh(topic).into();
+                // of its own, or the packet that it came in would stay
+                self.last_topic = Some((ByteString::from(&**topic), address.clone()));
+                address
+            }
+        }
+    }
+
+    /// Answers what has an outcome; the rest is offered again, in order, or left to the broker.
+    async fn heard(&mut self, done: Done) -> Result<(), End> {
+        let heard = match done {
+            Done::Heard(heard) => heard,
+            Done::Stopped(waiting) => {
+                waiting.iter().for_each(|_| self.shared.offers.cx.returned(RejectKind::Overloaded));
+                return Ok(());
+            }
+        };
+        let (offered, mut again, mut first) = (heard.len(), Vec::new(), None);
+        let promises = self.shared.offers.cx.promises.clone();
+        let mut late = Ok(());
+        for (waiting, Verdict { answer, .. }) in heard {
+            let answer = match answer {
+                Ok(Admission::Stored(receipt)) => self.answers.stored(waiting, receipt.settled, &*promises),
+                Ok(Admission::Filtered) => self.answers.push(Answer { waiting, outcome: Outcome::Yes }),
+                Err(no) if no.disposition() == Disposition::Final => {
+                    self.answers.push(Answer { waiting, outcome: Outcome::No(Box::new(no)) })
+                }
+                Err(no) => {
+                    first.get_or_insert((no.kind, no.retry_after));
+                    again.push(waiting);
+                    None
+                }
+            };
+            if let Some(answer) = answer {
+                late = late.and(self.reached(answer).await);
+            }
+        }
+        if again.len() < offered {
+            self.lane.moved();
+        }
+        self.lane.again(again, first);
+        late?;
+        self.too_long()
+    }
+
+    /// What was not taken for too long, the broker keeps.
+    fn too_long(&mut self) -> Result<(), End> {
+        match self.lane.refused_for() {
+            Some((refused_for, kind)) if refused_for > self.shared.config.retry_for => {
+                self.lane.drain().iter().for_each(|_| self.shared.offers.cx.returned(kind));
+                Err(End::GaveBack(kind))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Answers now, or behind what waits.
+    async fn in_turn(&mut self, answer: Answer) -> Result<(), End> {
+        match self.answers.push(answer) {
+            Some(answer) => self.reached(answer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn reached(&mut self, Answer { waiting, outcome }: Answer) -> Result<(), End> {
+        match outcome {
+            Outcome::Yes => self.answer(&waiting, None).await,
+            Outcome::No(refused) => self.answer(&waiting, Some(&refused)).await,
+            Outcome::Late => Err(End::Late),
+        }
+    }
+
+    /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
+    async fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) -> Result<(), End> {
+        let acked = match waiting.qos {
+            Qos::AtMostOnce => return Ok(()),
+            Qos::AtLeastOnce => Acked::Publish,
+            Qos::ExactlyOnce => Acked::Received,
+        };
+        if self.unheard {
+            return Ok(());
+        }
+        // in MQTT 3.1.1 the handshake of QoS 2 goes on all the same
+        let goes_on = refused.is_none() || self.broker.version == Version::V3;
+        if !goes_on && waiting.qos == Qos::ExactlyOnce {
+            // it may be stored, and what comes under the identifier next is another message: before the broker hears
+            self.held.session.refused(waiting.id);
+            self.keep().await?;
+        }
+        self.held.session.heard(waiting.id, waiting.qos, goes_on);
+        self.ack(acked, waiting.id, refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind)));
+        Ok(())
+    }
+
+    fn ack(&mut self, acked: Acked, id: u16, reason: Reason) {
+        packet::ack(&mut self.broker.link.out, self.broker.version, acked, id, reason, None);
+    }
+
+    /// What changed is put on disk; then PUBCOMP, because the identifiers are free for good.
+    async fn release(&mut self, ids: &[u16]) -> Result<(), End> {
+        let known: Vec<_> = ids.iter().map(|id| (*id, self.held.session.released(*id))).collect();
+        self.keep().await?;
+        for (id, on) in known {
+            let done = on == OnRelease::Done;
+            self.ack(Acked::Complete, id, if done { Reason::SUCCESS } else { Reason::PACKET_ID_NOT_FOUND });
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self) -> Result<(), End> {
+        self.held.keep(&self.shared.offers.cx.keys, &self.shared.server).await.map_err(End::Store)
+    }
+
+    /// Waits for the verdicts that are to come. What was read from a broker that is gone is offered for as long as from one
+    /// that is there: at QoS 0 it does not come again.
+    async fn settle(&mut self, end: &End) {
+        let drain = self.shared.offers.cx.drain.clone();
+        self.unheard = !matches!(end, End::Draining);
+        loop {
+            if drain.is_cancelled() {
+                self.stop.cancel();
+            } else {
+                self.lane.go(&self.shared.offers);
+            }
+            if self.lane.is_idle() {
+                break;
+            }
+            let done = tokio::select! {
+                biased;
+                done = self.lane.done() => done,
+                () = drain.cancelled(), if !self.stop.is_cancelled() => continue,
+            };
+            let stopped = matches!(done, Done::Stopped(_));
+            if self.heard(done).await.is_err() || stopped || self.stop.is_cancelled() {
+                break;
+            }
+        }
+        let kind = self.lane.refused_for().map_or(RejectKind::Overloaded, |(_, kind)| kind);
+        self.lane.drain().iter().for_each(|_| self.shared.offers.cx.returned(kind));
+    }
+}

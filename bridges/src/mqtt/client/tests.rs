@@ -1,0 +1,1 @@
+//! The bridge against a broker of the test's own.

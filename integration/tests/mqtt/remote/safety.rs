@@ -1,0 +1,148 @@
+//! Who is let in by whom: names and passwords, TLS, and messages that would go in a circle.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use integration::{Gateway, client, eventually, gateway::binary};
+
+use super::{Far, Mosquitto, PATIENCE};
+
+#[test]
+fn a_broker_that_refuses_the_password_is_seen_and_asked_seldom() {
+    let mut broker = Mosquitto::prepared("allow_anonymous false\npassword_file DIR/users\n", &[("users", "")]);
+    let made = Command::new("mosquitto_passwd").arg("-b").arg(broker.path("users")).args(["gateway", "right"]).status();
+    assert!(made.expect("mosquitto_passwd to run").success());
+    broker.up();
+    let far = Far::new(&broker.url(), "v5", ", username: gateway, password: '${file:secret}'");
+    far.site.write("secret", "wrong");
+    let gateway = Gateway::start(&far.site);
+    for way in ["in", "out"] {
+        let connection = eventually("the refusal is seen", PATIENCE, || {
+            let connection = far.connection(way);
+            (connection["state"] == "refused").then_some(connection)
+        });
+        let why = connection["why"].as_str().unwrap_or_default();
+        assert!(why.contains("refuses") && !why.contains("wrong'"), "{connection}");
+    }
+    far.post("1", "{}");
+    eventually("so it is at the mapping", PATIENCE, || {
+        let routes = far.routes();
+        let why = routes["sends"][0]["now"]["why"].as_str()?.to_owned();
+        why.contains("the broker refuses").then_some(())
+    });
+    let status = Command::new(binary()).args(["status", "--url", &format!("http://{}", far.site.admin)]).output();
+    let said = String::from_utf8_lossy(&status.expect("the status").stdout).into_owned();
+    assert!(said.contains("REFUSED from mqtt://"), "{said}");
+    let attempts = || broker.log().matches("not authorised").count();
+    let (before, since) = (attempts(), Instant::now());
+    eventually("it is asked again", PATIENCE, || (attempts() >= before + 6).then_some(()));
+    // two connections with a pause of half a second to a second each
+    assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+    gateway.kill();
+    far.site.write("secret", "right\n");
+    let _gateway = Gateway::start(&far.site);
+    far.until_connected(&broker);
+    far.assert_settled(1);
+    let log = std::fs::read_to_string(far.site.scratch("gateway.log")).expect("its log");
+    assert!(!log.contains("\"right\"") && !log.contains("password=right"), "{log}");
+}
+
+/// Runs openssl in a folder.
+fn openssl(folder: &std::path::Path, line: &str) {
+    let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().expect("openssl to run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn over_tls_both_sides_prove_who_they_are() {
+    let mut broker = Mosquitto::prepared(
+        "allow_anonymous true\ncafile DIR/ca.pem\ncertfile DIR/broker.pem\nkeyfile DIR/broker.key\nrequire_certificate true\n",
+        &[("v3", "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")],
+    );
+    let folder = broker.path("");
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
+    for name in ["broker", "gateway"] {
+        openssl(&folder, &format!("req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+        openssl(
+            &folder,
+            &format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile v3"
+            ),
+        );
+    }
+    broker.up();
+    let server = format!("mqtts://localhost:{}", broker.address.port());
+    let tls = |certificate: &str| {
+        let path = |name: &str| broker.path(name).display().to_string();
+        let own = format!(", certificate: {}, key: {}", path("gateway.pem"), path("gateway.key"));
+        let own = if certificate.is_empty() { "" } else { &own };
+        format!("servers: ['{server}'], max_backoff: 1s, tls: {{ authorities: {}{own} }}", path("ca.pem"))
+    };
+    let far = Far::new(&server, "v5", "");
+    far.configure(&tls("gateway"));
+    let gateway = Gateway::start(&far.site);
+    far.until_connected(&broker);
+    far.post("1", "{}");
+    far.assert_settled(1);
+    broker.log();
+    gateway.kill();
+    far.configure(&tls(""));
+    let gateway = Gateway::start(&far.site);
+    eventually("without a certificate it is not let in", PATIENCE, || {
+        (far.connection("out")["state"] == "away").then_some(())
+    });
+    gateway.kill();
+    // a broker that is of no authority that the config names
+    far.configure(&format!("servers: ['{server}'], max_backoff: 1s"));
+    let _gateway = Gateway::start(&far.site);
+    eventually("it is not trusted", PATIENCE, || {
+        far.connection("out")["why"].as_str().is_some_and(|why| why.contains("no TLS")).then_some(())
+    });
+}
+
+const CIRCLE: &str = "mapping: out\nfrom: { topic: \"out/#\" }\nto: { bridge: far, address: \"floor/${envelope.topic.split('/')[1]}/temp\" }\n";
+
+#[test]
+fn in_mqtt_5_what_the_gateway_sent_is_not_taken_in_again() {
+    let broker = Mosquitto::start();
+    let far = Far::new(&broker.url(), "v5", "");
+    far.site.write("mappings/out.yaml", CIRCLE);
+    let _gateway = Gateway::start(&far.site);
+    far.until_connected(&broker);
+    far.post("1", "{}");
+    far.assert_settled(1);
+    eventually("its echo is filtered", PATIENCE, || (far.ledger()["bridges"]["far"]["filtered"] == 1).then_some(()));
+    assert_eq!(far.stored(), 0);
+}
+
+#[test]
+fn in_mqtt_3_a_circle_is_an_error_at_load_and_what_is_the_gateways_own_is_not_taken_in() {
+    let broker = Mosquitto::start();
+    let far = Far::new(&broker.url(), "v3.1.1", "");
+    far.site.write("mappings/out.yaml", CIRCLE);
+    let check = || {
+        let path = far.site.config().join("gateway.yaml");
+        let output = Command::new(binary()).arg("check").arg("--config").arg(path).output().expect("the check to run");
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (sound, said) = check();
+    assert!(
+        !sound && said.contains("error[circle]: mapping \"out\" sends to \"floor/+/temp\" of bridge \"far\""),
+        "{said}"
+    );
+    far.configure(&format!("servers: ['{}'], version: v3.1.1, own: ['floor/+/temp']", broker.url()));
+    assert!(check().0, "{}", check().1);
+    let _gateway = Gateway::start(&far.site);
+    far.until_connected(&broker);
+    far.post("1", "{}");
+    broker.publish(&["-q", "1", "-t", "floor/1/other", "-m", "{}"]);
+    far.assert_settled(1);
+    eventually("only what is not its own is stored", PATIENCE, || (far.stored() == 1).then_some(()));
+    eventually("its own is counted", PATIENCE, || {
+        let metrics = client::get(&far.site.admin_url("/metrics")).text;
+        metrics.contains("openmesh_mqtt_client_echoes_total{bridge=\"far\"} 1").then_some(())
+    });
+    assert_eq!(far.ledger()["bridges"]["far"]["received"], 1);
+}
