@@ -37,9 +37,9 @@ pub use admit::admit_audit;
 pub use answers::{ReplyDesk, ReplyTopics};
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{
-    CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys, KeysFrom,
-    MAX_DOCUMENT, NewKey, NoRandom, PasswordError, Revoked, StoredPassword, TokenConfig, User, Users, UsersFile,
-    certificate_names,
+    BRIDGE, CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys,
+    KeysFrom, MAX_DOCUMENT, NewKey, NoRandom, PasswordError, Revoked, StoredPassword, TokenConfig, User, Users,
+    UsersFile, certificate_names,
 };
 pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType, policy_json_schema};
 pub use egress::{Egress, egress, hand_over, sending};

@@ -93,7 +93,8 @@ impl Rig {
         let outlet = Arc::new(FakeOutlet::default());
         let (bytes, drain, tasks) =
             (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
-        let (addresses_taken, standings) = (watch::Sender::new(Arc::from([])), Standings::default());
+        let (addresses_taken, standings) =
+            (watch::Sender::new(Arc::from(["telemetry/+".to_owned()])), Standings::default());
         let cx = SourceContext {
             bridge: "web".into(),
             ingress: fakes.clone().ingress(),
@@ -119,9 +120,9 @@ impl Rig {
         Self { addresses, fakes, outlet, keys, bytes, addresses_taken, standings, drain, tasks }
     }
 
-    /// Where the bridge listens.
+    /// Where the bridge listens; nowhere, if it asks a peer for messages.
     pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
+        self.addresses.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     /// All of where it listens.

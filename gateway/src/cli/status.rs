@@ -78,6 +78,9 @@ impl Told {
         if lost > 0 {
             writeln!(out, "               {lost} messages acked as received could not be stored")?;
         }
+        for connection in self.routes["connections"].as_array().into_iter().flatten() {
+            writeln!(out, "{}", line_of(connection))?;
+        }
         self.write_bridges(ledger, out)?;
         write_subscriptions(ledger, out)
     }
@@ -102,11 +105,6 @@ impl Told {
     fn write_bridges(&self, ledger: &Value, out: &mut impl Write) -> io::Result<()> {
         for (name, bridge) in ledger["bridges"].as_object().into_iter().flatten() {
             writeln!(out, "bridge {}", clean(name))?;
-            for connection in self.routes["connections"].as_array().into_iter().flatten() {
-                if connection["bridge"] == name.as_str() {
-                    writeln!(out, "{}", line_of(connection))?;
-                }
-            }
             let mut line = format!("  messages     {} received", number(&bridge["received"]));
             push(&mut line, &bridge["accepted"], "stored");
             for stage in RARE {
@@ -131,13 +129,13 @@ impl Told {
     }
 }
 
-/// `  out          connected to mqtt://broker.example:1883`, and what is wrong.
+/// `connection cloud out: connected to mqtt://broker.example:1883`, and what is wrong.
 fn line_of(connection: &Value) -> String {
-    let [direction, state, peer] = ["direction", "state", "peer"].map(|key| text(&connection[key]));
+    let [bridge, direction, state, peer] = ["bridge", "direction", "state", "peer"].map(|key| text(&connection[key]));
     let line = match &*state {
-        "connected" => format!("  {direction:<12} connected to {peer}"),
-        "connecting" => format!("  {direction:<12} connecting"),
-        _ => format!("  {direction:<12} {} from {peer}", state.to_uppercase()),
+        "connected" => format!("connection {bridge} {direction}: connected to {peer}"),
+        "connecting" => format!("connection {bridge} {direction}: connecting"),
+        _ => format!("connection {bridge} {direction}: {} {peer}", state.to_uppercase()),
     };
     match connection["why"].as_str() {
         Some(why) => format!("{line}: {}", clean(why)),
@@ -231,7 +229,7 @@ mod tests {
             "configuration  epoch 3, since 2026-01-01T00:00:00Z\n               waits for a restart: bridges.web\n",
             "store          4 envelopes in 2 commits\n",
             "  messages     7 received, 4 stored, 1 filtered, 2 rejected (2 malformed), 0 in flight\n",
-            "bridge web\n  in           connected to mqtt://b:1883\n  out          REFUSED from mqtt://b:1883: not\u{fffd} you\n",
+            "connection web in: connected to mqtt://b:1883\nconnection web out: REFUSED mqtt://b:1883: not\u{fffd} you\nbridge web\n",
             "POST /orders: 4 stored, 2 rejected (2 malformed)\n",
             "  envelopes    4 matched, 1 delivered, 3 pending\n",
         ] {

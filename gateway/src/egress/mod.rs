@@ -20,7 +20,7 @@ use backbone::Backbone;
 use bridges::Sending;
 use envelope::{Filter, Principal, Rejection, Sink};
 use mapping::Mappings;
-use policy::{Current, Meters, Trail};
+use policy::{BRIDGE, Current, Meters, Trail};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
@@ -82,7 +82,7 @@ struct Running {
 
 /// What a bridge that sends is called where policy asks who reads: `$bridge:NAME`. Nobody who logs in has such a name.
 pub(crate) fn principal_of(bridge: &str, domain: &Arc<str>) -> Principal {
-    Principal::new(format!("$bridge:{bridge}"), domain.clone())
+    Principal::new(format!("{BRIDGE}{bridge}"), domain.clone())
 }
 
 // === impl EgressPumps ===

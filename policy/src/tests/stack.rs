@@ -8,18 +8,35 @@ use std::{
 
 use envelope::{
     Admission, Admitted, Batch, Conversation, Disposition, Envelope, EnvelopeId, Group, Inbound, MapResult, Mapped,
-    Mapper, RejectKind, Rejection, Verdict, Verdicts,
+    Mapper, Principal, Proof, RejectKind, Rejection, Verdict, Verdicts,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use tower::{Service, util::BoxCloneSyncService};
 
-use super::world::{DOMAIN, Kept, MAX_PAYLOAD, Told, World, batch, envelope, epoch, from_fn, inbound, typed, words};
+use super::world::{
+    DOMAIN, Kept, MAX_PAYLOAD, Told, World, batch, envelope, epoch, epoch_of, from_fn, inbound, typed, words,
+};
 use crate::{
     Current, Flow,
+    authenticate::Authenticated,
     conformance::Conformance,
     lift::{Rule, Step},
     loop_guard::{LoopGuard, MAX_HOPS},
 };
+
+#[test]
+fn a_bridge_may_be_the_sender_of_what_it_brings_itself_and_of_nothing_else() {
+    let epoch = epoch_of(1, Told, "anonymous: false");
+    let sender = |id: &str, proof: Proof| {
+        let principal = Arc::new(Principal { proof, ..Principal::new(id, DOMAIN) });
+        Authenticated.check(&epoch, &Inbound { principal, ..inbound(1, "stored") }).is_ok()
+    };
+    assert!(sender("$bridge:web", Proof::None));
+    let certificate = Proof::Certificate(Arc::default());
+    assert!(
+        !sender("$bridge:other", Proof::None) && !sender("web", Proof::None) && !sender("$bridge:web", certificate)
+    );
+}
 
 #[test]
 fn final_refusals_and_filtered_messages_are_counted_by_route() {

@@ -1,1 +1,416 @@
-//! The bridge against a broker of the test's own.
+//! The bridge against a broker of the test's own, which does what no good broker does.
+
+use std::{net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use envelope::{Batch, Disposition, Outbound, Principal, Qos, RejectKind, Rejection, Sink, Taken};
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use super::{MqttClientConfig, Protocol, Server};
+use crate::{
+    BridgeConfig, LinkContext, Standings,
+    conformance::{FakeKeys, Heard, Peer, Rig, outbound, run},
+    mqtt::packet::{Acked, ConnAck, Decoder, Next, Outgoing, Packet, Reason, Version, ack, connack, publish, suback},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A broker with one client at a time.
+struct Broker {
+    listener: TcpListener,
+    version: Version,
+}
+
+/// Its connection.
+struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    buffer: BytesMut,
+    version: Version,
+    clean: bool,
+}
+
+// === impl Broker ===
+
+impl Broker {
+    async fn bind(version: Version) -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), version }
+    }
+
+    /// The same one, at the same port.
+    fn again(&self) -> Self {
+        let again = self.listener.as_fd().try_clone_to_owned().unwrap();
+        let listener = TcpListener::from_std(std::net::TcpListener::from(again)).unwrap();
+        Self { listener, version: self.version }
+    }
+
+    fn config(&self) -> MqttClientConfig {
+        let server = Server::parse(&format!("mqtt://{}", self.listener.local_addr().unwrap())).unwrap();
+        let protocol = if self.version == Version::V5 { Protocol::V5 } else { Protocol::V311 };
+        let mut config = MqttClientConfig { protocol, ..MqttClientConfig::new(server) };
+        config.max_backoff = Duration::from_millis(200);
+        config
+    }
+
+    /// The next client, before it is answered.
+    async fn called(&self) -> Client {
+        let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("a client").unwrap();
+        let (decoder, buffer) = (Decoder::new(1 << 20), BytesMut::new());
+        let mut client = Client { stream, decoder, buffer, version: self.version, clean: false };
+        let Some(Packet::Connect(connect)) = client.next().await else { panic!("a CONNECT") };
+        assert_eq!(connect.version, self.version);
+        client.clean = connect.clean_start;
+        client
+    }
+
+    /// The next client, welcome.
+    async fn welcomed(&self, session_present: bool) -> Client {
+        let mut client = self.called().await;
+        let says = ConnAck { session_present, receive_maximum: 20, maximum_packet: 400_000, ..ConnAck::default() };
+        let version = self.version;
+        client.send(|out| connack(out, version, Reason::SUCCESS, &says)).await;
+        client
+    }
+
+    /// The next one that subscribes, with its filters, which are granted.
+    async fn subscribed(&self, session_present: bool) -> (Client, Vec<String>) {
+        let mut client = self.welcomed(session_present).await;
+        let Some(Packet::Subscribe(wanted)) = client.next().await else { panic!("a SUBSCRIBE") };
+        let version = self.version;
+        client.send(|out| suback(out, version, wanted.id, &vec![Reason(1); wanted.filters.len()])).await;
+        (client, wanted.filters.iter().map(|one| one.filter.to_string()).collect())
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// The next packet but pings; `None` at the end.
+    async fn next(&mut self) -> Option<Packet> {
+        loop {
+            match self.decoder.next(&mut self.buffer).unwrap() {
+                Next::Packet(Packet::PingReq) => {}
+                Next::Packet(packet) => return Some(packet),
+                Next::Incomplete(_) => {
+                    let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await.expect("something");
+                    if read.unwrap_or(0) == 0 {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        // a client that is gone is noticed when it is read
+        _ = self.stream.write_all(&out).await;
+    }
+
+    async fn publish(&mut self, qos: Qos, id: u16, dup: bool, topic: &str, payload: &[u8]) {
+        let message = Outgoing {
+            dup,
+            qos,
+            retain: false,
+            topic,
+            id,
+            alias: None,
+            subscription_id: None,
+            message_expiry: None,
+            content_type: None,
+            response_topic: None,
+            correlation: None,
+            user: &[],
+            payload,
+        };
+        let version = self.version;
+        self.send(|out| assert!(publish(out, version, &message, None))).await;
+    }
+
+    async fn ack(&mut self, acked: Acked, id: u16, reason: Reason) {
+        let version = self.version;
+        self.send(|out| ack(out, version, acked, id, reason, None)).await;
+    }
+
+    /// The next packet is an answer to a message: which, and with what reason.
+    async fn answered(&mut self) -> Option<(u16, u8)> {
+        match self.next().await? {
+            Packet::PubAck(ack) | Packet::PubRec(ack) => Some((ack.id, ack.reason.0)),
+            Packet::Disconnect(_) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+struct Publisher {
+    broker: Broker,
+    qos: Qos,
+}
+
+impl Peer for Publisher {
+    fn publish(&self, _: SocketAddr, text: &'static str) -> BoxFuture<'static, Heard> {
+        let (broker, qos) = (self.broker.again(), self.qos);
+        Box::pin(async move {
+            let (mut client, _) = broker.subscribed(false).await;
+            client.publish(qos, 1, false, "telemetry/7", text.as_bytes()).await;
+            match client.answered().await {
+                Some((1, reason)) if reason < 0x80 => Heard::Taken,
+                Some(_) => Heard::Refused,
+                None => Heard::GivenBack,
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn it_passes_the_suite_at_qos_1_and_2() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let broker = Broker::bind(Version::V5).await;
+        let mut config = broker.config();
+        config.retry_for = Duration::from_millis(100);
+        run(&config, &Publisher { broker, qos }).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_answered_comes_again_as_the_same_message_over_the_next_connection() {
+    for version in [Version::V3, Version::V5] {
+        let broker = Broker::bind(version).await;
+        let rig = Rig::start(&broker.config()).await;
+        let (mut client, filters) = broker.subscribed(false).await;
+        assert_eq!(filters, ["telemetry/+"]);
+        rig.hold();
+        client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", b"{}").await;
+        client.publish(Qos::ExactlyOnce, 2, false, "telemetry/2", b"{}").await;
+        rig.until(|counts| counts.received == 2).await;
+        drop(client);
+        let noticed = async {
+            while rig.standings.all()[0].2.state.word() == "connected" {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, noticed).await.expect("it notices");
+        rig.release();
+        // of a session that goes on, nothing is subscribed to again
+        let mut client = broker.welcomed(true).await;
+        assert!(!client.clean);
+        client.publish(Qos::AtLeastOnce, 1, true, "telemetry/1", b"{}").await;
+        client.publish(Qos::ExactlyOnce, 2, true, "telemetry/2", b"{}").await;
+        assert_eq!((client.answered().await, client.answered().await), (Some((1, 0)), Some((2, 0))));
+        client.ack(Acked::Release, 2, Reason::SUCCESS).await;
+        assert!(matches!(client.next().await, Some(Packet::PubComp(ack)) if ack.id == 2));
+        // the identifiers are free: these are other messages
+        client.publish(Qos::ExactlyOnce, 2, false, "telemetry/2", b"{}").await;
+        assert_eq!(client.answered().await, Some((2, 0)));
+        rig.stop().await;
+        let mut seen: Vec<_> = rig.seen().concat().into_iter().map(|one| (one.address, one.identity)).collect();
+        let last = seen.pop().unwrap();
+        let of = |address: &str| {
+            let all: Vec<_> = seen.iter().filter(|(own, _)| **own == *address).map(|(_, identity)| identity).collect();
+            assert!(all.len() >= 2 && all.windows(2).all(|two| two[0] == two[1]), "{version:?} {all:?}");
+            all[0].clone()
+        };
+        of("telemetry/1");
+        assert_ne!(of("telemetry/2"), last.1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_and_the_next_one_taken() {
+    let broker = Broker::bind(Version::V5).await;
+    let mut config = broker.config();
+    config.max_payload_bytes = 1_000;
+    let rig = Rig::start(&config).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", &vec![b'x'; 300_000]).await;
+    client.publish(Qos::AtLeastOnce, 2, false, "telemetry/1", b"{}").await;
+    assert_eq!((client.answered().await, client.answered().await), (Some((1, 0x83)), Some((2, 0))));
+    rig.stop().await;
+    let counts = rig.counts();
+    assert_eq!((counts.received, counts.offered, &counts.refused[..]), (2, 1, &[RejectKind::TooLarge][..]));
+}
+
+#[tokio::test]
+async fn at_qos_2_the_identifier_of_a_refused_message_is_another_message_next_time_even_after_a_crash() {
+    let broker = Broker::bind(Version::V5).await;
+    let rig = Rig::start(&broker.config()).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    rig.answer(|_| Err(Rejection::new(RejectKind::Denied, "test", "no")));
+    client.publish(Qos::ExactlyOnce, 7, false, "telemetry/1", b"{}").await;
+    assert_eq!(client.answered().await, Some((7, 0x87)));
+    let again = rig.restart(&broker.config()).await;
+    drop(client);
+    rig.drain();
+    let mut client = broker.welcomed(true).await;
+    client.publish(Qos::ExactlyOnce, 7, false, "telemetry/1", b"{}").await;
+    assert_eq!(client.answered().await, Some((7, 0)));
+    again.stop().await;
+    assert_ne!(rig.seen()[0][0].identity, again.seen()[0][0].identity);
+}
+
+#[tokio::test]
+async fn a_broker_that_talks_nonsense_is_left_and_asked_again() {
+    let broker = Broker::bind(Version::V5).await;
+    let rig = Rig::start(&broker.config()).await;
+    let nonsense: [&[u8]; 5] = [
+        &[0x21, 0x02, 0x00, 0xCA, 0x01],
+        &[0x20, 0xFF, 0xFF, 0xFF, 0xFF],
+        &[0x30, 3, 0, 1, b'a'],
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        &[0x20, 3, 0, 0x86, 0],
+    ];
+    for bytes in nonsense {
+        let mut client = broker.called().await;
+        client.send(|out| out.extend_from_slice(bytes)).await;
+        assert!(client.next().await.is_none(), "{bytes:x?}");
+    }
+    let standing = &rig.standings.all()[0].2;
+    assert_eq!((standing.state.word(), standing.peer.starts_with("mqtt://127.0.0.1")), ("refused", true));
+    let (mut client, _) = broker.subscribed(false).await;
+    client.publish(Qos::AtLeastOnce, 0, false, "telemetry/1", b"{}").await;
+    assert!(client.next().await.is_none(), "a packet identifier of 0");
+    let mut client = broker.welcomed(true).await;
+    client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", b"{}").await;
+    assert_eq!(client.answered().await, Some((1, 0)));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_says_nothing_any_more_is_left() {
+    let broker = Broker::bind(Version::V3).await;
+    let mut config = broker.config();
+    config.keep_alive = Duration::from_secs(1);
+    let rig = Rig::start(&config).await;
+    let (silent, _) = broker.subscribed(false).await;
+    // it is connected to again while the first connection is still open
+    let (mut client, _) = broker.subscribed(false).await;
+    client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", b"{}").await;
+    assert_eq!(client.answered().await, Some((1, 0)));
+    drop(silent);
+    rig.stop().await;
+}
+
+/// A sink that runs.
+struct Sending {
+    sink: Sink,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    standings: Standings,
+}
+
+// === impl Sending ===
+
+impl Sending {
+    fn start(config: &MqttClientConfig) -> Self {
+        let built = config.build("far");
+        let (stop, tasks, standings) = (CancellationToken::new(), TaskTracker::new(), Standings::default());
+        let cx = LinkContext {
+            bridge: "far".into(),
+            principal: Arc::new(Principal::new("$bridge:far", "plant-a")),
+            keys: Arc::new(FakeKeys::default()),
+            standings: standings.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(built.link.unwrap().run(cx));
+        Self { sink: built.sink.unwrap(), stop, tasks, standings }
+    }
+
+    fn send(&self, messages: Vec<Outbound>) -> BoxFuture<'static, Vec<Result<Taken, Rejection>>> {
+        let sent = self.sink.clone().oneshot(Batch::new(messages).unwrap());
+        Box::pin(async move {
+            let verdicts = timeout(PATIENCE, sent).await.expect("verdicts").unwrap();
+            verdicts.into_iter().map(|verdict| verdict.answer).collect()
+        })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        timeout(PATIENCE, self.tasks.wait()).await.expect("its end");
+    }
+}
+
+#[tokio::test]
+async fn what_the_broker_says_of_a_message_is_its_verdict() {
+    let broker = Broker::bind(Version::V5).await;
+    let sending = Sending::start(&broker.config());
+    let hops = vec!["far-away".into()];
+    let first = Outbound { hops, retain: true, ..outbound("plants/7".into(), 1, "a") };
+    let large = Outbound { payload: vec![b'x'; 500_000].into(), ..outbound("plants/7".into(), 2, "b") };
+    let wild = outbound("plants/+".into(), 3, "c");
+    let denied = outbound("%/d".into(), 4, "d");
+    let later = Outbound { qos: Some(Qos::ExactlyOnce), ..outbound("e".into(), 5, "e") };
+    let verdicts = sending.send(vec![first, large, wild, denied, later]);
+    let serve = async {
+        let mut client = broker.welcomed(false).await;
+        assert!(client.clean, "nothing of an earlier process is to be there");
+        let mut topics = Vec::new();
+        for reason in [Reason(0x10), Reason::NOT_AUTHORIZED, Reason::QUOTA_EXCEEDED] {
+            let Some(Packet::Publish(publish)) = client.next().await else { panic!("a PUBLISH") };
+            let hops = publish.properties.as_ref().and_then(|all| all.user.iter().find(|(name, _)| &**name == "hops"));
+            topics.push((publish.topic.to_string(), publish.retain, hops.map(|(_, value)| value.to_string())));
+            let acked = if publish.qos == Qos::ExactlyOnce { Acked::Received } else { Acked::Publish };
+            client.ack(acked, publish.id, reason).await;
+        }
+        (client, topics)
+    };
+    let (verdicts, (_client, topics)) = tokio::join!(verdicts, serve);
+    let here = || Some("plant-a".to_owned());
+    let expected = [
+        ("plants/7".to_owned(), true, Some("far-away plant-a".to_owned())),
+        ("/d".to_owned(), false, here()),
+        ("e".to_owned(), false, here()),
+    ];
+    assert_eq!(topics, expected);
+    let kinds: Vec<_> = verdicts.iter().map(|answer| answer.as_ref().err().map(|no| no.kind)).collect();
+    let expected = [
+        None,
+        Some(RejectKind::TooLarge),
+        Some(RejectKind::Malformed),
+        Some(RejectKind::Denied),
+        Some(RejectKind::RateLimited),
+    ];
+    assert_eq!(kinds, expected);
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_told_to_the_caller_and_what_it_has_is_not_sent_twice() {
+    let broker = Broker::bind(Version::V3).await;
+    let sending = Sending::start(&broker.config());
+    let message = Outbound { qos: Some(Qos::ExactlyOnce), ..outbound("a".into(), 1, "a") };
+    let first = sending.send(vec![message.clone()]);
+    let refusing = async {
+        // in MQTT 3.1.1 a clean session first, then the one that lasts
+        let clean = broker.welcomed(false).await;
+        assert!(clean.clean);
+        let mut client = broker.welcomed(false).await;
+        let Some(Packet::Publish(publish)) = client.next().await else { panic!("a PUBLISH") };
+        client.ack(Acked::Received, publish.id, Reason::SUCCESS).await;
+        assert!(matches!(client.next().await, Some(Packet::PubRel(_))));
+        drop(client);
+        let mut refused = broker.called().await;
+        refused.send(|out| connack(out, Version::V3, Reason::NOT_AUTHORIZED, &ConnAck::default())).await;
+        publish.id
+    };
+    let (verdicts, id) = tokio::join!(first, refusing);
+    let no = verdicts[0].as_ref().unwrap_err();
+    assert_eq!((no.kind, no.disposition()), (RejectKind::Unavailable, Disposition::Retry));
+    assert!(no.detail.contains("not authorized"), "{}", no.detail);
+    assert_eq!(sending.standings.all()[0].2.state.word(), "refused");
+    let mut client = broker.welcomed(true).await;
+    assert!(matches!(client.next().await, Some(Packet::PubRel(ack)) if ack.id == id), "no PUBLISH again");
+    client.ack(Acked::Complete, id, Reason::SUCCESS).await;
+    let again = sending.send(vec![message]).await;
+    assert!(matches!(again[0], Ok(Taken::ByPeer)), "{again:?}");
+    sending.stop().await;
+    assert!(matches!(client.next().await, Some(Packet::Disconnect(_))), "a goodbye, and nothing more");
+}

@@ -53,12 +53,14 @@ fn a_slow_broker_is_sent_no_more_than_the_window_and_nothing_is_lost() {
     let broker = Mosquitto::start();
     let proxy = Proxy::to(broker.address);
     let far = Far::new(&url(proxy.address), "v5", ", max_in_flight: 4");
+    // a call at a time for each of these
+    far.sends("at-least-once", "  key: ${envelope.topic}\n");
     let _gateway = Gateway::start(&far.site);
     far.until_connected(&broker);
     let heard = broker.subscribe("heard", "mirror/#", "> %p");
     proxy.hold(true);
     for n in 0..50 {
-        far.post("1", &format!("{{\"n\":{n}}}"));
+        far.post(&(n % 10).to_string(), &format!("{{\"n\":{n}}}"));
     }
     eventually("the window is full", PATIENCE, || {
         let metrics = client::get(&far.site.admin_url("/metrics")).text;

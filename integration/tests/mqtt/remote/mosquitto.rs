@@ -62,9 +62,9 @@ impl Mosquitto {
     }
 
     pub(super) fn up(&mut self) {
-        let child =
-            Command::new("mosquitto").arg("-c").arg(self.path("conf")).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(child.spawn().expect("mosquitto to start"));
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(self.path("conf")).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().expect("mosquitto to start"));
         eventually("mosquitto listens", PATIENCE, || TcpStream::connect(self.address).ok());
     }
 

@@ -34,7 +34,7 @@ fn a_broker_that_refuses_the_password_is_seen_and_asked_seldom() {
     });
     let status = Command::new(binary()).args(["status", "--url", &format!("http://{}", far.site.admin)]).output();
     let said = String::from_utf8_lossy(&status.expect("the status").stdout).into_owned();
-    assert!(said.contains("REFUSED from mqtt://"), "{said}");
+    assert!(said.contains("connection far out: REFUSED mqtt://"), "{said}");
     let attempts = || broker.log().matches("not authorised").count();
     let (before, since) = (attempts(), Instant::now());
     eventually("it is asked again", PATIENCE, || (attempts() >= before + 6).then_some(()));

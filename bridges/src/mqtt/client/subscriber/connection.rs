@@ -109,6 +109,11 @@ impl Connection {
             Err(end) => end,
             Ok(never) => match never {},
         };
+        if let End::Lost(lost) = &end {
+            // what was read is settled first: that may take a while
+            let state = if lost.is_refused() { State::Refused } else { State::Away };
+            self.shared.stand.is(&self.shared.server.to_string(), state(lost.to_string()));
+        }
         let lasted = self.broker.has_lasted();
         self.settle(&end).await;
         self.held.session.disconnected();

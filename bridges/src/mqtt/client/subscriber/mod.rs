@@ -139,11 +139,7 @@ impl Running {
         self.held = Some((at, held));
         match end {
             End::Draining => None,
-            End::Lost(lost) => {
-                let lasted = lasted && !lost.is_refused();
-                self.say(&lost);
-                Some(self.turns.lost(lasted))
-            }
+            End::Lost(lost) => Some(self.turns.lost(lasted && !lost.is_refused())),
             End::GaveBack(why) => {
                 let why = format!("the gateway did not take a message for too long: {why}");
                 self.stand.is(&self.server().to_string(), State::Away(why));
