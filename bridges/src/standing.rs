@@ -11,7 +11,10 @@ use metrics::{describe_gauge, gauge};
 
 /// The connections of all bridges. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
-pub struct Standings(Arc<Mutex<BTreeMap<(Arc<str>, &'static str), Standing>>>);
+pub struct Standings(Arc<Mutex<ByBridge>>);
+
+/// By bridge and direction.
+type ByBridge = BTreeMap<(Arc<str>, &'static str), Standing>;
 
 /// One connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl Standings {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, &'static str), Standing>> {
+    fn lock(&self) -> MutexGuard<'_, ByBridge> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,10 @@ use crate::reload::Reload;
 
 /// What each bridge is told.
 #[derive(Debug, Default)]
-pub(crate) struct Taken(Vec<(Arc<str>, watch::Sender<Arc<[String]>>)>);
+pub(crate) struct Taken(Vec<Told>);
+
+/// A bridge, by its name.
+type Told = (Arc<str>, watch::Sender<Arc<[String]>>);
 
 // === impl Taken ===
 

@@ -84,7 +84,7 @@ impl Broker {
         let mut client = self.welcomed(session_present).await;
         let Some(Packet::Subscribe(wanted)) = client.next().await else { panic!("a SUBSCRIBE") };
         let version = self.version;
-        client.send(|out| suback(out, version, wanted.id, &vec![Reason(1); wanted.filters.len()])).await;
+        client.send(|out| suback(out, version, wanted.id, &vec![Reason(1); wanted.filters.len()], None)).await;
         (client, wanted.filters.iter().map(|one| one.filter.to_string()).collect())
     }
 }

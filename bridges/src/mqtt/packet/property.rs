@@ -57,7 +57,6 @@ pub(super) mod id {
     pub(crate) const MAXIMUM_PACKET: u8 = 0x27;
     pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
     pub(crate) const SERVER_REFERENCE: u8 = 0x1C;
-    pub(crate) const MAXIMUM_QOS: u8 = 0x24;
     pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
     pub(crate) const WILDCARD_AVAILABLE: u8 = 0x28;
     pub(crate) const SUBSCRIPTION_ID_AVAILABLE: u8 = 0x29;

@@ -54,7 +54,7 @@ fn what_the_listener_says_is_read_as_it_was_meant() {
         ack(&mut out, version, Acked::Received, 2, Reason::SUCCESS, None);
         ack(&mut out, version, Acked::Release, 3, Reason::SUCCESS, None);
         ack(&mut out, version, Acked::Complete, 4, Reason::SUCCESS, None);
-        suback(&mut out, version, 5, &[Reason(1), Reason::FILTER_INVALID]);
+        suback(&mut out, version, 5, &[Reason(1), Reason::FILTER_INVALID], None);
         unsuback(&mut out, version, 6, &[Reason::SUCCESS]);
         pingresp(&mut out);
         disconnect(&mut out, version, Reason::SERVER_BUSY, Some("why"));
