@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     receiver::Hook,
-    support::{PATIENCE, Site, get, post, web},
+    support::{PATIENCE, Site, Socket, get, post, web},
 };
 
 /// What takes alerts in.
@@ -251,5 +251,56 @@ envelope: { topic: alerts/many, performative: inform, key: same, expires: 1s }
     assert_eq!(posts[1].body, "1");
     let counts = counts(&running, "tells", |counts| counts["pending"] == 0).await;
     assert_eq!((&counts["delivered"], &counts["expired"]), (&json!(1), &json!(1_400)));
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_policy_keeps_from_a_webhook_is_never_posted_and_on_record_with_who_decided() {
+    let hook = Hook::start().await;
+    let site = site(&hook, "");
+    let labelled =
+        ALERTS.replace("performative: inform", "performative: inform, residency: [no, \"${address.place}\"]");
+    site.write("mappings/alerts.yaml", &labelled);
+    site.write("policy.yaml", "anonymous: true\nresidency: { bridges: { chat: [us, se] } }\n");
+    let forbids =
+        "@id(\"not-there\") forbid (principal, action == Action::\"subscribe\", resource in Topic::\"alerts/se\");";
+    site.write("policies/chat.cedar", &format!("{ALLOWS}{forbids}\n"));
+    let running = site.start().await;
+    for (place, body) in [("eu", "1"), ("se", "2"), ("us", "3")] {
+        alert(&running, place, body).await;
+    }
+    assert_eq!(hook.until(1).await[0].body, "3");
+    let counts = counts(&running, "tells", |counts| counts["pending"] == 0).await;
+    assert_eq!((&counts["delivered"], &counts["refused"]), (&json!(1), &json!({ "denied": 2 })));
+    assert_eq!(hook.count(), 1);
+    let mut reader = Socket::subscribe(web(&running), "$mesh/audit/#", "earliest", None).await;
+    for decided_by in ["residency", "chat#not-there"] {
+        let record = reader.envelope().await;
+        assert_eq!(record["subject"], "$mesh/audit/refused/chat", "{record}");
+        assert_eq!((&record["data"]["stage"], &record["data"]["decided_by"]), (&json!("egress"), &json!(decided_by)));
+    }
+    drop(reader);
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_its_schema_since_it_was_stored_is_not_posted() {
+    let hook = Hook::start().await;
+    let site = site(&hook, "");
+    site.write("schemas/alert@v1.0.0.json", "{}");
+    let typed =
+        ALERTS.replace("performative: inform", "performative: inform, schema: alert@v1.0.0, data: \"${payload}\"");
+    site.write("mappings/alerts.yaml", &format!("{typed}unproven: dead-letter\n"));
+    let running = site.start().await;
+    hook.answers_with("HTTP/1.1 503 x\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n");
+    alert(&running, "a", "{\"n\":1}").await;
+    hook.until(1).await;
+    alert(&running, "a", "{\"n\":\"two\"}").await;
+    site.write("schemas/alert@v1.0.0.json", "{\"properties\":{\"n\":{\"type\":\"integer\"}}}");
+    let reloaded = running.reload().await;
+    assert!(matches!(reloaded, Reloaded::Changed(_)), "{reloaded:?}");
+    let counts = counts(&running, "tells", |counts| counts["pending"] == 0).await;
+    assert_eq!((&counts["delivered"], &counts["refused"]), (&json!(1), &json!({ "malformed": 1 })), "{counts}");
+    assert!(hook.until(2).await.iter().all(|post| post.body == "{\"n\":1}"));
     assert_eq!(running.drain().await, Drained::Clean);
 }
