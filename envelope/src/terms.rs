@@ -19,6 +19,8 @@ pub struct Terms {
     pub store: bool,
     /// A message that turns out not to conform is a dead letter, not only a refusal.
     pub dead_letter_unproven: bool,
+    /// A message that its sender may not send is a dead letter as well, with its payload where the data may be here.
+    pub keep_denied: bool,
     /// What the sender is told, where the file says that.
     pub reply: Option<Box<dyn Replies>>,
 }
@@ -78,6 +80,7 @@ impl Default for Terms {
             shed_latest: false,
             store: true,
             dead_letter_unproven: false,
+            keep_denied: false,
             reply: None,
         }
     }

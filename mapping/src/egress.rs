@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// Keys that say nothing where a mapping sends.
-const INGRESS_ONLY: [&str; 9] =
-    ["order", "drop", "envelope", "ack", "ack_within", "keep", "store", "reply", "unproven"];
+const INGRESS_ONLY: [&str; 10] =
+    ["order", "drop", "envelope", "ack", "ack_within", "keep", "store", "reply", "unproven", "keep_denied"];
 /// The longest address that a message is sent to, in bytes.
 const MAX_ADDRESS: usize = 2_048;
 const SILENT: &str = "in a mapping that sends (\"to\")";

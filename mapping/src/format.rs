@@ -83,6 +83,7 @@ const MAPS: &[Map] = &[
             ),
             key("store", Value::Bool, "false: a message passes through without being stored"),
             key("unproven", Value::Words(&["dead-letter"]), "what the schema requires may be checked at run time"),
+            key("keep_denied", Value::Bool, "true: what its sender may not send is a dead letter as well"),
             key("reply", Value::MapOrMaps("reply"), "what the sender is told"),
             key("tests", Value::Maps("test"), "messages, and what becomes of them"),
         ],

@@ -57,7 +57,7 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             let egress_by_name =
                 egress.iter().zip(0..).map(|(mapping, number)| named(&mapping.route, number)).collect();
             let replies = all.iter().any(|mapping| mapping.terms.reply.is_some());
-            let buries = all.iter().any(|mapping| mapping.terms.dead_letter_unproven);
+            let buries = all.iter().any(|mapping| mapping.terms.dead_letter_unproven || mapping.terms.keep_denied);
             let domain = context.domain.into();
             Ok(Mappings { domain, all, bridges, by_name, replies, buries, egress, egress_by_name })
         }

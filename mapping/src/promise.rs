@@ -1,4 +1,5 @@
-//! What a mapping promises of its messages: `ack`, `ack_within`, `keep`, `shed`, `store`, `unproven` and `reply`.
+//! What a mapping promises of its messages: `ack`, `ack_within`, `keep`, `shed`, `store`, `unproven`, `keep_denied` and
+//! `reply`.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Promise {
         reader: Reader<'_>,
     ) -> Option<Self> {
         let problems = reader.problems;
-        let found = ["ack", "ack_within", "keep", "shed", "store", "unproven", "reply"].map(|key| fields.entry(key));
+        let found = ["ack", "ack_within", "keep", "shed", "store", "unproven", "keep_denied", "reply"]
+            .map(|key| fields.entry(key));
         if dropped {
             for (key, _) in found.into_iter().flatten() {
                 let message = format!("{:?} says nothing where \"drop\" is true", key.name);
@@ -49,13 +51,14 @@ impl Promise {
             return found.iter().all(Option::is_none).then(Self::of_dropped);
         }
         let before = problems.len();
-        let [ack_found, within, keep, shed, store, unproven, reply] = found;
+        let [ack_found, within, keep, shed, store, unproven, denied, reply] = found;
         let ack = ack_found.map_or(Some(AckPoint::Durable), |(_, node)| ack(node, reader));
         let ack_within = within.map_or(Some(Terms::ACK_WITHIN), |(key, node)| ack_within(key, node, ack, problems));
         let keep_last = keep.map_or(Some(false), |(_, node)| keep_last(node, action, reader));
         let shed_latest = shed.map_or(Some(false), |(_, node)| shed_latest(node, action, problems));
         let stored = store.map_or(Some(true), |(_, node)| stored(node, ack, keep.is_some(), reader));
         let dead_letter = unproven.map_or(Some(false), |(_, node)| node.one_of(&[("dead-letter", true)], problems));
+        let keep_denied = denied.map_or(Some(false), |(_, node)| node.bool(problems));
         let reply = match reply {
             Some((key, node)) => ReplyPlan::read(key, node, bridge, names, reader).map(Some),
             None => Some(None),
@@ -78,6 +81,7 @@ impl Promise {
             shed_latest: shed_latest?,
             store: stored,
             dead_letter_unproven: dead_letter?,
+            keep_denied: keep_denied?,
             reply: reply.map(|reply| Box::new(reply) as Box<dyn envelope::Replies>),
         };
         let pass_through_at = store.map(|(_, node)| node.span).filter(|_| !stored);

@@ -1,7 +1,8 @@
-//! Keeps what a mapping made nothing of, where its file says `unproven: dead-letter`.
+//! Keeps what a mapping made nothing of, where its file says `unproven: dead-letter`, and what its sender may not send, where
+//! it says `keep_denied: true`.
 //!
-//! Sits around MAPPING: only there a refusal has its route, and the message is still as it came. Only what does not conform
-//! is kept, never what was denied. What MAPPING refused has not met Access and Residency, so they are asked here; where they
+//! Sits around MAPPING: only there a refusal has its route, and the message is still as it came. What
+//! residency denied is never kept. What MAPPING refused has not met Access and Residency, so they are asked here; where they
 //! would have denied it, or it can't be told, only the size and the hash of its payload are kept. The refusal is said once
 //! the letter is on disk; it stays the same whether a quota lets the letter be kept or not.
 
@@ -122,9 +123,13 @@ where
 impl Kept {
     fn is_to_bury(&self, verdict: &Verdict<Admission>) -> bool {
         let (Some(route), Err(rejection)) = (&verdict.route, &verdict.answer) else { return false };
-        rejection.kind == RejectKind::Malformed
-            && rejection.disposition() == Disposition::Final
-            && self.epoch.mapper.terms(route).is_some_and(|terms| terms.dead_letter_unproven)
+        let Some(terms) = self.epoch.mapper.terms(route) else { return false };
+        let is_kept = match rejection.kind {
+            RejectKind::Malformed => terms.dead_letter_unproven,
+            RejectKind::Denied => terms.keep_denied && rejection.decided_by != residency::DECIDED_BY,
+            _ => false,
+        };
+        is_kept && rejection.disposition() == Disposition::Final
     }
 
     /// Whether its sender may send this here, as far as it can be told without its payload.
@@ -139,8 +144,11 @@ impl Kept {
         if reply.is_some_and(|reply| reply.within().is_some()) {
             head.conversation.get_or_insert_default().replyto = Some("".into());
         }
-        residency::may_be_kept(&self.epoch, principal, &mut head, bridge).is_ok()
-            && self.epoch.policies.may_send_any(principal, &head, bridge)
+        if residency::may_be_kept(&self.epoch, principal, &mut head, bridge).is_err() {
+            return false;
+        }
+        // that it may not be sent is known, and it is to be kept all the same
+        rejection.kind == RejectKind::Denied || self.epoch.policies.may_send_any(principal, &head, bridge)
     }
 
     async fn bury(self, verdicts: Verdicts<Admission>) -> Verdicts<Admission> {

@@ -132,3 +132,34 @@ async fn of_what_could_not_be_mapped_and_may_not_be_sent_here_a_dead_letter_has_
         assert!(!is_kept(&site.data(), &format!("secret-{secret}")), "{secret}");
     }
 }
+
+#[tokio::test]
+async fn what_access_denies_is_kept_where_its_mapping_says_so_and_what_residency_denies_never() {
+    let site = Site::shipped();
+    for (name, kept) in [("kept", "keep_denied: true\n"), ("plain", "")] {
+        let mapping = format!(
+            "mapping: {name}\nfrom: {{ bridge: web, address: \"POST /{name}/{{place}}\" }}\n\
+             envelope: {{ topic: \"denied/{name}\", residency: \"${{address.place}}\" }}\n{kept}"
+        );
+        site.write(&format!("mappings/{name}.yaml"), &mapping);
+    }
+    site.write("policies/more.cedar", "forbid(principal, action in Action::\"send\", resource in Topic::\"denied\");");
+    let running = site.start().await;
+    let denied = async |path: &str, payload: &str| {
+        let answer = post(web(&running), path, &format!("\"{payload}\"")).await;
+        assert_eq!(answer.status, 403, "{answer:?}");
+    };
+    denied("/kept/no", "letter-denied").await;
+    denied("/plain/no", "secret-plain").await;
+    denied("/kept/us", "secret-elsewhere").await;
+    site.write("policies/more.cedar", "");
+    assert!(matches!(running.reload().await, gateway::Reloaded::Changed(_)));
+    denied("/kept/us", "secret-by-residency").await;
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["store"]["dead_letters"], 2, "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+    assert!(is_kept(&site.data(), "letter-denied"));
+    for secret in ["secret-plain", "secret-elsewhere", "secret-by-residency"] {
+        assert!(!is_kept(&site.data(), secret), "{secret}");
+    }
+}

@@ -16,7 +16,7 @@ pub use config::{Labels, ResidencyConfig};
 
 use crate::{Epoch, lift::Rule};
 
-const DECIDED_BY: &str = "residency";
+pub(crate) const DECIDED_BY: &str = "residency";
 
 /// Checks the places of the ingress: this gateway, the bridge it came by, the store.
 #[derive(Debug, Clone, Copy)]
