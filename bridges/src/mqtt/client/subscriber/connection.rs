@@ -283,8 +283,8 @@ impl Connection {
 
     /// By which identity a message is to be offered, if it is.
     fn arrives(&mut self, qos: Qos, id: u16, dup: bool) -> Result<Option<Identity>, End> {
-        let most = (self.broker.version == Version::V5).then_some(self.shared.config.receive_maximum);
-        let arrival = self.held.session.arrives(Arriving { qos, id, dup }, most);
+        // a broker that sends again over a new connection may count from there: what waits is bounded by the lane
+        let arrival = self.held.session.arrives(Arriving { qos, id, dup }, None);
         match arrival.map_err(|broken| End::Lost(Lost::Broken(broken)))? {
             Arrival::Offer(identity) => Ok(Some(identity)),
             Arrival::Pending => Ok(None),
