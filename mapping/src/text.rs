@@ -233,6 +233,8 @@ fn unknown(node: &Node, name: &str, known: &[&str], problems: &Problems) {
 /// Without the name that the engine gives to the template.
 fn said(error: &minijinja::Error) -> String {
     match error.detail() {
+        _ if error.kind() == ErrorKind::OutOfFuel => format!("takes more than {FUEL} steps"),
+        _ if error.kind() == ErrorKind::WriteFailure => format!("makes more than {MAX_OUTPUT} bytes"),
         Some(detail) => detail.to_owned(),
         None => error.kind().to_string(),
     }

@@ -69,8 +69,8 @@ impl Node {
         if range.contains(&value) {
             return Some(value);
         }
-        let (least, most) = (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
-        self.out_of_range(&humantime::format_duration(value), &least, &most, problems)
+        let value: String = text.value.chars().take(64).collect();
+        self.out_of_range(&value, &written(*range.start()), &written(*range.end()), problems)
     }
 
     /// A size in bytes: a plain number, or one with a unit (`64 KiB`, `1MB`), within `range`, both ends included.
@@ -164,4 +164,15 @@ fn size(text: &str) -> Option<u64> {
     let (number, unit) = (&text[..digits], text[digits..].trim_start());
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// A length of time in the largest unit that it is a whole number of.
+fn written(length: Duration) -> String {
+    const MILLIS: [(u128, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let whole = length.as_nanos() % 1_000_000 == 0 && !length.is_zero();
+    let unit = MILLIS.iter().find(|(unit, _)| whole && length.as_millis() % unit == 0);
+    match unit {
+        Some((unit, name)) => format!("{}{name}", length.as_millis() / unit),
+        None => humantime::format_duration(length).to_string(),
+    }
 }

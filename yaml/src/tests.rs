@@ -280,7 +280,7 @@ fn typed_readers_refuse_the_rest() {
             "expected a size in bytes such as 1048576, 64 KiB or 1 MB, found -1",
             "expected a size in bytes such as 1048576, 64 KiB or 1 MB, found \"99999999999 GiB\"",
             "expected a size in bytes such as 1048576, 64 KiB or 1 MB, found \"5 furlongs\"",
-            "10days is out of range: 0s to 1m",
+            "10d is out of range: 0s to 1m",
             "expected a string, found 1",
             "expected a string, found nothing",
             "expected one of \"durable\", found \"durabel\"",

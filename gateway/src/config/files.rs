@@ -35,13 +35,13 @@ pub(super) struct TextFile {
 
 /// Reads a UTF-8 file of at most `max` bytes.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(max + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > max {
-        let message = format!("longer than {max} bytes");
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let message = format!("the file is longer than {max} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// Reads every file below `folder` whose name ends in one of `extensions`, sorted by path; hidden ones are left out.
@@ -72,7 +72,10 @@ pub(super) fn list(folder: &Path, extensions: &[&str]) -> (Vec<PathBuf>, Option<
 
 /// An error about a file that can't be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    Diagnostic::of_file(path.display().to_string(), "unreadable", format!("can't be read: {error}"))
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Diagnostic::of_file(path.display().to_string(), "too-large", error.to_string()),
+        _ => Diagnostic::of_file(path.display().to_string(), "unreadable", format!("can't be read: {error}")),
+    }
 }
 
 fn collect(
@@ -138,7 +141,7 @@ mod tests {
         let mut found = Vec::new();
         let files = read_all(dir.path(), &["json"], 5, &mut found);
         assert_eq!(files.len(), 1);
-        assert!(found[0].to_string().contains("over.json: error[unreadable]: can't be read: longer than 5 bytes"));
+        assert!(found[0].to_string().contains("over.json: error[too-large]: the file is longer than 5 bytes"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Guards {
 }
 
 /// The longest `users.yaml`, and the longest file of the folder `policies`, in bytes.
-const MAX_FILE: u64 = yaml::MAX_BYTES as u64 + 1;
+const MAX_FILE: u64 = yaml::MAX_BYTES as u64;
 
 // === impl Guards ===
 

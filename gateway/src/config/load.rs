@@ -66,10 +66,10 @@ struct KnownBridge {
 
 /// The longest schema, in bytes.
 const MAX_SCHEMA: u64 = 1 << 20;
-/// The longest table, in bytes: one more than is parsed, so that the parser says the limit.
-const MAX_TABLE: u64 = mapping::MAX_TABLE as u64 + 1;
-/// The longest YAML file, in bytes: one more than is parsed, so that the parser says the limit.
-const MAX_YAML: u64 = yaml::MAX_BYTES as u64 + 1;
+/// The longest table, in bytes.
+const MAX_TABLE: u64 = mapping::MAX_TABLE as u64;
+/// The longest YAML file, in bytes.
+const MAX_YAML: u64 = yaml::MAX_BYTES as u64;
 
 /// Loads the configuration at `path`.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {

@@ -103,13 +103,13 @@ const REJECTION: &[Row] = &[
 // === impl Subject ===
 
 impl Subject {
-    /// What an error says is in scope.
-    pub(super) const fn scope(self) -> &'static str {
+    /// The names that are in scope whatever the file names itself.
+    pub(super) const fn scope(self) -> &'static [&'static str] {
         match self {
-            Self::Inbound => "in scope: payload, headers, address, principal, now",
-            Self::Envelope => "in scope: payload, envelope, now",
-            Self::Receipt => "in scope: receipt, now",
-            Self::Rejection => "in scope: rejection, now",
+            Self::Inbound => &["payload", "headers", "address", "principal", "now"],
+            Self::Envelope => &["payload", "envelope", "now"],
+            Self::Receipt => &["receipt", "now"],
+            Self::Rejection => &["rejection", "now"],
         }
     }
 

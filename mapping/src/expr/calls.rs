@@ -67,9 +67,9 @@ impl Compiler<'_> {
         let terms: Box<[Term]> = terms.into_iter().collect::<Option<_>>()?;
         for (term, types) in terms.iter().zip(signature.takes) {
             if !types.is_empty() && check::wrong([term], types).is_some() {
-                let wanted: Vec<_> = types.iter().map(|of| of.name()).collect();
-                let found = check::type_of(term).name();
-                let message = format!("{} takes a {} here, found a {found}", signature.name, wanted.join(" or a "));
+                let wanted: Vec<_> = types.iter().map(|of| check::with_article(of.name())).collect();
+                let found = check::with_article(check::type_of(term).name());
+                let message = format!("{} takes {} here, found {found}", signature.name, wanted.join(" or "));
                 return self.refuse(term.span, "expression-type", message);
             }
         }

@@ -34,7 +34,7 @@ const ORDERED: &[Type] = &[Type::Number, Type::Text, Type::Time, Type::Duration]
 pub(super) fn checked(term: Term) -> Result<Term, Problem> {
     let at = |of: &Term| of.span.0 as usize..of.span.1 as usize;
     if let Some((wrong, wanted)) = mismatch(&term.op) {
-        let message = format!("expected {wanted}, found a {}", type_of(wrong).name());
+        let message = format!("expected {wanted}, found {}", with_article(type_of(wrong).name()));
         return Err(Problem::new(at(wrong), "expression-type", message));
     }
     if let Some(value) = decided(&term.op) {
@@ -71,7 +71,8 @@ pub(super) fn wanted(term: &Term, wanted: Wanted) -> Result<(), Problem> {
     match wrong([term], allowed) {
         Some(found) => {
             let at = term.span.0 as usize..term.span.1 as usize;
-            Err(Problem::new(at, "expression-type", format!("expected {says}, found a {}", type_of(found).name())))
+            let message = format!("expected {says}, found {}", with_article(type_of(found).name()));
+            Err(Problem::new(at, "expression-type", message))
         }
         None => Ok(()),
     }
@@ -230,6 +231,15 @@ impl Type {
             Self::List => "array",
             Self::Map => "object",
         }
+    }
+}
+
+/// `an array`, `a number`, `null`.
+pub(super) fn with_article(name: &str) -> String {
+    match name.as_bytes().first() {
+        Some(b'a' | b'o') => format!("an {name}"),
+        Some(b'n') if name.starts_with("null") || name.starts_with("nothing") => name.to_owned(),
+        _ => format!("a {name}"),
     }
 }
 

@@ -158,39 +158,48 @@ impl Compiler<'_> {
 
     /// From the first byte to the last, as far as the parser tells: it knows where each token stands.
     pub(super) fn place(&self, syntax: &IdedExpr) -> (u32, u32) {
-        let (mut start, mut end) = (u32::MAX, 0);
-        let mut left = vec![syntax];
-        while let Some(at) = left.pop() {
-            let (mut from, mut to) = self.info.offset_for(at.id).map_or((u32::MAX, 0), |(from, stop)| (from, stop + 1));
-            match &at.expr {
-                Syntax::Select(select) => {
-                    to += select.field.len() as u32;
-                    left.push(&select.operand);
-                }
-                Syntax::Call(call) => {
-                    let named = call.target.is_none() && call.func_name.starts_with(char::is_alphabetic);
-                    from = if named { from.saturating_sub(call.func_name.len() as u32) } else { from };
-                    left.extend(call.target.as_deref());
-                    left.extend(&call.args);
-                }
-                Syntax::List(list) => left.extend(&list.elements),
-                _ => {}
-            }
-            (start, end) = (start.min(from), end.max(to));
-        }
-        if start > end {
-            return (0, self.text.len() as u32);
-        }
-        let end = end.min(self.text.len() as u32);
-        (start, self.behind_parenthesis(syntax, end))
+        let (start, end) = self.extent(syntax);
+        if start > end { (0, self.text.len() as u32) } else { (start, end) }
     }
 
-    /// The parser says nothing of where a call's arguments end.
-    fn behind_parenthesis(&self, syntax: &IdedExpr, end: u32) -> u32 {
-        let call = matches!(&syntax.expr, Syntax::Call(call) if call.func_name.starts_with(char::is_alphabetic));
+    /// Of a node and all that it is made of; the end is before the start where the parser says nothing.
+    fn extent(&self, at: &IdedExpr) -> (u32, u32) {
+        let (mut start, mut end) = self.info.offset_for(at.id).map_or((u32::MAX, 0), |(from, stop)| (from, stop + 1));
+        let mut parts: Vec<&IdedExpr> = Vec::new();
+        let mut closing = None;
+        match &at.expr {
+            Syntax::Select(select) => {
+                end += select.field.len() as u32;
+                parts.push(&select.operand);
+            }
+            Syntax::Call(call) => {
+                let named = call.func_name.starts_with(char::is_alphabetic);
+                if named && call.target.is_none() {
+                    start = start.saturating_sub(call.func_name.len() as u32);
+                }
+                closing = named.then_some(')').or((call.func_name == operators::INDEX).then_some(']'));
+                parts.extend(call.target.as_deref());
+                parts.extend(&call.args);
+            }
+            Syntax::List(list) => {
+                closing = Some(']');
+                parts.extend(&list.elements);
+            }
+            _ => {}
+        }
+        for part in parts {
+            let (from, to) = self.extent(part);
+            (start, end) = (start.min(from), end.max(to));
+        }
+        let end = end.min(self.text.len() as u32);
+        (start, closing.map_or(end, |closing| self.behind(closing, end)))
+    }
+
+    /// The parser says nothing of where a call's arguments, an index or a list end.
+    fn behind(&self, closing: char, end: u32) -> u32 {
         let rest = self.text.get(end as usize..).unwrap_or_default();
         let blank = rest.len() - rest.trim_start().len();
-        if call && rest[blank..].starts_with(')') { end + blank as u32 + 1 } else { end }
+        if rest[blank..].starts_with(closing) { end + blank as u32 + 1 } else { end }
     }
 
     pub(super) fn not_yet<T>(&mut self, place: (u32, u32), what: &str) -> Compiled<T> {

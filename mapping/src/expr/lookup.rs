@@ -51,8 +51,8 @@ impl Compiler<'_> {
             ColumnKind::Text | ColumnKind::Number | ColumnKind::Boolean => (Type::Text, "texts"),
         };
         if !table.columns().is_empty() && check::wrong([&key], &[takes]).is_some() {
-            let found = check::type_of(&key).name();
-            let message = format!("the keys of table {:?} are {says}, found a {found}", table.name());
+            let found = check::with_article(check::type_of(&key).name());
+            let message = format!("the keys of table {:?} are {says}, found {found}", table.name());
             return self.refuse(key.span, "expression-type", message);
         }
         Some(Op::Table(Box::new(Lookup { table, column, key, default })))

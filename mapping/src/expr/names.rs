@@ -99,12 +99,9 @@ impl Compiler<'_> {
                 self.refuse(place, "unknown-name", message)
             }
             ("payload", _) => self.payload(steps, span),
-            ("headers" | "address" | "principal", _) if !inbound => self.refuse_with_help(
-                place,
-                "unknown-name",
-                format!("there is no {root} here"),
-                self.names.subject.scope().to_owned(),
-            ),
+            ("headers" | "address" | "principal", _) if !inbound => {
+                self.refuse_with_help(place, "unknown-name", format!("there is no {root} here"), self.scope())
+            }
             ("headers", Some(name)) => Some(Op::Header(name.to_ascii_lowercase().into())),
             ("headers", None) => self.refuse(span, "unknown-name", "expected the name of a header, as in headers.etag"),
             ("address", name) => self.capture(name, span),
@@ -123,9 +120,10 @@ impl Compiler<'_> {
             }
             _ => {
                 let shown: String = root.chars().take(64).collect();
-                let help = match self.subtracted_key(place.0) {
-                    Some(key) => format!("a key with a dash is written [\"{key}\"]; {}", self.names.subject.scope()),
-                    None => self.names.subject.scope().to_owned(),
+                let help = match (self.subtracted_key(place.0), self.meant(root)) {
+                    (Some(key), _) => format!("a key with a dash is written [\"{key}\"]; {}", self.scope()),
+                    (None, Some(near)) => format!("did you mean {near}? {}", self.scope()),
+                    (None, None) => self.scope(),
                 };
                 self.refuse_with_help(place, "unknown-name", format!("unknown name {shown:?}"), help)
             }
@@ -137,12 +135,35 @@ impl Compiler<'_> {
         if let Some((_, segment)) = captures.iter().find(|(capture, _)| Some(&**capture) == name) {
             return Some(Op::Capture(*segment));
         }
-        let known: Vec<_> = captures.iter().map(|(name, _)| format!("address.{name}")).collect();
-        let help = match known.is_empty() {
-            true => "the address captures nothing: write {name} for a segment of it".to_owned(),
-            false => format!("captured: {}", known.join(", ")),
+        let all: Vec<_> = captures.iter().map(|(name, _)| format!("address.{name}")).collect();
+        let known: Vec<&str> = captures.iter().map(|(name, _)| &**name).collect();
+        let help = match name.and_then(|name| yaml::nearest(name, &known)) {
+            _ if all.is_empty() => "the address captures nothing: write {name} for a segment of it".to_owned(),
+            Some(near) => format!("did you mean address.{near}? captured: {}", all.join(", ")),
+            None => format!("captured: {}", all.join(", ")),
         };
         self.refuse_with_help(span, "unknown-name", "not a capture of the address", help)
+    }
+
+    /// Every name that may begin a path here.
+    fn known(&self) -> Vec<&str> {
+        let own = &self.names.own;
+        let hidden = |number: usize| own.hidden & 1 << number != 0;
+        let lets = own.lets.iter().enumerate().filter(|(number, _)| !hidden(*number)).map(|(_, name)| &**name);
+        let item = own.item.then_some(["item", "index"]).into_iter().flatten();
+        let locals = self.locals.iter().map(String::as_str);
+        self.names.subject.scope().iter().copied().chain(item).chain(lets).chain(locals).collect()
+    }
+
+    /// The name that was misspelled; of a short one the first letter must be right.
+    fn meant(&self, root: &str) -> Option<&str> {
+        let near = yaml::nearest(root, &self.known())?;
+        (root.len() > 3 || near.chars().next() == root.chars().next()).then_some(near)
+    }
+
+    /// What an error says is in scope.
+    fn scope(&self) -> String {
+        format!("in scope: {}, table()", self.known().join(", "))
     }
 
     fn item(&mut self, root: &str, steps: Vec<Step>, span: (u32, u32)) -> Compiled<Op> {
@@ -163,7 +184,7 @@ impl Compiler<'_> {
                 self.refuse(span, "unknown-name", "a payload decoded as text is one string without members")
             }
             PayloadKind::Nothing => {
-                let help = self.names.subject.scope().to_owned();
+                let help = self.scope();
                 self.refuse_with_help(span, "unknown-name", "there is no payload here", help)
             }
             PayloadKind::Bytes => {

@@ -166,6 +166,9 @@ fn names_that_can_not_be_are_refused_with_their_place() {
         let found = errors(&[&file("m", &format!("let: {lets}"))]);
         assert!(found.iter().any(|error| error.starts_with("0.yaml:4:") && error.contains(says)), "{lets}: {found:?}");
     }
+    let misspelled = load_all(&[&file("m", "let: { price: payload.x, twice: pric * 2 }")]).map(|_| ()).unwrap_err();
+    let shown = misspelled.to_string();
+    assert!(shown.contains("help: did you mean price? in scope: payload, headers, address"), "{shown}");
     let many: String = (0..33).map(|n| format!("a{n}: 1, ")).collect();
     assert!(errors(&[&file("m", &format!("let: {{ {many} }}"))])[0].contains("at most 32 names"));
     let shown = load_all(&[&file("m", "let:\n  a: payload.x + nowhere")]).map(|_| ()).unwrap_err().to_string();

@@ -67,7 +67,7 @@ fn an_error_in_an_expression_has_a_caret_below_it() {
     let shown = load_all(&[&text]).map(|_| ()).unwrap_err().to_string();
     assert!(shown.contains("0.yaml:6:22: error[unknown-name]: unknown name \"foo\""), "{shown}");
     assert!(shown.contains("    x: ${payload.f + foo}\n   |                      ^^^\n"), "{shown}");
-    assert!(shown.contains("= help: in scope: payload, headers, address, principal, now"), "{shown}");
+    assert!(shown.contains("= help: in scope: payload, headers, address, principal, now, table()"), "{shown}");
 }
 
 #[test]

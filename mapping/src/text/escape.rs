@@ -9,16 +9,25 @@ use crate::codec::{Charset, Codec};
 /// One value, as text. An array or an object is none: a template goes through it.
 pub(super) fn write(out: &mut Output<'_>, value: &Value, codec: Codec) -> Result<(), Error> {
     match value.kind() {
+        ValueKind::None if codec == Codec::Json => Ok(out.write_str("null")?),
         ValueKind::None => Ok(()),
         ValueKind::Undefined => Err(Error::new(
             ErrorKind::UndefinedError,
             "a value that is not there; ask with is defined, or use default(...)",
         )),
-        ValueKind::Bool | ValueKind::Number | ValueKind::String => {
+        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "true" } else { "false" })?),
+        ValueKind::Number | ValueKind::String => {
             let text = value.to_string();
             Ok(escaped(out, &text, codec)?)
         }
-        kind => Err(Error::new(ErrorKind::BadEscape, format!("expected one value, found a {kind}"))),
+        kind => {
+            let found = match kind {
+                ValueKind::Map => "an object".to_owned(),
+                ValueKind::Seq | ValueKind::Iterable => "an array".to_owned(),
+                other => format!("a {other}"),
+            };
+            Err(Error::new(ErrorKind::BadEscape, format!("expected one value, found {found}")))
+        }
     }
 }
 

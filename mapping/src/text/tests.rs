@@ -3,6 +3,10 @@
 use super::*;
 
 fn read(text: &str) -> Result<TextTemplate, String> {
+    read_in(text, Codec::Text(crate::codec::Charset::Utf8))
+}
+
+fn read_in(text: &str, codec: Codec) -> Result<TextTemplate, String> {
     let file = yaml::File::parse("t.yaml", format!("{text:?}")).map_err(|e| e.to_string())?;
     let names = Names {
         payload: PayloadKind::Json,
@@ -11,8 +15,7 @@ fn read(text: &str) -> Result<TextTemplate, String> {
         own: crate::expr::OwnNames::NONE,
         tables: crate::Tables::none(),
     };
-    file.read(|node, problems| TextTemplate::read(node, Codec::Text(crate::codec::Charset::Utf8), names, problems))
-        .map_err(|errors| errors.to_string())
+    file.read(|node, problems| TextTemplate::read(node, codec, names, problems)).map_err(|errors| errors.to_string())
 }
 
 fn laid(text: &str, payload: &str) -> Result<String, String> {
@@ -35,6 +38,35 @@ fn a_template_lays_out_values() {
         laid("{{ payload }}", "340282366920938463463374607431768211456").as_deref(),
         Ok("340282366920938463463374607431768211456")
     );
+}
+
+#[test]
+fn a_boolean_and_null_are_written_as_the_format_writes_them() {
+    let payload = r#"{"yes":true,"no":false,"none":null}"#;
+    let text = "{{ payload.yes }},{{ payload.no }},{{ payload.none }}";
+    let json = envelope::Json::parse(payload.to_owned().into()).unwrap();
+    let scope = Scope { payload: expr::ScopePayload::Json(json.root()), ..Scope::NOTHING };
+    for (codec, written) in
+        [("json", "true,false,null"), ("xml", "true,false,"), ("csv", "true,false,"), ("text", "true,false,")]
+    {
+        let codec =
+            yaml::File::parse("c.yaml", codec.to_owned()).unwrap().read(|node, problems| Codec::read(node, problems));
+        let read = read_in(text, codec.unwrap()).unwrap();
+        assert_eq!(read.lay(&scope).unwrap(), written);
+    }
+}
+
+#[test]
+fn a_template_without_an_end_says_the_limit_of_its_steps() {
+    let list = format!("[{}1]", "1,".repeat(2_000));
+    let text = "{% for a in payload %}{% for b in payload %}{% endfor %}{% endfor %}";
+    assert!(laid(text, &list).unwrap_err().contains("takes more than 1000000 steps"));
+}
+
+#[test]
+fn what_is_no_single_value_is_named_with_its_article() {
+    assert!(laid("{{ payload }}", "[1]").unwrap_err().contains("found an array"));
+    assert!(laid("{{ payload }}", "{}").unwrap_err().contains("found an object"));
 }
 
 #[test]
@@ -74,7 +106,7 @@ fn an_error_has_its_place() {
 #[test]
 fn what_is_not_there_refuses_the_message() {
     assert!(laid("{{ payload.a }}", "{}").unwrap_err().contains("malformed"));
-    assert!(laid("{{ payload }}", "{}").unwrap_err().contains("expected one value, found a map"));
+    assert!(laid("{{ payload }}", "{}").unwrap_err().contains("expected one value, found an object"));
 }
 
 #[test]

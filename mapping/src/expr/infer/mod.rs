@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::proof::{Bools, Kinds, List, Number, Object, Text, Type};
 
-use super::{Expr, Literal, Op, Own, Problem, Term, list::Macro};
+use super::{Expr, Literal, Op, Own, Problem, Term, check::with_article, list::Macro};
 
 /// What the names of an expression may be.
 #[derive(Debug, Clone)]
@@ -296,12 +296,7 @@ fn article(kinds: Kinds) -> String {
     if kinds.each().count() > 3 {
         return "anything else".to_owned();
     }
-    let name = kinds.to_string();
-    match name.as_bytes().first() {
-        Some(b'a' | b'o') => format!("an {name}"),
-        Some(b'n') if name.starts_with("null") || name.starts_with("nothing") => name,
-        _ => format!("a {name}"),
-    }
+    with_article(&kinds.to_string())
 }
 
 fn item(env: &Env) -> Inferred {

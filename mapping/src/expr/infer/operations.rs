@@ -1,7 +1,7 @@
 //! Operators: what they give of what they take.
 
 use crate::{
-    expr::{Arithmetic, Literal, Op, Order, Term},
+    expr::{Arithmetic, Literal, Op, Order, Term, check::with_article},
     proof::{Bools, Kinds, Number, Text, Type},
 };
 
@@ -155,11 +155,12 @@ impl Inference<'_> {
             return Inferred::never().with(a.doubts).with(b.doubts);
         }
         if !left.meets(right) {
-            self.error(term, "never-fits", format!("a {left} can't be ordered against a {right}"));
+            self.error(term, "never-fits", format!("{} can't be ordered against {}", named(left), named(right)));
             return Inferred::never();
         }
         let several = left != right || left.each().count() > 1;
-        let doubt = several.then(|| self.doubt(term, format!("a {left} may be ordered against a {right}")));
+        let doubt =
+            several.then(|| self.doubt(term, format!("{} may be ordered against {}", named(left), named(right))));
         let of = match (&term.op, &a.of.number, &b.of.number, several) {
             (Op::Order(order, _), Some(a), Some(b), false) => ordering(*order, a, b),
             _ => Bools::BOTH,
@@ -255,4 +256,8 @@ fn ordering(order: Order, a: &Number, b: &Number) -> Bools {
         Order::Less | Order::LessOrEqual => Bools { yes: !greater, no: !less },
         Order::Greater | Order::GreaterOrEqual => Bools { yes: !less, no: !greater },
     }
+}
+
+fn named(kinds: Kinds) -> String {
+    with_article(&kinds.to_string())
 }
