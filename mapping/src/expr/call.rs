@@ -57,7 +57,12 @@ impl<'a> Arguments<'_, '_, 'a> {
                 Value::Text(text::recased(self.text(0)?, u8::is_ascii_lowercase, str::make_ascii_uppercase))
             }
             Function::Trim => Value::Text(text::trimmed(self.text(0)?)),
-            Function::Reverse => Value::Text(self.text(0)?.chars().rev().collect::<String>().into()),
+            Function::Reverse => self.reversed()?,
+            Function::Sort => self.sorted()?,
+            Function::Distinct => self.distinct()?,
+            Function::Slice => self.sliced()?,
+            Function::Flatten => self.flattened()?,
+            Function::Range => self.range()?,
             Function::CharAt => {
                 let (text, at) = (self.text(0)?, self.index(1)?);
                 self.cut(text, at, at.saturating_add(1), true)?
@@ -123,12 +128,16 @@ impl<'a> Arguments<'_, '_, 'a> {
         })
     }
 
-    fn given(&self, index: usize) -> bool {
+    pub(super) fn given(&self, index: usize) -> bool {
         index < self.terms.len()
     }
 
     pub(super) fn take(&mut self, index: usize) -> Value<'a> {
         std::mem::replace(&mut self.values[index], Value::Null)
+    }
+
+    pub(super) fn put(&mut self, index: usize, value: Value<'a>) {
+        self.values[index] = value;
     }
 
     pub(super) fn text(&mut self, index: usize) -> Evaluated<Text<'a>> {
@@ -139,7 +148,7 @@ impl<'a> Arguments<'_, '_, 'a> {
     }
 
     /// A whole number from 0.
-    fn index(&mut self, index: usize) -> Evaluated<usize> {
+    pub(super) fn index(&mut self, index: usize) -> Evaluated<usize> {
         let value = self.take(index);
         let Some(number) = value.exact() else {
             return Err(self.terms[index].wrong_type("a number", &value));

@@ -43,7 +43,9 @@ impl Compiler<'_> {
     fn named<'s>(&self, call: &'s CallExpr) -> (String, Option<&'s IdedExpr>) {
         match call.target.as_deref() {
             Some(IdedExpr { expr: Syntax::Ident(space), .. })
-                if NAMESPACES.contains(&space.as_str()) && !self.locals.contains(space) =>
+                if NAMESPACES.contains(&space.as_str())
+                    && !self.locals.contains(space)
+                    && !self.names.own.lets.iter().any(|name| **name == **space) =>
             {
                 (format!("{space}.{}", call.func_name), None)
             }

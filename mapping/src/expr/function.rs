@@ -21,6 +21,11 @@ pub(super) enum Function {
     Replace,
     Split,
     Join,
+    Sort,
+    Distinct,
+    Slice,
+    Flatten,
+    Range,
     Rounding(Rounding),
     Int,
     Double,
@@ -77,7 +82,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
     method(Function::LowerAscii, "lowerAscii", &[TEXT], Type::Text),
     method(Function::UpperAscii, "upperAscii", &[TEXT], Type::Text),
     method(Function::Trim, "trim", &[TEXT], Type::Text),
-    method(Function::Reverse, "reverse", &[TEXT], Type::Text),
+    method(Function::Reverse, "reverse", &[&[Type::Text, Type::List]], Type::Any),
     method(Function::CharAt, "charAt", &[TEXT, NUMBER], Type::Text),
     method(Function::Substring, "substring", &[TEXT, NUMBER, NUMBER], Type::Text).least(2),
     method(Function::IndexOf, "indexOf", &[TEXT, TEXT, NUMBER], Type::Number).least(2),
@@ -85,6 +90,11 @@ pub(super) const SIGNATURES: &[Signature] = &[
     method(Function::Replace, "replace", &[TEXT, TEXT, TEXT, NUMBER], Type::Text).least(3),
     method(Function::Split, "split", &[TEXT, TEXT, NUMBER], Type::List).least(2),
     method(Function::Join, "join", &[LIST, TEXT], Type::Text).least(1),
+    method(Function::Sort, "sort", &[LIST], Type::List),
+    method(Function::Distinct, "distinct", &[LIST], Type::List),
+    method(Function::Slice, "slice", &[LIST, NUMBER, NUMBER], Type::List),
+    method(Function::Flatten, "flatten", &[LIST, NUMBER], Type::List).least(1),
+    global(Function::Range, "lists.range", &[NUMBER], Type::List),
     global(Function::Rounding(Rounding::Abs), "math.abs", &[NUMBER], Type::Number),
     global(Function::Rounding(Rounding::Ceil), "math.ceil", &[NUMBER], Type::Number),
     global(Function::Rounding(Rounding::Floor), "math.floor", &[NUMBER], Type::Number),
@@ -105,6 +115,8 @@ pub(super) const SIGNATURES: &[Signature] = &[
     method(Function::Field(Field::Year), "getFullYear", &[&[Type::Time]], Type::Number),
     method(Function::Field(Field::Month), "getMonth", &[&[Type::Time]], Type::Number),
     method(Function::Field(Field::Date), "getDate", &[&[Type::Time]], Type::Number),
+    method(Function::Field(Field::DayOfMonth), "getDayOfMonth", &[&[Type::Time]], Type::Number),
+    method(Function::Field(Field::DayOfYear), "getDayOfYear", &[&[Type::Time]], Type::Number),
     method(Function::Field(Field::Weekday), "getDayOfWeek", &[&[Type::Time]], Type::Number),
     method(Function::Field(Field::Hours), "getHours", &[TIMES], Type::Number),
     method(Function::Field(Field::Minutes), "getMinutes", &[TIMES], Type::Number),
@@ -124,7 +136,7 @@ pub(super) const OTHERS: &[&str] =
     &["has", "size", "matches", "table", "math.greatest", "math.least", "all", "exists", "exists_one", "map", "filter"];
 
 /// What stands before the dot of a function that is no method.
-pub(super) const NAMESPACES: &[&str] = &["math", "base64"];
+pub(super) const NAMESPACES: &[&str] = &["math", "base64", "lists"];
 
 // === impl Signature ===
 

@@ -77,6 +77,32 @@ fn a_pattern_is_compiled_at_load_and_linear() {
 }
 
 #[test]
+fn arrays_are_sorted_cut_and_joined() {
+    gives("[3, 1.5, payload.f, 1].sort()", "[1,1.5,3,50]");
+    gives("['b', payload.unit, 'a'].sort()", r#"["F","a","b"]"#);
+    gives("[duration('2s'), duration('1s')].sort()", r#"["1s","2s"]"#);
+    gives("[].sort()", "[]");
+    fails("[1, payload.unit].sort()", "strings, timestamps or durations only, found a value of type string");
+    fails("[payload.on].sort()", "found a value of type boolean");
+    gives("[1, 2, 1.0, payload.unit, 'F', null, null].distinct()", r#"[1,2,"F",null]"#);
+    fails("[payload.deep].distinct()", "values that can be compared");
+    gives("[1, 2, 3, 4].slice(1, 3)", "[2,3]");
+    gives("[1].slice(1, 1)", "[]");
+    fails("[1, payload.f].slice(1, 3)", "1 to 3 is no part of an array of 2 elements");
+    fails("[1, payload.f].slice(2, 1)", "2 to 1 is no part");
+    gives("[1, [2, [3, [4]]]].flatten()", "[1,2,[3,[4]]]");
+    gives("[1, [2, [3, [4]]]].flatten(2)", "[1,2,3,[4]]");
+    gives("[1, [2]].flatten(0)", "[1,[2]]");
+    fails("[payload.f].flatten(-1)", "whole number from 0");
+    gives("lists.range(3).map(n, n * payload.f)", "[0,50,100]");
+    gives("lists.range(0)", "[]");
+    fails("lists.range(100001).map(n, payload.f)", "more than 100000 elements");
+    gives("[1, 2, payload.unit].reverse()", r#"["F",2,1]"#);
+    fails("payload.f.reverse()", "expected a string or an array, found a value of type number");
+    fails("payload.unit.sort()", "expected an array, found a value of type string");
+}
+
+#[test]
 fn numbers_are_rounded_and_compared() {
     gives("math.greatest(1, payload.f, 3.5)", "50");
     gives("math.greatest(payload.ids)", "18446744073709551615");
@@ -117,6 +143,7 @@ fn times_and_durations_have_arithmetic() {
     gives("-duration('1.5s')", r#""-1.5s""#);
     gives("timestamp('2024-02-29T23:59:58Z').getFullYear() + now.getMonth()", "2024");
     gives("(now + duration('26h')).getHours() + duration('26h').getHours()", "28");
+    gives("timestamp('2024-12-31T00:00:00Z').getDayOfYear() + now.getDayOfMonth()", "365");
     gives("string(now) + ''", r#""1970-01-01T00:00:00.000000Z""#);
     fails("now - duration('1s')", "between 1970 and 9999");
     fails("timestamp('gestern')", "no RFC 3339 timestamp");
@@ -209,6 +236,12 @@ fn what_would_take_too_long_or_too_much_is_cut_off() {
         (zeros.clone(), "payload.map(x, payload.map(y, payload))"),
         (zeros.clone(), "payload.all(x, !(1 in payload))"),
         (zeros.clone(), "payload.all(x, payload[99999] == 0)"),
+        (zeros.clone(), "payload.all(x, size(payload.sort()) > 0)"),
+        (zeros.clone(), "payload.all(x, size(payload.slice(0, 1)) > 0)"),
+        (zeros.clone(), "payload.all(x, size(lists.range(100000)) > 0)"),
+        (zeros.clone(), "payload.map(x, [x, x]).flatten()"),
+        (zeros.clone(), "lists.range(size(payload)).distinct()"),
+        (format!("[{}0]", "0,".repeat(100_000)), "payload.reverse()"),
         (format!("[{}0]", "0,".repeat(100_000)), "payload.filter(x, true)"),
         (format!(r#"{{"a":{zeros},"t":{:?}}}"#, "t".repeat(1 << 20)), "payload.a.all(x, payload.t == payload.t)"),
         (format!(r#"{{"a":{zeros},"t":{:?}}}"#, "t".repeat(1 << 20)), "payload.a.all(x, size(payload.t) > 0)"),

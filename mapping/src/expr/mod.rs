@@ -21,6 +21,7 @@ mod function_tests;
 mod infer;
 mod laid;
 mod list;
+mod lists;
 mod lookup;
 mod names;
 mod number;

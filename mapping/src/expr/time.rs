@@ -16,6 +16,10 @@ pub(super) enum Field {
     Month,
     /// From 1.
     Date,
+    /// From 0.
+    DayOfMonth,
+    /// From 0.
+    DayOfYear,
     /// From 0, a Sunday.
     Weekday,
     Hours,
@@ -158,6 +162,8 @@ impl Field {
             Self::Year => civil(days).0,
             Self::Month => civil(days).1 - 1,
             Self::Date => civil(days).2,
+            Self::DayOfMonth => civil(days).2 - 1,
+            Self::DayOfYear => day_of_year(civil(days)),
             Self::Weekday => (days + 4) % 7,
             Self::Hours => second / 3_600,
             Self::Minutes => second / 60 % 60,
@@ -174,7 +180,7 @@ impl Field {
             Self::Minutes => Some(seconds / 60),
             Self::Seconds => Some(seconds),
             Self::Milliseconds => Some(duration.0 / 1_000 % 1_000),
-            Self::Year | Self::Month | Self::Date | Self::Weekday => None,
+            Self::Year | Self::Month | Self::Date | Self::DayOfMonth | Self::DayOfYear | Self::Weekday => None,
         }
     }
 }
@@ -189,6 +195,13 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let (day, month) =
         (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// From 0.
+fn day_of_year((year, month, day): (i64, i64, i64)) -> i64 {
+    let leap = i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+    let (before, added) = if month <= 2 { (31 * (month - 1), 0) } else { ((153 * (month - 3) + 2) / 5 + 59, leap) };
+    before + added + day - 1
 }
 
 #[cfg(test)]
@@ -222,6 +235,20 @@ mod tests {
             "2026-11-23T10:00:00+24:00",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_day_of_the_year_counts_on_from_the_first_of_january() {
+        for year in [1970, 1999, 2000, 2024, 2025, 2100] {
+            let mut time = parse(&format!("{year}-01-01T12:00:00Z")).unwrap();
+            let mut day = 0;
+            while Field::Year.of(time) == year {
+                assert_eq!(Field::DayOfYear.of(time), day, "{time}");
+                assert_eq!(Field::DayOfMonth.of(time), Field::Date.of(time) - 1);
+                (time, day) = (plus(time, Duration(DAY * MICROS)).unwrap(), day + 1);
+            }
+            assert!(day == 365 || day == 366 && year % 4 == 0);
         }
     }
 

@@ -331,7 +331,8 @@ fn expression() -> impl Strategy<Value = String> {
             ),
             (place(), 0..3_usize, inner.clone(), inner.clone())
                 .prop_map(|(list, n, yes, no)| format!("(size({list}) > {n} ? {yes} : {no})")),
-            (inner.clone(), "trim|lowerAscii|reverse|size").prop_map(|(a, name)| format!("{a}.{name}()")),
+            (inner.clone(), "trim|lowerAscii|reverse|size|sort|distinct|flatten|getDayOfYear|getDayOfMonth")
+                .prop_map(|(a, name)| format!("{a}.{name}()")),
             (inner.clone(), "int|double|string|math\\.abs|math\\.floor|math\\.round|math\\.sign|timestamp|-|size")
                 .prop_map(|(a, name)| format!("{name}({a})")),
             (place(), "x|x \\+ 1|x \\* 2|x \\+ 'a'|string\\(x\\)|size\\(x\\)")
@@ -341,6 +342,9 @@ fn expression() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
             inner.clone().prop_map(|a| format!("{{\"x\": {a}}}")),
             (inner.clone(), 0..3_usize).prop_map(|(a, n)| format!("{a}.substring({n})")),
+            (inner.clone(), 0..2_usize, 0..3_usize)
+                .prop_map(|(a, from, more)| format!("{a}.slice({from}, {})", from + more)),
+            inner.clone().prop_map(|a| format!("lists.range({a})")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("math.greatest({a}, {b})")),
             (inner.clone(), inner).prop_map(|(a, b)| format!("({a} in [{b}, 'a', 3])")),
         ]

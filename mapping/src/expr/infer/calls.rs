@@ -7,6 +7,7 @@ use crate::{
         check::Type as Declared,
         convert::is_hash,
         function::{Function, Signature},
+        list::MAX_ELEMENTS,
         lookup::Lookup,
         number::Rounding,
         time::{self, Duration, Field},
@@ -134,7 +135,7 @@ impl Inference<'_> {
                 (!every(|word| Duration::parse(word).is_some())).then_some("may be no duration, as in 90s")
             }
             Function::Field(field) => {
-                let date = matches!(field, Field::Year | Field::Month | Field::Date | Field::Weekday);
+                let date = !matches!(field, Field::Hours | Field::Minutes | Field::Seconds | Field::Milliseconds);
                 (date && first.duration).then_some("a duration has no date")
             }
             Function::Decode => Some("may be no base64 of a text"),
@@ -144,6 +145,27 @@ impl Inference<'_> {
                 (!whole).then_some("the number of characters may be no whole number from 0")
             }
             Function::ParseJson => Some("may be no JSON"),
+            Function::Sort => {
+                let kinds = items(first).kinds();
+                let one = [Kinds::NONE, Kinds::NUMBER, Kinds::TEXT, Kinds::TIME, Kinds::DURATION].contains(&kinds);
+                (!one).then_some("not all elements may be of one kind that has an order")
+            }
+            Function::Distinct => {
+                let compared = !items(first).kinds().meets(Kinds::LIST.and(Kinds::OBJECT));
+                (!compared).then_some("there may be arrays or objects, which are not compared")
+            }
+            Function::Slice => {
+                let least = first.list.as_ref().map_or(0, |list| list.least) as f64;
+                let within = index(1).zip(index(2)).is_some_and(|(from, to)| {
+                    from.whole && to.whole && from.low >= 0.0 && from.high <= to.low && to.high <= least
+                });
+                (!within).then_some("the array may be shorter")
+            }
+            Function::Flatten | Function::Range => {
+                let count = index(if function == Function::Range { 0 } else { 1 });
+                let whole = count.is_none_or(|count| count.whole && count.low >= 0.0);
+                (!whole).then_some("the number may be no whole number from 0")
+            }
             Function::Contains
             | Function::StartsWith
             | Function::EndsWith
@@ -187,7 +209,33 @@ fn gives(function: Function, types: &[Type]) -> Type {
         Function::LowerAscii => recased(text, str::to_ascii_lowercase),
         Function::UpperAscii => recased(text, str::to_ascii_uppercase),
         Function::Trim | Function::Substring => of_length(0, most),
-        Function::Reverse | Function::Redact => of_length(text.map_or(0, |text| text.least), most),
+        Function::Reverse => {
+            let reversed = of_length(text.map_or(0, |text| text.least), most);
+            let text = if text.is_some() { reversed } else { Type::NEVER };
+            types.first().map_or(Type::NEVER, |of| text.join(&of.of_kinds(Kinds::LIST)))
+        }
+        Function::Redact => of_length(text.map_or(0, |text| text.least), most),
+        Function::Sort => types.first().map_or(Type::NEVER, |of| of.of_kinds(Kinds::LIST)),
+        Function::Distinct => match types.first().and_then(|of| of.list.clone()) {
+            Some(list) => Type::list(List { least: list.least.min(1), ..list }),
+            None => Type::NEVER,
+        },
+        Function::Slice => match types.first().and_then(|of| of.list.clone()) {
+            Some(list) => Type::list(List { least: 0, ..list }),
+            None => Type::NEVER,
+        },
+        Function::Flatten => match types {
+            [of] => {
+                let of = items(of);
+                let inner = of.list.as_ref().map_or(Type::NEVER, List::items);
+                Type::list(List::of(of.of_kinds(of.kinds().without(Kinds::LIST)).join(&inner)))
+            }
+            _ => Type::list(List::ANY),
+        },
+        Function::Range => {
+            let items = Type::number(Number::ints(0.0, MAX_ELEMENTS as f64));
+            Type::list(List { most: MAX_ELEMENTS, ..List::of(items) })
+        }
         Function::CharAt => of_length(0, 1),
         Function::IndexOf | Function::LastIndexOf => Type::number(Number::ints(-1.0, MAX_INDEX)),
         Function::Replace | Function::Join | Function::Encode | Function::Decode => Type::TEXT,
@@ -223,6 +271,8 @@ fn gives(function: Function, types: &[Type]) -> Type {
             (Field::Year, _) => Number::ints(1970.0, 9999.0),
             (Field::Month, _) => Number::ints(0.0, 11.0),
             (Field::Date, _) => Number::ints(1.0, 31.0),
+            (Field::DayOfMonth, _) => Number::ints(0.0, 30.0),
+            (Field::DayOfYear, _) => Number::ints(0.0, 365.0),
             (Field::Weekday, _) => Number::ints(0.0, 6.0),
             (_, Some(of)) if of.duration => Number::ints(-SECONDS * 1_000.0, SECONDS * 1_000.0),
             (Field::Hours, _) => Number::ints(0.0, 23.0),
@@ -240,6 +290,11 @@ fn gives(function: Function, types: &[Type]) -> Type {
         }
         Function::ParseJson => Type::ANY,
     }
+}
+
+/// What the elements of an array may be.
+fn items(of: &Type) -> Type {
+    of.list.as_ref().map_or(Type::NEVER, List::items)
 }
 
 fn recased(text: Option<&Text>, by: fn(&str) -> String) -> Type {

@@ -1,0 +1,113 @@
+//! Functions of whole arrays, by the names of CEL's lists extension. What is done to each element is in `list`.
+
+use std::cmp::Ordering;
+
+use super::{
+    call::Arguments,
+    list::MAX_ELEMENTS,
+    number::Number,
+    value::{Evaluated, Value},
+};
+
+// === impl Arguments ===
+
+impl<'a> Arguments<'_, '_, 'a> {
+    /// What is in the first argument, counted and charged before it is copied.
+    fn elements(&mut self, wanted: &str) -> Evaluated<Vec<Value<'a>>> {
+        let list = self.take(0);
+        let Some(items) = list.items() else { return Err(self.terms[0].wrong_type(wanted, &list)) };
+        let count = list.count().unwrap_or(0);
+        if count > MAX_ELEMENTS {
+            return Err(self.call.too_many());
+        }
+        self.call.charge(self.frame, count)?;
+        Ok(items.collect())
+    }
+
+    /// Numbers, texts, timestamps or durations; equal ones stay in their order.
+    pub(super) fn sorted(&mut self) -> Evaluated<Value<'a>> {
+        let mut items = self.elements("an array")?;
+        let first = items.first().cloned();
+        if let Some(odd) = first.and_then(|first| items.iter().find(|item| item.order(&first).is_none())) {
+            return Err(self.terms[0].wrong_type("an array of numbers, strings, timestamps or durations only", odd));
+        }
+        let rounds = items.len().checked_ilog2().unwrap_or(0) as usize;
+        self.call.charge(self.frame, items.len() * rounds)?;
+        self.call.charge_bytes(self.frame, items.iter().map(Value::bytes).sum::<usize>() * rounds)?;
+        items.sort_by(|a, b| a.order(b).unwrap_or(Ordering::Equal));
+        Ok(Value::List(items.into()))
+    }
+
+    /// The first of those that are equal.
+    pub(super) fn distinct(&mut self) -> Evaluated<Value<'a>> {
+        let mut kept: Vec<Value<'a>> = Vec::new();
+        for item in self.elements("an array")? {
+            if item.is_container() {
+                return Err(self.terms[0].wrong_type("an array of values that can be compared", &item));
+            }
+            self.call.charge(self.frame, kept.len() * (1 + item.bytes() / 64))?;
+            if !kept.iter().any(|known| known.equals(&item) == Some(true)) {
+                kept.push(item);
+            }
+        }
+        Ok(Value::List(kept.into()))
+    }
+
+    pub(super) fn sliced(&mut self) -> Evaluated<Value<'a>> {
+        let items = self.elements("an array")?;
+        let (from, to) = (self.index(1)?, self.index(2)?);
+        match items.get(from..to) {
+            Some(part) => Ok(Value::List(part.into())),
+            None => {
+                let problem = format!("{from} to {to} is no part of an array of {} elements", items.len());
+                Err(self.call.fault(problem))
+            }
+        }
+    }
+
+    /// The elements of arrays in place of these, so many levels deep; one if none are given.
+    pub(super) fn flattened(&mut self) -> Evaluated<Value<'a>> {
+        let depth = if self.given(1) { self.index(1)? } else { 1 };
+        let mut made = Vec::new();
+        for item in self.elements("an array")? {
+            self.flatten(item, depth, &mut made)?;
+        }
+        Ok(Value::List(made.into()))
+    }
+
+    fn flatten(&self, item: Value<'a>, depth: usize, made: &mut Vec<Value<'a>>) -> Evaluated<()> {
+        self.call.charge(self.frame, 1)?;
+        if let Some(items) = item.items().filter(|_| depth > 0) {
+            for item in items {
+                self.flatten(item, depth - 1, made)?;
+            }
+            return Ok(());
+        }
+        if made.len() == MAX_ELEMENTS {
+            return Err(self.call.too_many());
+        }
+        made.push(item);
+        Ok(())
+    }
+
+    /// From 0 to before a number.
+    pub(super) fn range(&mut self) -> Evaluated<Value<'a>> {
+        let count = self.index(0)?;
+        if count > MAX_ELEMENTS {
+            return Err(self.call.too_many());
+        }
+        self.call.charge(self.frame, count)?;
+        Ok(Value::List((0..count as i64).map(|number| Value::Number(Number::Int(number))).collect()))
+    }
+
+    /// The characters of a text or the elements of an array, the other way round.
+    pub(super) fn reversed(&mut self) -> Evaluated<Value<'a>> {
+        match self.take(0) {
+            Value::Text(text) => Ok(Value::Text(text.chars().rev().collect::<String>().into())),
+            other => {
+                self.put(0, other);
+                Ok(Value::List(self.elements("a string or an array")?.into_iter().rev().collect()))
+            }
+        }
+    }
+}
