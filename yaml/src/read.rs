@@ -169,8 +169,8 @@ fn size(text: &str) -> Option<u64> {
 /// A length of time in the largest unit that it is a whole number of.
 fn written(length: Duration) -> String {
     const MILLIS: [(u128, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-    let whole = length.as_nanos() % 1_000_000 == 0 && !length.is_zero();
-    let unit = MILLIS.iter().find(|(unit, _)| whole && length.as_millis() % unit == 0);
+    let whole = length.as_nanos().is_multiple_of(1_000_000) && !length.is_zero();
+    let unit = MILLIS.iter().find(|(unit, _)| whole && length.as_millis().is_multiple_of(*unit));
     match unit {
         Some((unit, name)) => format!("{}{name}", length.as_millis() / unit),
         None => humantime::format_duration(length).to_string(),

@@ -49,8 +49,7 @@ fn a_boolean_and_null_are_written_as_the_format_writes_them() {
     for (codec, written) in
         [("json", "true,false,null"), ("xml", "true,false,"), ("csv", "true,false,"), ("text", "true,false,")]
     {
-        let codec =
-            yaml::File::parse("c.yaml", codec.to_owned()).unwrap().read(|node, problems| Codec::read(node, problems));
+        let codec = yaml::File::parse("c.yaml", codec.to_owned()).unwrap().read(Codec::read);
         let read = read_in(text, codec.unwrap()).unwrap();
         assert_eq!(read.lay(&scope).unwrap(), written);
     }
