@@ -138,6 +138,12 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether messages may come by what a file writes as the addresses to take: `{name}` and `+` stand for any segment. The
+    /// answer says what is wrong with it.
+    fn check_source(&self, _address: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether it tells its peers what a mapping's `reply` says.
     fn replies(&self) -> bool {
         false

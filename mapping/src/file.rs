@@ -216,9 +216,14 @@ impl FromParts {
         let Some(mut fields) = Fields::of(node, problems) else {
             return Self::default();
         };
-        let bridge = fields.required("bridge").and_then(|node| reader.bridge(node)).map(|bridge| bridge.name.into());
-        let address = fields.required("address");
-        let pattern = address.and_then(|node| Pattern::read(node, problems).map(|pattern| (pattern, node.span)));
+        let bridge = fields.required("bridge").and_then(|node| reader.bridge(node));
+        let pattern = fields.required("address").and_then(|node| {
+            let pattern = Pattern::read(node, problems)?;
+            let problem = bridge.and_then(|bridge| (bridge.takes_from.0)(pattern.as_str()).err());
+            problem.iter().for_each(|problem| problems.report(node.span, "address", problem));
+            problem.is_none().then_some((pattern, node.span))
+        });
+        let bridge = bridge.map(|bridge| bridge.name.into());
         let (decode, schema) = reader.decode_and_schema(&mut fields);
         fields.finish();
         Self { bridge, pattern, decode, schema }

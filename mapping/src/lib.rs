@@ -89,6 +89,8 @@ pub struct Bridge<'a> {
     pub exactly_once: bool,
     /// What it says of an address that it is to send to, as the file writes it.
     pub sends_to: AddressCheck<'a>,
+    /// What it says of addresses that are to be taken from it, as the file writes them.
+    pub takes_from: AddressCheck<'a>,
 }
 
 /// Says what is wrong with an address that a file writes, as far as that is known before a message is.
@@ -199,7 +201,8 @@ pub enum Outcome {
 impl<'a> Bridge<'a> {
     /// One that only takes messages in.
     pub const fn named(name: &'a str) -> Self {
-        Self { name, sends: false, replies: false, exactly_once: false, sends_to: AddressCheck(&|_| Ok(())) }
+        let any = AddressCheck(&|_| Ok(()));
+        Self { name, sends: false, replies: false, exactly_once: false, sends_to: any, takes_from: any }
     }
 }
 

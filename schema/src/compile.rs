@@ -7,7 +7,7 @@ use envelope::Json;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
-use crate::{detail, dialect, tree::Tree};
+use crate::{cost, detail, dialect, tree::Tree};
 
 /// The only dialect; without `$schema` it is meant.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -29,7 +29,7 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
     // Ours first: it refuses duplicate keys, of which the other would quietly take the last.
     let json = Json::parse(Bytes::copy_from_slice(text)).map_err(|error| error.to_string())?;
     let schema: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let (schema, json) = match dialect::is_template(&schema) {
+    let (mut schema, json) = match dialect::is_template(&schema) {
         true => {
             let meant = dialect::to_json_schema(&schema)?;
             let json = Json::parse(meant.to_string().into()).map_err(|error| error.to_string())?;
@@ -37,6 +37,7 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
         }
         false => (schema, json),
     };
+    cost::bound(&mut schema);
     match schema.get("$schema") {
         None => {}
         Some(Value::String(dialect)) if dialect.trim_end_matches('#') == DIALECT => {}

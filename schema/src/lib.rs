@@ -8,7 +8,8 @@
 //! Where the standard leaves a choice:
 //! - `format` is asserted, not only noted, and a format nobody here can check is an error of the schema: whoever writes
 //!   `format: date-time` at a border expects it to be held.
-//! - Regular expressions run in linear time; look-around and backreferences, which can't, are errors of the schema.
+//! - Regular expressions run in linear time; look-around and backreferences, which can't, are errors of the schema. The longer a
+//!   pattern, the shorter the texts that it may look at: see `cost`.
 //! - A `$ref` leads into the same document or to a meta-schema; nothing is fetched.
 //! - Numbers are compared by value. `uniqueItems` and `type: integer` go by the digits as they are written; elsewhere
 //!   integers of up to 64 bits are exact, and what is beyond them, or no integer, is an IEEE 754 double. `multipleOf`
@@ -17,6 +18,7 @@
 //! One keyword is ours and says nothing of the value: `x-residency`, at the root, a jurisdiction or a list of them.
 
 mod compile;
+mod cost;
 mod detail;
 mod dialect;
 mod equality;
@@ -27,6 +29,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use envelope::Json;
 use jsonschema::Validator;
+
+pub use cost::{QUICK, places};
 
 use crate::tree::{Tree, Value};
 

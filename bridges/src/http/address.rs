@@ -145,9 +145,57 @@ pub(super) fn check_path(path: &str) -> Result<(), AddressError> {
     check(path)
 }
 
+/// Whether messages can come by what a mapping file writes; `frames` are the paths of the config whose frames are messages.
+pub(super) fn check_written(written: &str, frames: &[String]) -> Result<(), String> {
+    let any = |segment: &str| segment == "+" || segment.starts_with('{');
+    let (method, path) = written.split_at(written.find('/').unwrap_or(written.len()));
+    let method = match method.strip_suffix(' ') {
+        _ if any(method) => None,
+        Some(method) if !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase()) => Some(method),
+        _ => return Err(format!("an address of HTTP is \"METHOD /path\", such as \"POST /orders\"; {METHODS}")),
+    };
+    match method {
+        Some(WEBSOCKET) if frames.is_empty() => {
+            return Err("no frames are messages: the bridge has no \"websocket: { paths: ... }\"".to_owned());
+        }
+        Some(method) if method != WEBSOCKET && NOT_PUBLISHED.contains(&method) => {
+            return Err(AddressError::Method(method.to_owned()).to_string());
+        }
+        _ => {}
+    }
+    if path.contains('?') {
+        return Err("a query is no part of an address: headers[\"query\"] has it".to_owned());
+    }
+    let plain: Vec<_> = path.split('/').map(|segment| if any(segment) { "x" } else { segment }).collect();
+    check_path(&plain.join("/")).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_file_writes_is_an_address_that_messages_can_have() {
+        let frames = ["/MESSAGES".to_owned()];
+        for written in ["POST /", "GET /a/{b}/+", "+/a", "{method}/a", "PUT /caf\u{e9} 7", "WEBSOCKET /MESSAGES"] {
+            assert_eq!(check_written(written, &frames), Ok(()), "{written}");
+        }
+        for (written, says) in [
+            ("", "METHOD /path"),
+            ("/a", "METHOD /path"),
+            ("post /a", "METHOD /path"),
+            ("POST a", "METHOD /path"),
+            ("POST  /a", "METHOD /path"),
+            ("HEAD /a", "method HEAD publishes nothing"),
+            ("POST /mesh/v1/x", "paths under /mesh/v1 are never mapped"),
+            ("POST /a?x=1", "a query is no part"),
+            ("POST /a/../b", "the segment \"..\""),
+            ("POST /a//b", "an empty segment"),
+        ] {
+            assert!(check_written(written, &frames).unwrap_err().contains(says), "{written}");
+        }
+        assert!(check_written("WEBSOCKET /a", &[]).unwrap_err().contains("no frames are messages"));
+    }
 
     fn post(path: &str) -> Result<String, AddressError> {
         address("POST", path).map(|address| address.to_string())

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 use envelope::Flow;
 use yaml::{Fields, Node, Problems};
 
-use super::{address::check_path, source::HttpSource, websocket::BATCH_BYTES};
+use super::{
+    address::{check_path, check_written},
+    source::HttpSource,
+    websocket::BATCH_BYTES,
+};
 use crate::{
     Bridge, BridgeConfig, BridgeError, Guarantees, Resource,
     section::{check_plain_text, count, is_exposed, listen, size, timeout, words},
@@ -132,6 +136,10 @@ impl HttpConfig {
 impl BridgeConfig for HttpConfig {
     fn build(&self, _: &str) -> Bridge {
         Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None, link: None }
+    }
+
+    fn check_source(&self, written: &str) -> Result<(), String> {
+        check_written(written, &self.websocket.paths)
     }
 
     fn resources(&self) -> Vec<Resource> {

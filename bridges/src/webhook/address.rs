@@ -51,6 +51,12 @@ pub(super) fn base(text: &str, plain_text: bool) -> Result<Uri, String> {
 
 /// What a mapping file writes; `${...}` may be anything that an address may have there.
 pub(super) fn check_written(written: &str, base: Option<&Uri>, plain_text: bool) -> Result<(), String> {
+    if let Some(expression) = in_server(written) {
+        return Err(format!(
+            "${{{expression}}} chooses the server that is sent to, and with it whoever sends the message would: write the server, \
+             or take it from a table"
+        ));
+    }
     let (mut plain, mut rest) = (String::with_capacity(written.len()), written);
     while let Some((before, behind)) = rest.split_once("${") {
         plain.push_str(before);
@@ -58,8 +64,36 @@ pub(super) fn check_written(written: &str, base: Option<&Uri>, plain_text: bool)
         rest = behind.split_once('}').map_or("", |(_, rest)| rest);
     }
     plain.push_str(rest);
-    // an address that is an expression as a whole is known with each message
-    if plain == ANY { Ok(()) } else { parse(&plain, base, plain_text).map(drop) }
+    let target = plain.split_once(' ').map_or(&*plain, |(_, target)| target);
+    // what a table says is known with each message
+    if target.starts_with(ANY) { Ok(()) } else { parse(&plain, base, plain_text).map(drop) }
+}
+
+/// An expression that a part of the server is made of, other than by a table.
+fn in_server(written: &str) -> Option<&str> {
+    let target = written.split_once(' ').filter(|(method, _)| !method.contains("${")).map_or(written, |(_, rest)| rest);
+    if target.starts_with('/') {
+        return None;
+    }
+    // the scheme is a part of it: what it is made of may bring the rest along
+    let (mut rest, mut slashes) = (target, if target.starts_with("${") { 2 } else { 0 });
+    while let Some(at) = rest.find(['/', '?', '$']) {
+        if rest[at..].starts_with("${") {
+            let expression = &rest[at + 2..];
+            let (expression, behind) = expression.split_once('}').unwrap_or((expression, ""));
+            if !expression.trim_start().starts_with("table(") {
+                return Some(expression);
+            }
+            rest = behind;
+            continue;
+        }
+        slashes += 1;
+        if slashes == 3 || rest[at..].starts_with('?') {
+            return None;
+        }
+        rest = &rest[at + 1..];
+    }
+    None
 }
 
 fn url(text: &str, plain_text: bool) -> Result<Uri, String> {
@@ -150,7 +184,19 @@ mod tests {
     #[test]
     fn what_a_file_writes_is_checked_as_far_as_it_is_known() {
         assert_eq!(check_written("POST https://a.example/${x}/b", None, false), Ok(()));
-        assert_eq!(check_written("${payload.where}", None, false), Ok(()));
+        assert_eq!(check_written("${table('hooks', payload.shop).url}", None, false), Ok(()));
+        assert_eq!(check_written("POST ${table('hooks', payload.shop).url}/${payload.id}", None, false), Ok(()));
+        for written in [
+            "${payload.where}",
+            "POST ${payload.where}",
+            "POST https://${payload.x}/b",
+            "POST https://a.${payload.x}/b",
+            "POST ${payload.scheme}://a/b",
+            "POST https://a.example${payload.x}/b",
+        ] {
+            let said = check_written(written, None, false).unwrap_err();
+            assert!(said.contains("chooses the server"), "{written}: {said}");
+        }
         assert!(check_written("POST /${x}", None, false).unwrap_err().contains("url"));
         assert!(check_written("POST http://a.example/${x}", None, false).unwrap_err().contains("plain_text"));
     }

@@ -35,6 +35,10 @@ pub(super) struct TextFile {
 
 /// Reads a UTF-8 file of at most `max` bytes.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<String> {
+    // who opens a pipe waits until somebody writes to it
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
@@ -118,6 +122,16 @@ fn name_below(folder: &Path, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_in_a_folder_is_an_error_and_nothing_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut found = Vec::new();
+        assert!(read_all(folder.path(), &["yaml"], 10, &mut found).is_empty());
+        assert!(found[0].to_string().contains("can't be read: it is no file"), "{}", found[0]);
+    }
 
     #[test]
     fn files_are_named_by_their_path_below_the_folder_and_hidden_ones_are_left_out() {

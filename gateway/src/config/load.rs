@@ -255,10 +255,17 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 /// What mapping files may ask of this gateway.
 const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: true, pass_through: false };
 
-/// What a bridge says of an address to send to; nothing where the config itself is wrong.
-fn check_of<'c>(name: &str, config: Option<&'c Config>) -> impl Fn(&str) -> Result<(), String> + Sync + 'c {
+/// What says whether an address is one.
+type Check = dyn Fn(&str) -> Result<(), String> + Sync;
+
+/// What a bridge says of an address; nothing where the config itself is wrong.
+fn check_of<'c>(
+    name: &str,
+    config: Option<&'c Config>,
+    check: impl Fn(&dyn bridges::BridgeConfig, &str) -> Result<(), String> + Sync + 'c,
+) -> impl Fn(&str) -> Result<(), String> + Sync + 'c {
     let bridge = config.and_then(|config| config.bridges.iter().find(|(known, _)| **known == *name));
-    move |address| bridge.map_or(Ok(()), |(_, bridge)| bridge.check_address(address))
+    move |address| bridge.map_or(Ok(()), |(_, bridge)| check(&**bridge, address))
 }
 
 fn mappings(
@@ -270,8 +277,12 @@ fn mappings(
 ) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
-    let checks: Vec<_> = named.bridges.iter().map(|bridge| check_of(&bridge.name, config)).collect();
-    let bridges: Vec<_> = named.bridges.iter().zip(&checks).map(|(bridge, check)| bridge.seen(check)).collect();
+    let of = |bridge: &KnownBridge| {
+        let sends_to = check_of(&bridge.name, config, |bridge, address| bridge.check_address(address));
+        (sends_to, check_of(&bridge.name, config, |bridge, address| bridge.check_source(address)))
+    };
+    let checks: Vec<_> = named.bridges.iter().map(of).collect();
+    let bridges: Vec<_> = named.bridges.iter().zip(&checks).map(|(bridge, (to, from))| bridge.seen(to, from)).collect();
     let plain = mapping::Context::new(&named.domain, &bridges, schemas, tables);
     let context = mapping::Context { gateway: ABILITIES, ..plain };
     keep(mapping::load(&sources, &context), found)
@@ -299,10 +310,10 @@ impl Places {
 
 impl KnownBridge {
     /// As mapping files see it.
-    fn seen<'a>(&'a self, check: &'a (dyn Fn(&str) -> Result<(), String> + Sync)) -> Bridge<'a> {
+    fn seen<'a>(&'a self, to: &'a Check, from: &'a Check) -> Bridge<'a> {
         let Self { name, sends, replies, exactly_once } = self;
         let (sends, replies, exactly_once) = (*sends, *replies, *exactly_once);
-        Bridge { name, sends, replies, exactly_once, sends_to: AddressCheck(check) }
+        Bridge { name, sends, replies, exactly_once, sends_to: AddressCheck(to), takes_from: AddressCheck(from) }
     }
 }
 

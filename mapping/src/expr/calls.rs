@@ -97,7 +97,10 @@ impl Compiler<'_> {
         };
         let built = RegexBuilder::new(text).size_limit(MAX_PATTERN).nest_limit(MAX_PATTERN_NESTING).build();
         match built {
-            Ok(regex) => Some(Term { op: Op::Matches(Box::new(of?), Box::new(regex)), span }),
+            Ok(regex) => {
+                let pattern = super::Pattern { places: schema::places(text), regex };
+                Some(Term { op: Op::Matches(Box::new(of?), Box::new(pattern)), span })
+            }
             Err(regex::Error::CompiledTooBig(limit)) => {
                 let message = format!("the compiled pattern has more than {limit} bytes");
                 self.refuse(pattern.span, "expression-pattern", message)

@@ -141,9 +141,8 @@ impl Term {
             Op::HasMember(of, path) => self.has_walked(of.eval(frame)?, path, frame),
             Op::Matches(of, pattern) => {
                 let text = of.eval_text(frame)?;
-                // linear in the text, though with a larger factor than a comparison
-                self.charge_bytes(frame, text.len().saturating_mul(8))?;
-                Ok(pattern.is_match(&text))
+                self.charge_bytes(frame, text.len().saturating_mul(pattern.factor()))?;
+                Ok(pattern.regex.is_match(&text))
             }
             _ => match self.eval(frame)? {
                 Value::Bool(value) => Ok(value),

@@ -190,6 +190,9 @@ fn files_of_bad_intent_are_refused_with_their_place() {
 
 #[test]
 fn a_pattern_of_bad_intent_runs_in_time_linear_in_the_text() {
+    let costly = loaded(&with("", "  topic: t\n  data: '${payload.matches(\"a[ab]{500}c\")}'"));
+    let refused = envelope(&costly, inbound("POST /t/7", format!("\"{}\"", "ab".repeat(500_000)))).unwrap_err();
+    assert!(refused.detail.contains("more than 2000000 steps"), "{refused}");
     let mappings = loaded(&with("", "  topic: t\n  data: '${payload.matches(\"^(a+)+$\")}'"));
     let text = format!("\"{}!\"", "a".repeat(1 << 18));
     let made = envelope(&mappings, inbound("POST /t/7", text)).unwrap();

@@ -42,8 +42,8 @@ impl Inference<'_> {
                 let Some(place) = Place::of(of) else { return Some(env.clone()) };
                 place.narrowed(env, &|of| {
                     let Some(mut text) = of.text.clone() else { return Type::NEVER };
-                    if wanted && is_plain(pattern.as_str()) {
-                        text.facts.insert(format!("pattern:{}", pattern.as_str()).into());
+                    if wanted && is_plain(pattern.regex.as_str()) {
+                        text.facts.insert(format!("pattern:{}", pattern.regex.as_str()).into());
                     }
                     Type::text(text)
                 })

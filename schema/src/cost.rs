@@ -1,0 +1,126 @@
+//! What a pattern costs, and how long the texts may be that it looks at.
+//!
+//! The library's matching is linear in the text with the size of the pattern as factor once its cache does not do: `a[ab]{500}c`
+//! over a megabyte takes seconds. The bound is put beside each pattern as its `maxLength`, which is looked at first.
+
+use regex_syntax::hir::{Hir, HirKind};
+use serde_json::{Map, Value, json};
+
+/// Patterns of so many places are quick on any text: the states that they can be in fit the cache.
+pub const QUICK: usize = 12;
+/// How many places a pattern may be at while it looks at one text, at most: about a tenth of a second.
+const MAX: usize = 4 << 20;
+
+/// Keywords whose value is a schema, or a list of them.
+const SCHEMAS: [&str; 18] = [
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "oneOf",
+    "prefixItems",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+];
+/// Of those, and the rest: keywords whose value has a schema for each name.
+const NAMED: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+
+/// At how many places in a pattern one character of a text may stand at once, at most. One that is no pattern has none.
+pub fn places(pattern: &str) -> usize {
+    regex_syntax::parse(pattern).map_or(0, |hir| of(&hir))
+}
+
+fn of(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(_) => 1,
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min.max(1));
+            of(&repetition.sub).saturating_mul(times as usize)
+        }
+        HirKind::Capture(capture) => of(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().map(of).fold(0, usize::saturating_add),
+    }
+}
+
+/// Gives each costly pattern its bound.
+pub(crate) fn bound(schema: &mut Value) {
+    let Some(keywords) = schema.as_object_mut() else { return };
+    for (keyword, value) in keywords.iter_mut() {
+        match value {
+            Value::Object(named) if NAMED.contains(&keyword.as_str()) => named.values_mut().for_each(bound),
+            Value::Array(several) if SCHEMAS.contains(&keyword.as_str()) => several.iter_mut().for_each(bound),
+            one if SCHEMAS.contains(&keyword.as_str()) => bound(one),
+            _ => {}
+        }
+    }
+    bound_here(keywords);
+}
+
+fn bound_here(keywords: &mut Map<String, Value>) {
+    let places = keywords.get("pattern").and_then(Value::as_str).map_or(0, places);
+    if places <= QUICK {
+        return;
+    }
+    let most = MAX / places;
+    let says = keywords.get("maxLength").and_then(Value::as_f64);
+    if says.is_none_or(|says| says > most as f64) {
+        keywords.insert("maxLength".to_owned(), json!(most));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envelope::Json;
+
+    use super::*;
+    use crate::Schema;
+
+    #[test]
+    fn a_pattern_has_as_many_places_as_characters_may_stand_at() {
+        for (pattern, most) in
+            [("", 0), ("^v-[0-9]+$", 3), ("a[ab]{500}c", 502), ("(x|yz)*", 3), ("(a{3,5}b?)+", 6), ("[", 0)]
+        {
+            assert_eq!(places(pattern), most, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn only_patterns_are_bound_and_never_what_stands_there_as_a_value() {
+        let costly = "[ab]{100}";
+        let mut schema = json!({
+            "pattern": costly,
+            "const": { "pattern": costly },
+            "properties": { "pattern": { "pattern": costly, "maxLength": 7 }, "const": { "pattern": costly } },
+            "anyOf": [{ "items": { "pattern": "^[a-z]+$" } }, true],
+        });
+        bound(&mut schema);
+        assert_eq!(schema["maxLength"], MAX / 100);
+        assert_eq!(schema["const"], json!({ "pattern": costly }));
+        assert_eq!(schema["properties"]["pattern"]["maxLength"], 7);
+        assert_eq!(schema["properties"]["const"]["maxLength"], MAX / 100);
+        assert_eq!(schema["anyOf"], json!([{ "items": { "pattern": "^[a-z]+$" } }, true]));
+    }
+
+    #[test]
+    fn a_costly_pattern_looks_at_no_long_text() {
+        let schema = Schema::compile("s", br#"{"pattern":"a[ab]{3000}c"}"#).unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        let text: String = (0..1_000_000).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
+        let violation = schema.check(&Json::parse(format!("\"{text}\"").into()).unwrap()).unwrap_err();
+        assert!(violation.detail.contains("longer than 1397 characters"), "{violation:?}");
+        let short = format!("\"a{}c\"", "b".repeat(1_000));
+        assert!(schema.check(&Json::parse(short.into()).unwrap()).unwrap_err().detail.contains("does not match"));
+    }
+}
