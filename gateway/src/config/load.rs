@@ -256,16 +256,15 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: true, pass_through: false };
 
 /// What says whether an address is one.
-type Check = dyn Fn(&str) -> Result<(), String> + Sync;
+type Check<'c> = dyn Fn(&str) -> Result<(), String> + Sync + 'c;
 
-/// What a bridge says of an address; nothing where the config itself is wrong.
-fn check_of<'c>(
-    name: &str,
-    config: Option<&'c Config>,
-    check: impl Fn(&dyn bridges::BridgeConfig, &str) -> Result<(), String> + Sync + 'c,
-) -> impl Fn(&str) -> Result<(), String> + Sync + 'c {
+/// What a bridge says of addresses to send to and to take from; nothing where the config itself is wrong.
+fn checks_of<'c>(name: &str, config: Option<&'c Config>) -> [Box<Check<'c>>; 2] {
     let bridge = config.and_then(|config| config.bridges.iter().find(|(known, _)| **known == *name));
-    move |address| bridge.map_or(Ok(()), |(_, bridge)| check(&**bridge, address))
+    [
+        Box::new(move |address| bridge.map_or(Ok(()), |(_, bridge)| bridge.check_address(address))),
+        Box::new(move |address| bridge.map_or(Ok(()), |(_, bridge)| bridge.check_source(address))),
+    ]
 }
 
 fn mappings(
@@ -277,12 +276,8 @@ fn mappings(
 ) -> Option<Mappings> {
     let files = files::read_all(&named.places.mappings, files::MAPPINGS, MAX_YAML, found);
     let sources: Vec<_> = files.iter().map(|file| mapping::Source { path: &file.path, text: &file.text }).collect();
-    let of = |bridge: &KnownBridge| {
-        let sends_to = check_of(&bridge.name, config, |bridge, address| bridge.check_address(address));
-        (sends_to, check_of(&bridge.name, config, |bridge, address| bridge.check_source(address)))
-    };
-    let checks: Vec<_> = named.bridges.iter().map(of).collect();
-    let bridges: Vec<_> = named.bridges.iter().zip(&checks).map(|(bridge, (to, from))| bridge.seen(to, from)).collect();
+    let checks: Vec<_> = named.bridges.iter().map(|bridge| checks_of(&bridge.name, config)).collect();
+    let bridges: Vec<_> = named.bridges.iter().zip(&checks).map(|(bridge, [to, from])| bridge.seen(to, from)).collect();
     let plain = mapping::Context::new(&named.domain, &bridges, schemas, tables);
     let context = mapping::Context { gateway: ABILITIES, ..plain };
     keep(mapping::load(&sources, &context), found)
@@ -310,7 +305,7 @@ impl Places {
 
 impl KnownBridge {
     /// As mapping files see it.
-    fn seen<'a>(&'a self, to: &'a Check, from: &'a Check) -> Bridge<'a> {
+    fn seen<'a>(&'a self, to: &'a Check<'a>, from: &'a Check<'a>) -> Bridge<'a> {
         let Self { name, sends, replies, exactly_once } = self;
         let (sends, replies, exactly_once) = (*sends, *replies, *exactly_once);
         Bridge { name, sends, replies, exactly_once, sends_to: AddressCheck(to), takes_from: AddressCheck(from) }
