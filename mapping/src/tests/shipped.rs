@@ -50,6 +50,7 @@ fn manual() -> Vec<(String, String)> {
     let manual = [
         include_str!("../../../docs/mapping.md"),
         include_str!("../../../docs/bridges/webhook.md"),
+        include_str!("../../../docs/bridges/mqtt.md"),
         include_str!("../../../docs/bridges/mqtt-client.md"),
     ];
     let of =
