@@ -31,6 +31,7 @@ fn shipped_mappings_load_and_pass_their_tests() {
         Bridge { replies: true, ..Bridge::named("web") },
         Bridge { sends: true, ..Bridge::named("chat") },
         Bridge { sends: true, ..Bridge::named("cloud") },
+        Bridge::named("floor"),
     ];
     for (files, bridges) in [(mappings, &shipped[..]), (library, &able), (manual(), &able)] {
         let gateway = Abilities { later_acks: true, ..Abilities::default() };
