@@ -64,6 +64,9 @@ enum End {
     Lost(Lost),
 }
 
+/// A broker of MQTT 3.1.1 does not say how many messages it takes without an answer; Mosquitto closes the connection on one
+/// more than these.
+const V3_WINDOW: u16 = 20;
 /// So many calls may wait for the task.
 const ASKS: usize = 64;
 /// So many messages may be without an outcome before the next call is looked at.
@@ -242,7 +245,11 @@ impl Running {
 
     /// Writes what may be sent.
     fn fill(&mut self, broker: &mut Broker) {
-        let window = usize::from(broker.welcome.receive_maximum.min(self.config.max_in_flight));
+        let allowed = match broker.version {
+            Version::V5 => broker.welcome.receive_maximum,
+            Version::V3 => V3_WINDOW,
+        };
+        let window = usize::from(allowed.min(self.config.max_in_flight));
         while broker.link.out.len() < MAX_OUT {
             match self.flights.next(window) {
                 None => return,

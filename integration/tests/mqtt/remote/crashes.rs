@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use integration::{Gateway, Subscriber, client, eventually};
 use serde_json::json;
 
-use super::{Far, Mosquitto, PATIENCE};
+use super::{Far, Mosquitto, PATIENCE, VERSIONS};
 
 const MESSAGES: usize = 300;
 
@@ -23,6 +23,40 @@ fn stored(far: &Far, topic: &str, count: usize) -> (BTreeSet<i64>, usize) {
         subscriber.ack(&message).expect("an open subscription");
     }
     (found, all)
+}
+
+#[test]
+fn what_comes_while_the_gateway_is_killed_again_and_again_is_stored_and_at_qos_2_once() {
+    for version in VERSIONS {
+        let mut broker = Mosquitto::start();
+        let far = Far::new(&broker.url(), version, ", qos: exactly-once, receive_maximum: 20");
+        let mut gateway = Gateway::start(&far.site);
+        far.until_connected(&broker);
+        for round in 0..4 {
+            broker.publish_many(&format!("floor/{round}/two"), "2", MESSAGES);
+            broker.publish_many(&format!("floor/{round}/one"), "1", MESSAGES);
+            if round == 2 {
+                broker.end();
+                broker.up();
+            }
+            gateway.kill();
+            gateway = Gateway::start(&far.site);
+        }
+        for round in 0..4 {
+            for kind in ["one", "two"] {
+                let (found, all) = stored(&far, &format!("floor/{round}/{kind}"), MESSAGES);
+                assert_eq!(found.len(), MESSAGES, "{version} {round} {kind}");
+                assert!(kind == "one" || all == MESSAGES, "{version} {round}: {all} at QoS 2");
+            }
+        }
+        eventually("nothing is in flight", PATIENCE, || {
+            let ledger = far.ledger();
+            (ledger["balanced"] == true && ledger["bridges"]["far"]["in_flight"] == 0).then_some(())
+        });
+        let twos: i64 = far.stored();
+        assert!(twos >= 8 * MESSAGES as i64, "{twos}");
+        drop(gateway);
+    }
 }
 
 #[test]
