@@ -9,7 +9,7 @@ use std::{
 
 use envelope::{
     Admission, Audit, Authenticator, Batch, Disposition, Flow, Inbound, Ingress, KeyValue, Ledger, Outlet, Principal,
-    Promises, RejectKind, Rejection, Sink, Verdicts,
+    Promises, RejectKind, Rejection, Sink, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
@@ -248,6 +248,22 @@ impl SourceContext {
         }
         tracing::error!(bridge = %self.bridge, sent, verdicts = verdicts.len(), "the stack lost count of a batch");
         Err(Rejection::new(RejectKind::Unavailable, "bridge", "the outcome is not known"))
+    }
+
+    /// As [`call`](Self::call), with the same answer to each message where the stack as a whole refuses.
+    pub(crate) async fn verdicts(&self, batch: Batch<Inbound>) -> Vec<Verdict<Admission>> {
+        let sent = batch.len();
+        let first = batch.as_slice().first().map(|inbound| (inbound.principal.clone(), inbound.peer));
+        let (principal, peer) = first.unzip();
+        match self.call(batch).await {
+            Ok(verdicts) => verdicts.into_iter().collect(),
+            Err(rejection) => {
+                if rejection.disposition() == Disposition::Final {
+                    (0..sent).for_each(|_| self.outside(&rejection, principal.as_ref(), peer.flatten()));
+                }
+                (0..sent).map(|_| Verdict::no(rejection.clone())).collect()
+            }
+        }
     }
 }
 

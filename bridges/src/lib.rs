@@ -5,6 +5,7 @@
 //! exist are listed in [`registry`]; every kind passes
 //! the suite in `conformance`.
 
+mod backoff;
 mod bridge;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -19,6 +20,7 @@ pub mod sign;
 mod standing;
 pub mod tls;
 pub mod webhook;
+pub mod websocket_client;
 
 pub use bridge::{
     Bridge, BridgeConfig, BridgeError, Guarantees, Link, LinkContext, Resource, Sending, Source, SourceContext,

@@ -104,6 +104,18 @@ fn same(a: u128, b: u128, width: u8, bits: u8) -> bool {
     bits == 0 || (a ^ b) >> (width - bits) == 0
 }
 
+/// Whether a server that the config names may be at this address: at the very one that it names, at loopback if it names that,
+/// or wherever a name leads that is not of a network behind this host.
+pub(crate) fn check_named(host: &str, address: IpAddr, allowed: &[Block]) -> Result<(), Private> {
+    let named = host.parse() == Ok(address) || (host == "localhost" && address.is_loopback());
+    if named { Ok(()) } else { check(address, allowed) }
+}
+
+/// Whether a host is this one by what the config says.
+pub(crate) fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
 // === impl Block ===
 
 impl Block {

@@ -9,6 +9,7 @@ use crate::{
     http::HttpConfig,
     mqtt::{MqttClientConfig, MqttConfig},
     webhook::WebhookConfig,
+    websocket_client::WebSocketClientConfig,
 };
 
 /// Reads the section of one kind; `None` if something is wrong, which is then in the problems.
@@ -23,6 +24,9 @@ const KINDS: &[(&str, Read)] = &[
     }),
     ("webhook", |node, folder, resolve, problems| {
         Some(Box::new(WebhookConfig::read(node, folder, resolve, problems)?))
+    }),
+    ("websocket_client", |node, folder, resolve, problems| {
+        Some(Box::new(WebSocketClientConfig::read(node, folder, resolve, problems)?))
     }),
 ];
 
@@ -72,6 +76,6 @@ mod tests {
 
     #[test]
     fn no_kind_is_answered_with_the_kinds() {
-        assert!(problems("{}").contains("kinds: http, mqtt, mqtt_client, webhook"));
+        assert!(problems("{}").contains("kinds: http, mqtt, mqtt_client, webhook, websocket_client"));
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use yaml::{Fields, Node, Problems};
 
-use crate::BridgeError;
+use crate::{BridgeError, private::Block};
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
@@ -69,6 +69,34 @@ pub(crate) fn words(node: &Node, expected: &str, valid: fn(&str) -> bool, proble
         .map(|item| match item.string(problems)? {
             word if valid(word) => Some(word.to_ascii_lowercase()),
             _ => item.mismatch(expected, problems),
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+/// `Some(None)`: it is left out.
+pub(crate) fn optional<T>(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    read: impl FnOnce(&Node) -> Option<T>,
+) -> Option<Option<T>> {
+    match fields.optional(key) {
+        Some(node) => read(node).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Blocks of addresses.
+pub(crate) fn blocks(node: &Node, problems: &Problems) -> Option<Vec<Block>> {
+    let read: Vec<_> = node
+        .list(problems)?
+        .iter()
+        .map(|item| match item.string(problems)?.parse() {
+            Ok(block) => Some(block),
+            Err(error) => {
+                problems.report(item.span, "bad-address", format!("{error}"));
+                None
+            }
         })
         .collect();
     read.into_iter().collect()

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 
 pub use keys::FakeKeys;
 pub use outlet::{FakeOutlet, State, delivery};
-pub use rig::{Counts, Rig};
+pub use rig::{Counts, Rig, stored};
 pub use sink::{Does, Receiver, outbound, run_sink, send};
 
 use crate::BridgeConfig;

@@ -331,7 +331,7 @@ impl Authenticator for Fakes {
 }
 
 /// The yes to a message.
-fn stored(inbound: &Inbound) -> Admission {
+pub fn stored(inbound: &Inbound) -> Admission {
     let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
     let id: EnvelopeId = inbound.identity.envelope_id(parts);
     Admission::Stored(Receipt { id, position: None, duplicate: false, settled: Settled::Now, reply: None })

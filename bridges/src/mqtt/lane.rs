@@ -5,12 +5,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use envelope::{Admission, Batch, Disposition, Inbound, Qos, RejectKind, Verdict};
+use envelope::{Admission, Batch, Inbound, Qos, RejectKind, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::offers::Offers;
+use crate::backoff::backoff;
 
 /// A message that has no outcome yet.
 #[derive(Debug)]
@@ -153,7 +154,7 @@ impl Lane {
             Some(before) => (before.since, before.attempt + 1),
             None => (Instant::now(), 0),
         };
-        let wait = after.unwrap_or_default().max(backoff(attempt));
+        let wait = after.unwrap_or_default().max(backoff(FIRST_WAIT, LONGEST_WAIT, attempt));
         self.retrying = Some(Retrying { since, attempt, wait, kind });
         for waiting in refused.into_iter().rev() {
             self.waiting_bytes += waiting.inbound.payload.len();
@@ -201,24 +202,8 @@ async fn call(
     };
     let inbound = waiting.iter().map(|waiting| waiting.inbound.clone()).collect();
     let (Some(_in_flight), Some(batch)) = (in_flight, Batch::new(inbound)) else { return Done::Stopped(waiting) };
-    let verdicts = match offers.cx.call(batch).await {
-        Ok(verdicts) => verdicts,
-        Err(rejection) => {
-            if rejection.disposition() == Disposition::Final {
-                waiting.iter().for_each(|waiting| {
-                    offers.cx.outside(&rejection, Some(&waiting.inbound.principal), waiting.inbound.peer)
-                });
-            }
-            waiting.iter().map(|_| Verdict::no(rejection.clone())).collect()
-        }
-    };
+    let verdicts = offers.cx.verdicts(batch).await;
     Done::Heard(waiting.into_iter().zip(verdicts).collect())
-}
-
-/// Doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`]; between half of it and all of it.
-fn backoff(attempt: u32) -> Duration {
-    let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
-    full.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 // === impl Lane, Debug ===

@@ -12,7 +12,7 @@ use http::{HeaderValue, Uri};
 use yaml::{Fields, Node, Problems, Resolve, Secret};
 
 use super::{address, breaker::BreakerConfig, sink};
-use crate::{Bridge, BridgeConfig, Guarantees, Resource, Sending, private::Block};
+use crate::{Bridge, BridgeConfig, Guarantees, Resource, Sending, private::Block, section::blocks};
 
 /// The webhook bridge: where it may send, and how.
 #[derive(Debug, Clone)]
@@ -225,19 +225,4 @@ fn authorization(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Opt
         return None;
     }
     Some(Secret::new(text))
-}
-
-fn blocks(node: &Node, problems: &Problems) -> Option<Vec<Block>> {
-    let read: Vec<_> = node
-        .list(problems)?
-        .iter()
-        .map(|item| match item.string(problems)?.parse() {
-            Ok(block) => Some(block),
-            Err(error) => {
-                problems.report(item.span, "bad-address", format!("{error}"));
-                None
-            }
-        })
-        .collect();
-    read.into_iter().collect()
 }

@@ -130,6 +130,19 @@ impl<'a> Node<'a> {
         self.items().nth(index)
     }
 
+    /// The value that a JSON Pointer (RFC 6901) leads to; the empty one leads here.
+    pub fn at(self, pointer: &str) -> Option<Node<'a>> {
+        if !(pointer.is_empty() || pointer.starts_with('/')) {
+            return None;
+        }
+        pointer.split('/').skip(1).try_fold(self, |node, token| match node.as_array() {
+            Some(_) if token.len() > 1 && token.starts_with('0') => None,
+            Some(_) => node.item(token.parse().ok().filter(|_| !token.starts_with('+'))?),
+            None if token.contains('~') => node.get(&token.replace("~1", "/").replace("~0", "~")),
+            None => node.get(token),
+        })
+    }
+
     /// `true` or `false`.
     #[inline]
     pub fn as_bool(self) -> Option<bool> {

@@ -47,13 +47,7 @@ impl<'s> Document<'s> {
             return None;
         }
         let pointer = reference.strip_prefix('#')?;
-        if pointer.contains('%') || !(pointer.is_empty() || pointer.starts_with('/')) {
-            return None;
-        }
-        pointer.split('/').skip(1).try_fold(self.root, |node, token| match node.as_array() {
-            Some(mut items) => items.nth(token.parse().ok()?),
-            None => node.get(&token.replace("~1", "/").replace("~0", "~")),
-        })
+        if pointer.contains('%') { None } else { self.root.at(pointer) }
     }
 
     /// Every value that conforms is one of it.

@@ -9,11 +9,14 @@ use std::{
 };
 
 use axum::extract::ws::Message;
-use envelope::{Admission, Batch, Disposition, Inbound, RejectKind, Settled, Verdict};
+use envelope::{Admission, Batch, Disposition, Inbound, RejectKind, Settled};
 use tokio_util::sync::CancellationToken;
 
 use super::{End, answers, writer::Out};
-use crate::http::{Problem, offer::Offer};
+use crate::{
+    backoff::backoff,
+    http::{Problem, offer::Offer},
+};
 
 /// A message that the client waits to hear of.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl LaneContext<'_> {
         let began = Instant::now();
         let mut attempt = 0;
         while let Some(batch) = Batch::new(waiting.iter().map(|message| message.inbound.clone()).collect()) {
-            let verdicts = self.verdicts(batch).await;
+            let verdicts = self.offer.cx.verdicts(batch).await;
             let mut refused = Vec::new();
             let mut again = Vec::new();
             for (message, verdict) in waiting.into_iter().zip(verdicts) {
@@ -82,7 +85,7 @@ impl LaneContext<'_> {
             }
             waiting = again;
             let Some(first) = refused.first() else { return Ok(()) };
-            let wait = first.retry_after.unwrap_or_default().max(backoff(attempt));
+            let wait = first.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, LONGEST_WAIT, attempt));
             let kinds = || refused.iter().map(|rejection| rejection.kind);
             if began.elapsed() + wait > self.offer.config.websocket.retry_for {
                 return self.give_back(kinds(), End::RetriedTooLong(first.kind));
@@ -95,20 +98,6 @@ impl LaneContext<'_> {
             self.offer.retries.increment(waiting.len() as u64);
         }
         Ok(())
-    }
-
-    /// A verdict a message, also where the stack as a whole refuses.
-    async fn verdicts(&self, batch: Batch<Inbound>) -> Vec<Verdict<envelope::Admission>> {
-        let sent = batch.len();
-        let first = batch.as_slice().first().map(|inbound| (inbound.principal.clone(), inbound.peer));
-        let (principal, peer) = first.unzip();
-        self.offer.cx.call(batch).await.unwrap_or_else(|rejection| {
-            if rejection.disposition() == Disposition::Final {
-                let outside = |_| self.offer.cx.outside(&rejection, principal.as_ref(), peer.flatten());
-                (0..sent).for_each(outside);
-            }
-            (0..sent).map(|_| Verdict::no(rejection.clone())).collect()
-        })
     }
 
     /// In a task of its own: the lane goes on. There are no more of them than the gateway has tickets.
@@ -142,26 +131,4 @@ impl LaneContext<'_> {
 /// Whether its ack point is beyond the store.
 fn is_later(admission: &Admission) -> bool {
     matches!(admission, Admission::Stored(receipt) if matches!(receipt.settled, Settled::Later(_)))
-}
-
-/// Doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`]; between half of it and all of it.
-fn backoff(attempt: u32) -> Duration {
-    let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
-    full.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_backoff_grows_is_bounded_and_jittered() {
-        for attempt in [0, 3, 8, 20, u32::MAX] {
-            let full = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
-            for _ in 0..100 {
-                let wait = backoff(attempt);
-                assert!(wait >= full / 2 && wait <= full, "{attempt}: {wait:?}");
-            }
-        }
-    }
 }

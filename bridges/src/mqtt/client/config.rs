@@ -14,7 +14,7 @@ use crate::{
     Bridge, BridgeConfig, Guarantees, Resource, Sending,
     mqtt::{address::to_native, packet::Version},
     private::Block,
-    section::{count, size, timeout},
+    section::{blocks, count, optional, size, timeout},
 };
 
 /// The bridge to remote brokers: which, as whom, and how.
@@ -289,18 +289,6 @@ impl Tls {
     }
 }
 
-/// `Some(None)`: it is left out.
-fn optional<T>(
-    fields: &mut Fields<'_, '_>,
-    key: &'static str,
-    read: impl FnOnce(&Node) -> Option<T>,
-) -> Option<Option<T>> {
-    match fields.optional(key) {
-        Some(node) => read(node).map(Some),
-        None => Some(None),
-    }
-}
-
 /// A file that is there.
 fn file(node: &Node, folder: &Path, problems: &Problems) -> Option<PathBuf> {
     let path = folder.join(node.non_empty(problems)?);
@@ -360,21 +348,6 @@ fn own(node: &Node, problems: &Problems) -> Option<Vec<Filter>> {
             Ok(filter) => Some(filter),
             Err(error) => {
                 problems.report(item.span, "topic", error.to_string());
-                None
-            }
-        })
-        .collect();
-    read.into_iter().collect()
-}
-
-fn blocks(node: &Node, problems: &Problems) -> Option<Vec<Block>> {
-    let read: Vec<_> = node
-        .list(problems)?
-        .iter()
-        .map(|item| match item.string(problems)?.parse() {
-            Ok(block) => Some(block),
-            Err(error) => {
-                problems.report(item.span, "bad-address", format!("{error}"));
                 None
             }
         })

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use crate::private::{self, Block, Private};
+use crate::{
+    backoff::backoff,
+    private::{self, Block, Private},
+};
 
 /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS. The ports are 1883 and 8883 if left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,21 +84,15 @@ impl Server {
         self.tls
     }
 
-    /// The address, where the config names that and no name.
-    fn address(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
-    }
-
     /// Whether it is on this host by what the config says.
     pub(super) fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.address().is_some_and(|address| address.to_canonical().is_loopback())
+        private::is_here(&self.host)
     }
 
     /// Whether it may be at this address: at the very one that the config names, or at whatever a name resolves to that is
     /// not of a network behind this host.
     pub(super) fn may_be_at(&self, address: IpAddr, allowed: &[Block]) -> Result<(), Private> {
-        let named = self.address() == Some(address) || (self.host == "localhost" && address.is_loopback());
-        if named { Ok(()) } else { private::check(address, allowed) }
+        private::check_named(&self.host, address, allowed)
     }
 }
 
@@ -131,18 +128,14 @@ impl Turns {
         if !refused && self.at != 0 && rounds == 0 {
             return Duration::ZERO;
         }
-        let pause = match refused && self.at == 0 {
-            true => self.longest,
-            false => FIRST_PAUSE.saturating_mul(1 << rounds.min(16)).min(self.longest),
-        };
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        let first = if refused && self.at == 0 { self.longest } else { FIRST_PAUSE };
+        backoff(first, self.longest, rounds)
     }
 
     /// A connection that was lost: the same broker is asked again, at once if it `lasted`.
     pub(super) fn lost(&mut self, lasted: bool) -> Duration {
         self.failed = if lasted { 0 } else { self.failed.saturating_add(1) };
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failed.min(16)).min(self.longest);
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+        backoff(FIRST_PAUSE, self.longest, self.failed)
     }
 }
 
