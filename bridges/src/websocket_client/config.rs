@@ -182,6 +182,16 @@ impl BridgeConfig for WebSocketClientConfig {
         Flow::Pull
     }
 
+    fn check_source(&self, written: &str) -> Result<(), String> {
+        let segments: Vec<_> = written.split('/').collect();
+        match segments.as_slice() {
+            ["message"] => Ok(()),
+            ["message", _] if self.channel.is_some() => Ok(()),
+            ["message", _] => Err("no message has a channel: the bridge has no \"channel\"".to_owned()),
+            _ => Err("a feed has the addresses message and message/CHANNEL".to_owned()),
+        }
+    }
+
     fn max_payload_bytes(&self) -> usize {
         self.max_payload_bytes
     }

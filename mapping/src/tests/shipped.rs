@@ -32,9 +32,10 @@ fn shipped_mappings_load_and_pass_their_tests() {
         Bridge { sends: true, ..Bridge::named("chat") },
         Bridge { sends: true, ..Bridge::named("cloud") },
         Bridge::named("floor"),
+        Bridge::named("prices"),
     ];
     for (files, bridges) in [(mappings, &shipped[..]), (library, &able), (manual(), &able)] {
-        let gateway = Abilities { later_acks: true, ..Abilities::default() };
+        let gateway = Abilities { later_acks: true, last_values: true, ..Abilities::default() };
         let context = Context { gateway, ..Context::new("plant-a", bridges, &schemas, &tables) };
         let files: Vec<_> = files.iter().map(|(path, text)| Source { path, text }).collect();
         let mappings = load(&files, &context).unwrap_or_else(|errors| panic!("{errors}"));
@@ -53,6 +54,7 @@ fn manual() -> Vec<(String, String)> {
         include_str!("../../../docs/bridges/webhook.md"),
         include_str!("../../../docs/bridges/mqtt.md"),
         include_str!("../../../docs/bridges/mqtt-client.md"),
+        include_str!("../../../docs/bridges/websocket.md"),
     ];
     let of =
         |page: &'static str| page.split("```yaml library\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());

@@ -171,6 +171,14 @@ fn the_section_is_read_strictly() {
 }
 
 #[test]
+fn a_mapping_takes_addresses_that_messages_have() {
+    let (plain, by_channel) = (read("{ url: wss://a }").unwrap(), read("{ url: wss://a, channel: /c }").unwrap());
+    assert_eq!((plain.check_source("message"), by_channel.check_source("message/{c}")), (Ok(()), Ok(())));
+    assert!(plain.check_source("message/a").unwrap_err().contains("has no \"channel\""));
+    assert!(by_channel.check_source("messages/a").unwrap_err().contains("message/CHANNEL"));
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text = "{ url: wss://a, authorization: \"Bearer ${env:T}\", login: \"${env:T}\", subscribe: [\"${env:T}\"] }";
     let shown = format!("{:?}", read(text).unwrap());
