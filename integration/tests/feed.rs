@@ -1,5 +1,7 @@
 //! The bridge to remote feeds: a server that numbers its messages, and a gateway that is killed in between.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
 use std::{
     net::{TcpListener, TcpStream},
     sync::{
@@ -27,8 +29,8 @@ struct Feed {
 
 impl Feed {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("ws://{}/feed", listener.local_addr().expect("its address"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/feed", listener.local_addr().unwrap());
         let said = Arc::new(AtomicU64::new(0));
         let most = said.clone();
         // ends with the test's process: nobody else connects
