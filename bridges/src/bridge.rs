@@ -154,6 +154,11 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// What no mapping takes of it goes through one to one, below this topic; nothing does by default.
+    fn one_to_one(&self) -> Option<&str> {
+        None
+    }
+
     /// The largest payload of one message, inclusive: the ingress stack refuses a larger one, whichever way it came.
     fn max_payload_bytes(&self) -> usize;
 

@@ -1,6 +1,6 @@
 //! A message at each stage of the pipeline, and the envelope it carries.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -236,6 +236,41 @@ pub struct Outbound {
 pub trait InLane {
     /// What it is kept in order with.
     fn lane(&self) -> Lane;
+}
+
+// === impl Conversation ===
+
+/// What an id begins with that stands for bytes.
+const HEX: &str = "hex:";
+
+impl Conversation {
+    /// A conversation's id for what a protocol knows it by: text as it is, other bytes in hexadecimal digits behind `hex:`.
+    /// [`id_bytes`](Self::id_bytes) is the way back.
+    pub fn id_of(bytes: &[u8]) -> Arc<str> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.is_empty() && !text.starts_with(HEX) && !text.chars().any(char::is_control) => {
+                text.into()
+            }
+            _ => {
+                let mut id = String::with_capacity(HEX.len() + 2 * bytes.len());
+                id.push_str(HEX);
+                let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+                bytes.iter().for_each(|byte| id.extend([digit(byte >> 4), digit(byte & 15)]));
+                id.into()
+            }
+        }
+    }
+
+    /// Its id as a protocol that knows bytes has it.
+    pub fn id_bytes(&self) -> Option<Cow<'_, [u8]>> {
+        let id = self.id.as_deref()?;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let bytes = |digits: &str| -> Option<Vec<u8>> {
+            digits.as_bytes().chunks(2).map(|two| Some(digit(two.first()?)? << 4 | digit(two.get(1)?)?)).collect()
+        };
+        let of_hex = id.strip_prefix(HEX).and_then(bytes);
+        Some(of_hex.map_or(Cow::Borrowed(id.as_bytes()), Cow::Owned))
+    }
 }
 
 // === impl Route ===

@@ -119,6 +119,9 @@ pub trait Outlet: Send + Sync {
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
 
+    /// How many topics have a last value.
+    fn last_values(&self) -> u64;
+
     /// Ends what a durable name stands for, with all that is pending for it: whose it was comes back for it no more. `false`
     /// if there is none of this name. Once it answers, it is gone from disk.
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>>;

@@ -141,6 +141,10 @@ impl Outlet for GatewayOutlet {
         })
     }
 
+    fn last_values(&self) -> u64 {
+        self.backbone.report().store.last_values
+    }
+
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
         self.backbone.drop_subscription(durable)
     }

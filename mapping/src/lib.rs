@@ -25,6 +25,7 @@ mod load;
 mod manual;
 mod map;
 mod message;
+mod one_to_one;
 mod plan;
 mod promise;
 mod proof;
@@ -87,6 +88,8 @@ pub struct Bridge<'a> {
     pub replies: bool,
     /// Its senders may ask that a message be taken exactly once.
     pub exactly_once: bool,
+    /// What no mapping takes goes through one to one, below this topic.
+    pub one_to_one: Option<&'a str>,
     /// What it says of an address that it is to send to, as the file writes it.
     pub sends_to: AddressCheck<'a>,
     /// What it says of addresses that are to be taken from it, as the file writes them.
@@ -121,6 +124,8 @@ pub struct Mappings {
     replies: bool,
     /// Some keep dead letters.
     buries: bool,
+    /// What takes the rest, by bridge.
+    one_to_one: BTreeMap<Box<str>, one_to_one::OneToOne>,
     /// Those that send.
     egress: Vec<egress::Egress>,
     egress_by_name: BTreeMap<Box<str>, usize>,
@@ -202,7 +207,8 @@ impl<'a> Bridge<'a> {
     /// One that only takes messages in.
     pub const fn named(name: &'a str) -> Self {
         let any = AddressCheck(&|_| Ok(()));
-        Self { name, sends: false, replies: false, exactly_once: false, sends_to: any, takes_from: any }
+        let (sends, replies, exactly_once, one_to_one) = (false, false, false, None);
+        Self { name, sends, replies, exactly_once, one_to_one, sends_to: any, takes_from: any }
     }
 }
 

@@ -6,11 +6,12 @@ use envelope::Route;
 use yaml::{Diagnostic, Diagnostics, File, Node, Span};
 
 use crate::{
-    Context, Mappings, RouteInfo, Source,
+    Bridge, Context, Mappings, RouteInfo, Source,
     address::Index,
     egress::Egress,
     expr::Expr,
     file::{Action, Mapping, Reader},
+    one_to_one::OneToOne,
     takers,
 };
 
@@ -59,7 +60,12 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
             let replies = all.iter().any(|mapping| mapping.terms.reply.is_some());
             let buries = all.iter().any(|mapping| mapping.terms.dead_letter_unproven || mapping.terms.keep_denied);
             let domain = context.domain.into();
-            Ok(Mappings { domain, all, bridges, by_name, replies, buries, egress, egress_by_name })
+            let through = |bridge: &Bridge<'_>| {
+                let prefix = bridge.one_to_one?;
+                Some((bridge.name.into(), OneToOne::new(context.domain, bridge.name, prefix)))
+            };
+            let one_to_one = context.bridges.iter().filter_map(through).collect();
+            Ok(Mappings { domain, all, bridges, by_name, replies, buries, one_to_one, egress, egress_by_name })
         }
     }
 }
@@ -118,9 +124,9 @@ fn place(source: &yaml::Source, span: Span) -> String {
 // === impl Mappings ===
 
 impl Mappings {
-    /// The mappings, in the order of the files.
+    /// The mappings, in the order of the files, then what takes the rest of a bridge.
     pub fn routes(&self) -> impl ExactSizeIterator<Item = RouteInfo<'_>> {
-        self.all.iter().map(|mapping| RouteInfo {
+        let files = self.all.iter().map(|mapping| RouteInfo {
             route: &mapping.route,
             bridge: &mapping.from.bridge,
             address: mapping.from.pattern.as_str(),
@@ -134,6 +140,7 @@ impl Mappings {
             proofs: &mapping.proofs,
             replies: &mapping.reply_proofs,
             file: &mapping.path,
-        })
+        });
+        files.chain(self.one_to_one.values().map(OneToOne::info)).collect::<Vec<_>>().into_iter()
     }
 }

@@ -69,6 +69,10 @@ impl Mapper for Mappings {
             Ok(found) => found,
             Err(refused) => {
                 let (route, rejection) = *refused;
+                let rest = self.one_to_one.get(&*inbound.bridge).filter(|_| rejection.kind == RejectKind::Unmapped);
+                if let Some(rest) = rest {
+                    return rest.map(inbound, &self.domain);
+                }
                 return MapResult::Refused(route, rejection);
             }
         };

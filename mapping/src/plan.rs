@@ -35,13 +35,13 @@ pub const PERFORMATIVES: [&str; 15] = [
 ];
 const PRIORITY: &str = "envelope.priority";
 /// The longest attribute, in bytes.
-const MAX_ATTRIBUTE: usize = 1_024;
+pub(crate) const MAX_ATTRIBUTE: usize = 1_024;
 /// The most bytes that data gets before it needs them.
 const MAX_FIRST_ROOM: usize = 64 << 10;
 /// The most jurisdictions of one envelope.
 const MAX_RESIDENCY: usize = 64;
 /// The type of data without a schema.
-const OPAQUE: &str = "mesh/opaque@v1.0.0";
+pub(crate) const OPAQUE: &str = "mesh/opaque@v1.0.0";
 const LATER: [&str; 10] =
     ["protocol", "conversation", "inreplyto", "replyto", "replyby", "recipients", "qos", "sequence", "each", "let"];
 

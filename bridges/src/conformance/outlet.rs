@@ -209,6 +209,11 @@ impl Outlet for FakeOutlet {
         Box::pin(std::future::ready(Ok(LastValues { values, next })))
     }
 
+    fn last_values(&self) -> u64 {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|delivery| delivery.retained).count()
+            as u64
+    }
+
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
         let state = self.state.clone();
         let name: Arc<str> = durable.into();

@@ -7,6 +7,40 @@ use std::borrow::Cow;
 
 use envelope::{Filter, TopicError};
 
+/// What clients see of the mesh: all of it, or what is below a prefix, which they don't see.
+#[derive(Debug)]
+pub(super) struct Border {
+    /// With a separator at its end.
+    prefix: Option<Box<str>>,
+}
+
+// === impl Border ===
+
+impl Border {
+    pub(super) fn new(prefix: Option<&str>) -> Self {
+        Self { prefix: prefix.map(|prefix| format!("{prefix}/").into()) }
+    }
+
+    /// A filter of a client as one of the mesh. Reserved topics are below no prefix.
+    pub(super) fn filter(&self, native: &str) -> Result<Filter, TopicError> {
+        match &self.prefix {
+            Some(prefix) if !native.starts_with('$') => Filter::new(format!("{prefix}{}", to_mesh(native))),
+            _ => Filter::new(to_mesh(native).into_owned()),
+        }
+    }
+
+    /// A topic of the mesh as clients know it; `None` for one that they don't: not below the prefix, or below it with a name
+    /// that is reserved for them.
+    pub(super) fn topic<'t>(&self, mesh: &'t str) -> Option<Cow<'t, str>> {
+        match &self.prefix {
+            Some(prefix) if !mesh.starts_with('$') => {
+                mesh.strip_prefix(&**prefix).filter(|topic| !topic.starts_with('$')).map(to_native)
+            }
+            _ => Some(to_native(mesh)),
+        }
+    }
+}
+
 /// A topic or filter of MQTT in the mesh's spelling.
 pub(super) fn to_mesh(native: &str) -> Cow<'_, str> {
     let plain = !native.contains('%') && native.split('/').all(|level| !level.is_empty());
@@ -29,11 +63,6 @@ pub(super) fn to_mesh(native: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(mesh)
-}
-
-/// A filter of MQTT as one of the mesh.
-pub(super) fn to_filter(native: &str) -> Result<Filter, TopicError> {
-    Filter::new(to_mesh(native).into_owned())
 }
 
 /// A topic of the mesh in MQTT's spelling. A `%` that no MQTT client has put there stays as it is.
@@ -73,6 +102,24 @@ mod tests {
             assert_eq!(to_mesh(native), mesh, "{native}");
             assert_eq!(to_native(mesh), native, "{mesh}");
         }
+    }
+
+    #[test]
+    fn with_a_prefix_clients_see_what_is_below_it_and_nothing_of_it() {
+        let border = Border::new(Some("floor/7"));
+        for (native, mesh) in
+            [("a/b", "floor/7/a/b"), ("/a", "floor/7/%/a"), ("#", "floor/7/#"), ("+/x", "floor/7/+/x")]
+        {
+            assert_eq!(border.filter(native).unwrap().as_str(), mesh);
+        }
+        assert_eq!(border.topic("floor/7/%/a").as_deref(), Some("/a"));
+        for hidden in ["floor/7", "floor/8/a", "floor/70/a", "a/b", "floor/7/$SYS/a"] {
+            assert_eq!(border.topic(hidden), None, "{hidden}");
+        }
+        assert_eq!(border.filter("$mesh/audit").unwrap().as_str(), "$mesh/audit");
+        assert_eq!(border.topic("$mesh/audit").as_deref(), Some("$mesh/audit"));
+        let plain = Border::new(None);
+        assert_eq!((plain.filter("a//b").unwrap().as_str(), plain.topic("a/%/b").as_deref()), ("a/%/b", Some("a//b")));
     }
 
     #[test]

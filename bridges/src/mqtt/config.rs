@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
-use envelope::{Flow, Qos};
+use envelope::{Flow, Qos, Topic};
 use yaml::{Fields, Node, Problems};
 
 use super::source::MqttSource;
@@ -44,6 +44,11 @@ pub struct MqttConfig {
     pub retry_for: Duration,
     /// How long a message over its sender's rate waits before MQTT 5.0 clients hear of it.
     pub max_delay: Duration,
+    /// How often values below `$SYS` that have changed are told.
+    pub sys_interval: Duration,
+    /// A topic of the mesh: what no mapping takes is stored below it, by the topic that the client wrote, and clients see what is
+    /// below it without it.
+    pub prefix: Option<Box<str>>,
     /// Where MQTT is spoken over WebSocket as well.
     pub websocket: Option<ServerConfig>,
     /// What is kept of clients.
@@ -96,6 +101,8 @@ impl MqttConfig {
             max_qos: Qos::ExactlyOnce,
             retry_for: Duration::from_secs(300),
             max_delay: Duration::from_secs(10),
+            sys_interval: Duration::from_secs(10),
+            prefix: None,
             websocket: None,
             session: SessionConfig::default(),
         }
@@ -126,6 +133,11 @@ impl MqttConfig {
         let max_qos = count(&mut fields, "max_qos", 2, 0..=2, problems);
         let retry_for = timeout(&mut fields, "retry_for", 300, problems);
         let max_delay = timeout(&mut fields, "max_delay", 10, problems);
+        let sys_interval = timeout(&mut fields, "sys_interval", 10, problems);
+        let prefix = match fields.optional("prefix") {
+            Some(node) => prefix(node, problems).map(Some),
+            None => Some(None),
+        };
         let websocket = match fields.optional("websocket") {
             Some(node) => over_websocket(node, folder, problems).map(Some),
             None => Some(None),
@@ -160,6 +172,8 @@ impl MqttConfig {
             },
             retry_for: retry_for?,
             max_delay: max_delay?,
+            sys_interval: sys_interval?,
+            prefix: prefix?,
             websocket: websocket?,
             session: session?,
         })
@@ -191,6 +205,10 @@ impl BridgeConfig for MqttConfig {
 
     fn takes_exactly_once(&self) -> bool {
         self.max_qos == Qos::ExactlyOnce
+    }
+
+    fn one_to_one(&self) -> Option<&str> {
+        self.prefix.as_deref()
     }
 
     fn flow(&self) -> Flow {
@@ -236,6 +254,22 @@ impl SessionConfig {
     }
 }
 
+/// A topic that is not reserved.
+fn prefix(node: &Node, problems: &Problems) -> Option<Box<str>> {
+    let text = node.non_empty(problems)?;
+    match Topic::new(text) {
+        Ok(topic) if topic.is_reserved() => {
+            problems.report(node.span, "topic", "a topic that begins with '$' is reserved");
+            None
+        }
+        Ok(_) => Some(text.into()),
+        Err(error) => {
+            problems.report(node.span, "topic", error.to_string());
+            None
+        }
+    }
+}
+
 /// The keys of an HTTP listener, and no others.
 fn over_websocket(node: &Node, folder: &Path, problems: &Problems) -> Option<ServerConfig> {
     let mut fields = Fields::of(node, problems)?;
@@ -276,7 +310,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
                     max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
-                    receive_maximum: 7, max_qos: 1, retry_for: 8s, max_delay: 9s, \
+                    receive_maximum: 7, max_qos: 1, sys_interval: 16s, prefix: floor/7, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
                     session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
         let config = read(text).unwrap();
@@ -290,9 +324,9 @@ mod tests {
         assert_eq!((config.max_connections, config.max_payload_bytes, config.receive_maximum), (2, 3, 7));
         let times = [config.connect_timeout, config.write_timeout, config.max_keep_alive];
         assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
-        assert_eq!(config.packet_timeout.as_secs(), 15);
+        assert_eq!([config.packet_timeout, config.sys_interval].map(|time| time.as_secs()), [15, 16]);
         assert_eq!([config.retry_for, config.max_delay].map(|time| time.as_secs()), [8, 9]);
-        assert_eq!(config.max_qos, Qos::AtLeastOnce);
+        assert_eq!((config.max_qos, config.one_to_one()), (Qos::AtLeastOnce, Some("floor/7")));
         assert!(!config.takes_exactly_once() && MqttConfig::new(config.listen).takes_exactly_once());
         assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
         let websocket = config.websocket.as_ref().unwrap();
@@ -305,13 +339,19 @@ mod tests {
     #[test]
     fn every_problem_is_reported_with_its_place() {
         let problems = read(
-            "{ listen: 0.0.0.0:1883, receive_maximum: 0, websocket: { port: 1 }, \
+            "{ listen: 0.0.0.0:1883, receive_maximum: 0, prefix: $SYS, websocket: { port: 1 }, \
                              session: { max_expiry: 2y, quota: 1 } }",
         );
         let problems = problems.unwrap_err();
-        for part in
-            ["plain text", "65535", "max_expiry", "unknown key \"quota\"", "unknown key \"port\"", "gateway.yaml:1:"]
-        {
+        for part in [
+            "plain text",
+            "65535",
+            "reserved",
+            "max_expiry",
+            "unknown key \"quota\"",
+            "unknown key \"port\"",
+            "gateway.yaml:1:",
+        ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use envelope::{Headers, TraceContext, cloudevents::parse_tokens};
 
-use super::packet::Properties;
+use super::{address::to_mesh, packet::Properties};
 
 /// The user property that names the domains which a message has passed, oldest first: it does not come back to one of them.
 pub(super) const HOPS: &str = "hops";
@@ -29,7 +29,7 @@ pub(super) fn headers(properties: &Properties) -> Headers {
     let text = |text: &Option<ByteString>| text.clone().map(ByteString::into_bytes);
     let own = [
         (header::CONTENT_TYPE, text(&properties.content_type)),
-        (header::RESPONSE_TOPIC, text(&properties.response_topic)),
+        (header::RESPONSE_TOPIC, properties.response_topic.as_ref().map(|topic| to_mesh(topic).into_owned().into())),
         (header::CORRELATION, properties.correlation.clone()),
         (header::EXPIRY, properties.message_expiry.map(|seconds| Bytes::from(seconds.to_string()))),
         (header::FORMAT, properties.payload_is_text.then(|| Bytes::from_static(b"1"))),

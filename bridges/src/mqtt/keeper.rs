@@ -9,14 +9,16 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
+use bytes::{BufMut, Bytes, BytesMut};
 use envelope::{KeyEntry, KeyValue, KeyWrite, Rejection};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{
-    session::{Session, SnapshotError},
+    codec::{Reader, SnapshotError, put_bytes},
+    session::Session,
     sessions::Key,
+    will::Testament,
 };
 
 /// Writes and reads the sessions of one listener.
@@ -32,10 +34,20 @@ pub(super) struct Kept {
     pub(super) left: Duration,
 }
 
+/// A will as it was kept.
+#[derive(Debug)]
+pub(super) struct KeptWill {
+    pub(super) testament: Testament,
+    /// How long it still waits; `None`: its client was connected when the gateway ended.
+    pub(super) left: Option<Duration>,
+}
+
 /// What its keys begin with.
 const PREFIX: &str = "session/";
 /// What the keys of shared subscriptions begin with; a digest of the name follows.
 const SHARES: &str = "share/";
+/// What the keys of wills begin with.
+const WILLS: &str = "will/";
 /// How many are read at once.
 const PAGE: usize = 256;
 /// Behind its end an entry stays for a while, so that the sweep finds it and ends what it stands for.
@@ -49,17 +61,55 @@ impl Keeper {
     }
 
     /// Writes a session that is to outlive its connection by `expiry`, which counts from now on unless it is `connected`.
-    /// Once it answers, the session is on disk.
+    /// Once it answers, the session is on disk, and what is written `with` it.
     pub(super) async fn keep(
         &self,
         key: &Key,
         session: &Session,
         expiry: Duration,
         connected: bool,
+        with: impl IntoIterator<Item = KeyWrite>,
     ) -> Result<(), Rejection> {
         let write = KeyWrite::put(name(session), value(key, session, expiry, connected));
         let write = if connected { write } else { write.expiring(expiry.saturating_add(GRACE)) };
-        self.0.write(vec![write]).await.map(|_| ())
+        self.0.write([write].into_iter().chain(with).collect()).await.map(|_| ())
+    }
+
+    /// Writes a will: of a client that is connected, or of one that is gone and may be back for so long.
+    pub(super) fn will(testament: &Testament, waits: Option<Duration>) -> KeyWrite {
+        let stored = testament.store();
+        let mut out = BytesMut::with_capacity(8 + stored.len());
+        // 0 is of a client that is connected
+        let due = waits.map_or(0, |waits| u64::try_from((now() + waits).as_millis()).unwrap_or(u64::MAX));
+        out.put_u64(due);
+        out.put_slice(&stored);
+        let write = KeyWrite::put(will(testament.id), out.freeze());
+        match waits {
+            Some(waits) => write.expiring(waits.saturating_add(GRACE)),
+            None => write,
+        }
+    }
+
+    /// Takes a will from disk.
+    pub(super) fn no_will(id: Uuid) -> KeyWrite {
+        KeyWrite::delete(will(id))
+    }
+
+    /// Forgets a will.
+    pub(super) async fn forget_will(&self, id: Uuid) -> Result<(), Rejection> {
+        self.0.write(vec![Self::no_will(id)]).await.map(|_| ())
+    }
+
+    /// All wills that are kept; one that can't be read is told of and left alone.
+    pub(super) async fn wills(&self) -> Result<Vec<KeptWill>, Rejection> {
+        let mut all = Vec::new();
+        for KeyEntry { key, value, .. } in self.list(WILLS).await? {
+            match kept_will(value) {
+                Ok(kept) => all.push(kept),
+                Err(error) => tracing::error!(%error, %key, "a kept will can't be read"),
+            }
+        }
+        Ok(all)
     }
 
     /// Forgets a session.
@@ -126,43 +176,41 @@ fn share(name: &str) -> String {
 
 /// When its connection ended (0: it has not) and for how long it stays from then on, whose it is, and the session.
 fn value(key: &Key, session: &Session, expiry: Duration, connected: bool) -> Bytes {
-    let session = session.store();
+    let session = session.store(connected);
     let mut out = BytesMut::with_capacity(32 + key.principal.len() + key.client_id.len() + session.len());
     out.put_u64(if connected { 0 } else { now().as_secs() });
     out.put_u64(expiry.as_secs());
-    for text in [&*key.principal, &*key.client_id] {
-        out.put_u32(text.len() as u32);
-        out.put_slice(text.as_bytes());
-    }
+    put_bytes(&mut out, key.principal.as_bytes());
+    put_bytes(&mut out, key.client_id.as_bytes());
     out.put_slice(&session);
     out.freeze()
 }
 
-fn kept(mut value: Bytes) -> Result<Kept, SnapshotError> {
-    let (written, expiry) = (number(&mut value)?, number(&mut value)?);
-    let (principal, client_id) = (text(&mut value)?, text(&mut value)?);
-    let session = Session::restore(value)?;
+fn kept(value: Bytes) -> Result<Kept, SnapshotError> {
+    let mut reader = Reader::new(value);
+    let (written, expiry) = (reader.u64()?, reader.u64()?);
+    let (principal, client_id) = (reader.text()?, reader.text()?);
+    let session = Session::restore(reader.rest())?;
     let left = match written {
         0 => expiry,
         ended => ended.saturating_add(expiry).saturating_sub(now().as_secs()),
     };
-    let key = Key { principal: Arc::from(&*principal), client_id: ByteString::from(&*client_id) };
+    let key = Key { principal: Arc::from(&*principal), client_id };
     Ok(Kept { key, session, left: Duration::from_secs(left) })
 }
 
-fn number(value: &mut Bytes) -> Result<u64, SnapshotError> {
-    if value.len() < 8 { Err(SnapshotError::Damaged) } else { Ok(value.get_u64()) }
+fn kept_will(value: Bytes) -> Result<KeptWill, SnapshotError> {
+    let mut reader = Reader::new(value);
+    let due = match reader.u64()? {
+        0 => None,
+        due => Some(Duration::from_millis(due)),
+    };
+    let left = due.map(|due| due.saturating_sub(now()));
+    Ok(KeptWill { testament: Testament::restore(reader.rest())?, left })
 }
 
-fn text(value: &mut Bytes) -> Result<ByteString, SnapshotError> {
-    if value.len() < 4 {
-        return Err(SnapshotError::Damaged);
-    }
-    let length = value.get_u32() as usize;
-    if value.len() < length {
-        return Err(SnapshotError::Damaged);
-    }
-    ByteString::try_from(value.split_to(length)).map_err(|_| SnapshotError::Damaged)
+fn will(id: Uuid) -> String {
+    format!("{WILLS}{}", id.simple())
 }
 
 fn now() -> Duration {
@@ -175,15 +223,15 @@ mod tests {
     use crate::conformance::FakeKeys;
 
     fn key(client: &'static str) -> Key {
-        Key { principal: "p".into(), client_id: ByteString::from_static(client) }
+        Key { principal: "p".into(), client_id: bytestring::ByteString::from_static(client) }
     }
 
     #[tokio::test]
     async fn what_is_kept_is_there_again_and_what_is_forgotten_is_not() {
         let keeper = Keeper::new(Arc::new(FakeKeys::default()));
         let (one, two) = (Session::new(), Session::new());
-        keeper.keep(&key("one"), &one, Duration::from_secs(100), false).await.unwrap();
-        keeper.keep(&key("two"), &two, Duration::from_secs(100), true).await.unwrap();
+        keeper.keep(&key("one"), &one, Duration::from_secs(100), false, []).await.unwrap();
+        keeper.keep(&key("two"), &two, Duration::from_secs(100), true, []).await.unwrap();
         keeper.forget(&two).await.unwrap();
         let all = keeper.all().await.unwrap();
         assert_eq!((all.len(), all[0].session.id(), &all[0].key), (1, one.id(), &key("one")));

@@ -7,6 +7,7 @@
 
 mod address;
 mod client;
+mod codec;
 mod config;
 mod connection;
 mod headers;
@@ -22,9 +23,11 @@ mod sessions;
 mod share;
 mod source;
 mod subscription;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod websocket;
+mod will;
 
 pub use client::{MqttClientConfig, Protocol, Server};
 pub use config::{MqttConfig, SessionConfig};

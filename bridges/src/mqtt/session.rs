@@ -21,7 +21,6 @@ mod generations;
 mod stored;
 
 use generations::Generations;
-pub(super) use stored::SnapshotError;
 
 /// The state of one client, connected or not.
 #[derive(Debug)]

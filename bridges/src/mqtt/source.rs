@@ -19,17 +19,20 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval},
 };
+use uuid::Uuid;
 
 use super::{
     MqttConfig,
-    address::to_filter,
+    address::Border,
     connection,
     keeper::{Keeper, Kept},
     offers::Offers,
     session::Session,
     sessions::Sessions,
     share::{Shares, is_shared},
+    sys::Sys,
     websocket::{WebSocketListener, Wire},
+    will::Wills,
 };
 use crate::{
     BridgeError, Source, SourceContext,
@@ -61,6 +64,9 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) keeper: Keeper,
     pub(super) shares: Shares,
+    pub(super) sys: Sys,
+    pub(super) wills: Wills,
+    pub(super) border: Border,
     lanes: AtomicU64,
     /// Deliveries of QoS 0 that a client was too slow for.
     pub(super) dropped: Counter,
@@ -102,6 +108,7 @@ impl Source for MqttSource {
             let shared = Arc::new(Shared::new(cx, self.config));
             shared.restore().await;
             shared.cx.tasks.spawn(sweep(shared.clone()));
+            shared.cx.tasks.spawn(Sys::run(shared.clone()));
             let (bound, websocket) = bound.split();
             let over_websocket = async {
                 if let Some(listener) = websocket {
@@ -191,6 +198,9 @@ impl Shared {
             keeper: Keeper::new(cx.keys.clone()),
             sessions: Sessions::new(config.session.max_sessions),
             shares: Shares::default(),
+            sys: Sys::new(),
+            wills: Wills::default(),
+            border: Border::new(config.prefix.as_deref()),
             lanes: AtomicU64::new(0),
             offers: Arc::new(Offers::new(cx)),
             config,
@@ -198,9 +208,11 @@ impl Shared {
     }
 
     /// Takes up the sessions that were kept; waits for a store that is away, until the drain.
-    async fn restore(&self) {
-        let (kept, shares) = loop {
-            let kept = async { Ok::<_, Rejection>((self.keeper.all().await?, self.keeper.shares().await?)) };
+    async fn restore(self: &Arc<Self>) {
+        let keeper = &self.keeper;
+        let (kept, shares, wills) = loop {
+            let kept =
+                async { Ok::<_, Rejection>((keeper.all().await?, keeper.shares().await?, keeper.wills().await?)) };
             match kept.await {
                 Ok(kept) => break kept,
                 Err(error) => {
@@ -214,10 +226,12 @@ impl Shared {
         };
         let now = Instant::now();
         let restored = kept.len();
+        let stay = kept.iter().map(|kept| (kept.session.id(), kept.left)).collect();
         for Kept { key, session, left } in kept {
-            self.shares.restore(&self.cx.bridge, &session, |filter| to_filter(filter).ok());
+            self.shares.restore(&self.cx.bridge, &session, |filter| self.border.filter(filter).ok());
             self.sessions.restore(key, session, now + left);
         }
+        self.wills.restore(self, wills, &stay);
         // of sessions that ended with the gateway
         for name in shares.iter().filter(|name| !self.shares.has(name)) {
             let ended = async {
@@ -252,8 +266,16 @@ impl Shared {
         let durable = plain.filter(|known| known.wanted.qos != Qos::AtMostOnce);
         join_all(durable.map(|known| self.end_subscription(session, known.number))).await;
         self.end_shares(session).await;
+        self.wills.ended(session.id());
         if let Err(error) = self.keeper.forget(session).await {
             tracing::warn!(%error, session = %session.id(), "a session that is over can't be forgotten now");
+        }
+    }
+
+    /// Takes a will from disk that nobody is to hear.
+    pub(super) async fn forget_will(&self, id: Uuid) {
+        if let Err(error) = self.keeper.forget_will(id).await {
+            tracing::warn!(%error, "a will that is not to be published can't be forgotten now");
         }
     }
 

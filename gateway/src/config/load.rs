@@ -62,6 +62,7 @@ struct KnownBridge {
     sends: bool,
     replies: bool,
     exactly_once: bool,
+    one_to_one: Option<String>,
 }
 
 /// The longest schema, in bytes.
@@ -306,9 +307,10 @@ impl Places {
 impl KnownBridge {
     /// As mapping files see it.
     fn seen<'a>(&'a self, to: &'a Check<'a>, from: &'a Check<'a>) -> Bridge<'a> {
-        let Self { name, sends, replies, exactly_once } = self;
+        let Self { name, sends, replies, exactly_once, one_to_one } = self;
         let (sends, replies, exactly_once) = (*sends, *replies, *exactly_once);
-        Bridge { name, sends, replies, exactly_once, sends_to: AddressCheck(to), takes_from: AddressCheck(from) }
+        let (sends_to, takes_from) = (AddressCheck(to), AddressCheck(from));
+        Bridge { name, sends, replies, exactly_once, one_to_one: one_to_one.as_deref(), sends_to, takes_from }
     }
 }
 
@@ -321,6 +323,7 @@ impl Named {
             sends: config.sends(),
             replies: config.replies(),
             exactly_once: config.takes_exactly_once(),
+            one_to_one: config.one_to_one().map(str::to_owned),
         });
         let Config { mappings, schemas, tables, policy, users, policies, .. } = config;
         let places = Places {
@@ -341,7 +344,13 @@ impl Named {
             // what it can do is not known, so nothing is wrong because of that
             Some(yaml::Kind::Map(entries)) => entries
                 .iter()
-                .map(|(key, _)| KnownBridge { name: key.name.clone(), sends: true, replies: true, exactly_once: false })
+                .map(|(key, _)| KnownBridge {
+                    name: key.name.clone(),
+                    sends: true,
+                    replies: true,
+                    exactly_once: false,
+                    one_to_one: None,
+                })
                 .collect(),
             _ => Vec::new(),
         };

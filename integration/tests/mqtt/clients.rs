@@ -10,21 +10,21 @@ use integration::{Gateway, client, eventually};
 use crate::{Floor, PATIENCE};
 
 /// What came of a command that ends by itself.
-fn run(command: &mut Command) -> (bool, String) {
+pub(crate) fn run(command: &mut Command) -> (bool, String) {
     let output = command.output().expect("the client to run");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// A client that ends by itself, or after half a minute.
-fn tool(name: &str, floor: &Floor, version: &str) -> Command {
+pub(crate) fn tool(name: &str, floor: &Floor, version: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["30", name]).args(broker(floor, version));
     command
 }
 
 /// `mosquitto_sub` as the child itself (`stdbuf` becomes it), so that to kill the child is to kill the client.
-fn subscribing(floor: &Floor, version: &str) -> Command {
+pub(crate) fn subscribing(floor: &Floor, version: &str) -> Command {
     let mut command = Command::new("stdbuf");
     command.args(["-oL", "mosquitto_sub", "-W", "30"]).args(broker(floor, version));
     command
@@ -35,7 +35,7 @@ fn broker(floor: &Floor, version: &str) -> [String; 6] {
 }
 
 /// A subscriber that has heard SUBACK.
-fn subscriber(command: &mut Command) -> (Child, std::io::Lines<BufReader<std::process::ChildStdout>>) {
+pub(crate) fn subscriber(command: &mut Command) -> (Child, std::io::Lines<BufReader<std::process::ChildStdout>>) {
     let mut child = command.arg("-d").stdout(Stdio::piped()).spawn().expect("mosquitto_sub to run");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let subscribed = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("Subscribed"));

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod clients;
+mod features;
 mod paho;
 mod remote;
 mod restarts;
@@ -24,10 +25,15 @@ struct Floor {
 
 impl Floor {
     fn new() -> Self {
+        Self::with("max_qos: 2")
+    }
+
+    /// With another key of the listener.
+    fn with(key: &str) -> Self {
         let (site, mqtt, websocket) = (Site::shipped(), free_port(), free_port());
         let text = format!(
             "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {} }} }}\nadmin: {{ listen: {} }}\n\
-             bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  floor: {{ mqtt: {{ listen: '{mqtt}', websocket: {{ listen: '{websocket}' }} }} }}\n\
+             bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  floor: {{ mqtt: {{ listen: '{mqtt}', {key}, websocket: {{ listen: '{websocket}' }} }} }}\n\
              mappings: mappings/\npolicy: policy.yaml\n",
             site.data().display(),
             site.admin,

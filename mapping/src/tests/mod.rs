@@ -7,6 +7,7 @@ mod hostile;
 mod keys;
 mod loading;
 mod messages;
+mod one_to_one;
 mod promises;
 mod sending;
 mod shipped;

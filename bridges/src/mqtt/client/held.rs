@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use envelope::{KeyValue, KeyWrite, Qos, Rejection};
 
 use super::Server;
-use crate::mqtt::session::{Session, SnapshotError};
+use crate::mqtt::{codec::SnapshotError, session::Session};
 
 /// The session at one broker.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Held {
     }
 
     fn store(&self) -> Bytes {
-        let session = self.session.store();
+        let session = self.session.store(true);
         let mut out = BytesMut::with_capacity(64 + session.len());
         out.put_u8(FORMAT);
         put(&mut out, &session);

@@ -6,7 +6,6 @@ use envelope::{Conversation, Envelope, Position, Qos, RejectKind, Settlement, Ti
 
 use super::{Connection, End, MAX_OUT};
 use crate::mqtt::{
-    address::to_native,
     outbox::Waiting,
     packet::{self, Ack, Acked, Broken, Outgoing, Reason, Version},
     reject,
@@ -54,17 +53,21 @@ impl Connection {
         let dropped = self.outbox.take_dropped();
         if dropped > 0 {
             self.shared.dropped.increment(dropped);
+            self.shared.sys.dropped(dropped);
         }
         // what the client published itself is known once its verdict is there
         if self.wants_own && !self.lane.is_empty() {
             return Ok(());
         }
         let written = self.link.out.len();
-        let mut exactly_once = false;
+        let (mut exactly_once, mut sent) = (false, 0);
         while self.link.out.len() < MAX_OUT {
             let window = self.held.session.in_flight() < self.receive_maximum;
             let Some(waiting) = self.outbox.pop(window) else { break };
-            match self.send(&waiting) {
+            let before = self.link.out.len();
+            let outcome = self.send(&waiting);
+            sent += u64::from(self.link.out.len() > before);
+            match outcome {
                 Sent::Settled(settlement) => {
                     let (settling, position) = (waiting.settling, waiting.delivery.position);
                     let noted = settling.settle(position.clone(), settlement);
@@ -79,6 +82,7 @@ impl Connection {
             self.link.out.truncate(written);
             return Err(end);
         }
+        self.shared.sys.sent(sent);
         Ok(())
     }
 
@@ -89,6 +93,10 @@ impl Connection {
             return Sent::Settled(Settlement::Delivered);
         }
         let envelope = &waiting.delivery.envelope;
+        // a filter that ends with `#` selects what is above it too
+        let Some(topic) = self.shared.border.topic(envelope.subject.as_str()) else {
+            return Sent::Settled(Settlement::Delivered);
+        };
         let session = &mut self.held.session;
         // it was unsubscribed from meanwhile
         let Some(known) = session.subscriptions().find(|known| known.number == number) else {
@@ -116,7 +124,7 @@ impl Connection {
         };
         let retain = waiting.value || (options.wanted.retain_as_published && waiting.delivery.retained);
         let written = Written { id, dup, retain, message_expiry };
-        if !self.write(envelope, &options, written) {
+        if !self.write(&topic, envelope, &options, written) {
             // a client that can't take it is not to get it (MQTT-3.1.2-25)
             if qos != Qos::AtMostOnce {
                 self.held.session.forget(id);
@@ -150,12 +158,12 @@ impl Connection {
     /// Whether it was written: a packet is never larger than the client takes.
     fn write(
         &mut self,
+        topic: &str,
         envelope: &Envelope,
         options: &Subscribed,
         Written { id, dup, retain, message_expiry }: Written,
     ) -> bool {
-        let topic = to_native(envelope.subject.as_str());
-        let (alias, known) = self.own_alias(&topic);
+        let (alias, known) = self.own_alias(topic);
         let mut user = Vec::new();
         let none = Conversation::default();
         let conversation = envelope.conversation.as_deref().unwrap_or(&none);
@@ -163,19 +171,21 @@ impl Connection {
         if five {
             attributes(envelope, &mut user);
         }
-        let response = conversation.replyto.as_deref().map(to_native);
+        // one that is not below the prefix, a client can't reach
+        let response = conversation.replyto.as_deref().and_then(|topic| self.shared.border.topic(topic));
+        let correlation = conversation.id_bytes();
         let message = Outgoing {
             dup,
             qos: options.wanted.qos,
             retain,
-            topic: if known { "" } else { &topic },
+            topic: if known { "" } else { topic },
             id,
             alias,
             subscription_id: options.subscription_id,
             message_expiry,
             content_type: envelope.datacontenttype.as_deref(),
             response_topic: response.as_deref(),
-            correlation: conversation.id.as_deref().map(str::as_bytes),
+            correlation: correlation.as_deref(),
             user: &user,
             payload: envelope.data.as_slice(),
         };
@@ -184,7 +194,7 @@ impl Connection {
             && !known
             && let Some(alias) = alias
         {
-            self.own_aliases.insert(Arc::from(&*topic), alias);
+            self.own_aliases.insert(Arc::from(topic), alias);
         }
         is_written
     }

@@ -12,11 +12,13 @@ use crate::{
     BridgeConfig,
     mqtt::{
         MqttConfig,
+        keeper::Keeper,
         link::Turn,
         packet::{self, Broken, ConnAck, Connect, Decoder, Next, Packet, Reason, Version},
         reject,
         sessions::{Held, Key},
         source::Shared,
+        will::Testament,
     },
     tls::ClientCertificate,
 };
@@ -27,6 +29,7 @@ pub(super) struct Accepted {
     pub(super) connect: Connect,
     pub(super) principal: Arc<Principal>,
     pub(super) held: Held,
+    pub(super) will: Option<Testament>,
     pub(super) expiry: Duration,
     /// `None`: of MQTT 3.1.1, and it wants none.
     pub(super) keep_alive: Option<Duration>,
@@ -84,7 +87,7 @@ pub(super) async fn accept(
             return None;
         }
     };
-    match enter(shared, link, connect, decoder, principal.clone()).await {
+    match enter(shared, link, connect, decoder, (principal.clone(), peer)).await {
         Ok(accepted) => Some(accepted),
         Err(broken) => {
             refused(shared, &reject::broken(&broken), Some(&principal), peer);
@@ -113,7 +116,7 @@ async fn enter(
     link: &mut Link,
     mut connect: Box<Connect>,
     decoder: Decoder,
-    principal: Arc<Principal>,
+    (principal, peer): (Arc<Principal>, IpAddr),
 ) -> Result<Accepted, Broken> {
     let config = &shared.config;
     let assigned = assign(&mut connect)?;
@@ -141,8 +144,13 @@ async fn enter(
         tracing::debug!(session = %ended.id(), "a clean start ends the session before");
         shared.end(&ended).await;
     }
+    let session = held.session.id();
+    let will = connect.will.take().map(|will| Testament::new(will, session, principal.clone(), peer));
+    // one that the client left the last time is not published any more
+    let no_more = shared.wills.back(session).into_iter().map(Keeper::no_will);
+    let writes = no_more.chain(will.as_ref().map(|will| Keeper::will(will, None)));
     if held.is_kept(expiry)
-        && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true).await
+        && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true, writes).await
     {
         let detail = reject::detail(&rejection);
         // a session that was there stays: nobody was let in to end it
@@ -164,7 +172,7 @@ async fn enter(
         detail: None,
     };
     packet::connack(&mut link.out, version, Reason::SUCCESS, &says);
-    Ok(Accepted { decoder, connect: *connect, principal, held, expiry, keep_alive })
+    Ok(Accepted { decoder, connect: *connect, principal, held, will, expiry, keep_alive })
 }
 
 /// Gives a client without an identifier one; whether it did.

@@ -6,12 +6,12 @@
 
 mod deliver;
 mod handshake;
+mod open;
 mod own;
 mod promised;
 mod publish;
 mod silence;
 mod subscribe;
-mod will;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,16 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use self::{deliver::Values, handshake::Accepted, own::Own, promised::Promised, silence::Silence};
 use super::{
+    keeper::Keeper,
     lane::{Done, Lane},
     link::{self, Turn},
     outbox::Outbox,
-    packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version, Will},
+    packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version},
     reject,
     sessions::Held,
     share::{Leaves, Seat},
     source::Shared,
     subscription::Settling,
     websocket::Wire,
+    will::Testament,
 };
 use crate::tls::ClientCertificate;
 
@@ -54,7 +56,7 @@ struct Connection {
     expiry: Duration,
     /// The session is on disk: it is to outlive its connection, or has outlived the one before.
     was_kept: bool,
-    will: Option<Will>,
+    will: Option<Testament>,
     /// The client wants to hear why.
     problem_information: bool,
     /// Of the client.
@@ -142,19 +144,21 @@ pub(super) async fn run(shared: Arc<Shared>, wire: Wire, peer: IpAddr, certifica
         }
     };
     shared.open.increment(1.0);
+    shared.sys.connected();
     let mut connection = Connection::new(&shared, link, peer, accepted);
     connection.certificate = certificate;
     let end = Box::pin(connection.serve()).await;
     tracing::debug!(?end, %peer, "an MQTT connection ends");
     Box::pin(connection.finish(end)).await;
     shared.open.decrement(1.0);
+    shared.sys.disconnected();
 }
 
 // === impl Connection ===
 
 impl Connection {
     fn new(shared: &Arc<Shared>, link: Link, peer: IpAddr, accepted: Accepted) -> Self {
-        let Accepted { decoder, connect, principal, held, expiry, keep_alive } = accepted;
+        let Accepted { decoder, connect, principal, held, will, expiry, keep_alive } = accepted;
         let stop = shared.cx.drain.child_token();
         let properties = connect.properties;
         Self {
@@ -167,7 +171,7 @@ impl Connection {
             was_kept: held.is_kept(expiry),
             held,
             expiry,
-            will: connect.will,
+            will,
             problem_information: !properties.no_problem_information,
             receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),
             maximum_packet: properties.maximum_packet,
@@ -305,6 +309,7 @@ impl Connection {
             }
         };
         if self.arrived > 0 {
+            self.shared.sys.received(self.arrived);
             self.shared.cx.received(std::mem::take(&mut self.arrived));
         }
         if self.held.session.take_begun_anew() {
@@ -410,18 +415,27 @@ impl Connection {
         let leaves = if self.expiry.is_zero() { Leaves::ForGood } else { Leaves::ForNow };
         self.close_subscriptions(deadline, leaves).await;
         let wants_will = !matches!(end, End::Left { with_will: false });
-        let will = self.will.take().filter(|_| wants_will);
         let ended = self.expiry.is_zero();
         let was_kept = self.was_kept;
-        let Self { shared, principal, peer, mut held, expiry, lane_id, .. } = self;
-        if let Some(will) = will {
-            will::publish(&shared, principal, peer, lane_id, held.taken_over.clone(), will, expiry);
-        }
+        let Self { shared, peer, mut held, expiry, lane_id, will, .. } = self;
+        let delay = will.as_ref().map(|will| will.delay(expiry)).unwrap_or_default();
         if !ended {
             held.session.disconnected();
-            if let Err(error) = shared.keeper.keep(held.key(), &held.session, expiry, false).await {
+            let write = will.as_ref().map(|will| match wants_will {
+                true => Keeper::will(will, Some(delay)),
+                false => Keeper::no_will(will.id),
+            });
+            if let Err(error) = shared.keeper.keep(held.key(), &held.session, expiry, false, write).await {
                 tracing::warn!(%error, %peer, "the session of an MQTT client can't be stored");
             }
+        } else if was_kept
+            && !wants_will
+            && let Some(will) = &will
+        {
+            shared.forget_will(will.id).await;
+        }
+        if let Some(will) = will.filter(|_| wants_will) {
+            shared.wills.publish(&shared, will, lane_id, delay, was_kept);
         }
         match shared.sessions.leave(held, expiry) {
             Some(session) if was_kept => shared.end(&session).await,

@@ -1,36 +1,29 @@
 //! Session state as it is on disk, in a format of its own with a version.
 //!
-//! What is in flight at QoS 1 is not in it: a repeat after a restart is a message again, as the standard allows. Of QoS 2
-//! there is all that exactly once needs.
+//! What is in flight at QoS 1 is in it once the client is gone, so that its repeat is known after a restart; after a crash
+//! under a connected client it is a message again, as the standard allows. Of QoS 2 there is all that exactly once needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
-use envelope::{Position, Qos};
-use uuid::Uuid;
+use bytes::{BufMut, Bytes, BytesMut};
+use envelope::{Identity, Position, Qos};
 
-use super::{Outbound, Sent, Session, Subscribed, generations::Generations};
-use crate::mqtt::packet::{RetainHandling, Wanted, level};
-
-/// Why stored state is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::mqtt) enum SnapshotError {
-    #[error("session state of format {0}, which is not known here")]
-    Format(u8),
-    #[error("session state that is cut or damaged")]
-    Damaged,
-}
+use super::{Arrived, Outbound, Sent, Session, Subscribed, generations::Generations};
+use crate::mqtt::{
+    codec::{Reader, SnapshotError, put_bytes, put_list, put_varint, unzigzag, zigzag},
+    packet::{RetainHandling, Wanted, level},
+};
 
 /// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
-/// had none of their own.
-const FORMAT: u8 = 3;
+/// had none of their own; 1 to 3 had nothing of QoS 1.
+const FORMAT: u8 = 4;
 
 // === impl Session ===
 
 impl Session {
-    /// What [`Session::restore`] reads.
-    pub(in crate::mqtt) fn store(&self) -> Bytes {
+    /// What [`Session::restore`] reads. What its client has not heard of at QoS 1 is in it only where that is not `connected`: it would
+    /// be old before the next time, and another message has its identifier then.
+    pub(in crate::mqtt) fn store(&self, connected: bool) -> Bytes {
         let mut out = BytesMut::with_capacity(128);
         out.put_u8(FORMAT);
         out.put_slice(self.id.as_bytes());
@@ -63,12 +56,21 @@ impl Session {
             out.put_u32(subscription);
             put_bytes(&mut out, &position.0);
         }
+        let unheard = |(id, arrived): (&u16, &Arrived)| match arrived {
+            Arrived::Unheard(Qos::AtLeastOnce, Identity::Native(name)) => Some((*id, name.clone())),
+            _ => None,
+        };
+        let unheard: Vec<_> = self.inbound.iter().filter(|_| !connected).filter_map(unheard).collect();
+        put_list(&mut out, unheard.iter(), |out, (id, name)| {
+            out.put_u16(*id);
+            put_bytes(out, name);
+        });
         out.freeze()
     }
 
     /// Reads what [`Session::store`] wrote.
     pub(in crate::mqtt) fn restore(bytes: Bytes) -> Result<Self, SnapshotError> {
-        let mut reader = Reader(bytes);
+        let mut reader = Reader::new(bytes);
         let format = match reader.u8()? {
             format @ 1..=FORMAT => format,
             other => return Err(SnapshotError::Format(other)),
@@ -108,9 +110,13 @@ impl Session {
                 session.outbound.has(subscription, position);
             }
         }
-        if !reader.0.is_empty() {
-            return Err(SnapshotError::Damaged);
-        }
+        let unheard = match format {
+            1..=3 => Vec::new(),
+            _ => reader.list(|reader| Ok((reader.u16()?, reader.bytes()?)))?,
+        };
+        reader.finish()?;
+        let arrived = |name| Arrived::Unheard(Qos::AtLeastOnce, Identity::Native(name));
+        session.inbound = unheard.into_iter().map(|(id, name)| (id, arrived(name))).collect();
         session.disconnected();
         Ok(session)
     }
@@ -132,7 +138,7 @@ fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
 
 fn subscribed(reader: &mut Reader) -> Result<Subscribed, SnapshotError> {
     let number = reader.u32()?;
-    let filter = ByteString::try_from(reader.bytes()?).map_err(|_| SnapshotError::Damaged)?;
+    let filter = reader.text()?;
     let qos = match reader.u8()? {
         0 => Qos::AtMostOnce,
         1 => Qos::AtLeastOnce,
@@ -155,74 +161,4 @@ fn sent(reader: &mut Reader) -> Result<(u16, Sent), SnapshotError> {
     let (id, subscription, released) = (reader.u16()?, reader.u32()?, reader.u8()? != 0);
     let position = Position(reader.bytes()?);
     Ok((id, Sent { subscription, position, qos: Qos::ExactlyOnce, released, counted: false }))
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    out.put_u32(bytes.len() as u32);
-    out.put_slice(bytes);
-}
-
-/// A difference that may be negative, small where it is little.
-const fn zigzag(difference: u32) -> u32 {
-    difference << 1 ^ ((difference as i32) >> 31) as u32
-}
-
-const fn unzigzag(value: u32) -> u32 {
-    value >> 1 ^ (value & 1).wrapping_neg()
-}
-
-fn put_varint(out: &mut BytesMut, mut value: u32) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
-struct Reader(Bytes);
-
-// === impl Reader ===
-
-impl Reader {
-    fn take(&mut self, bytes: usize) -> Result<Bytes, SnapshotError> {
-        if self.0.len() < bytes { Err(SnapshotError::Damaged) } else { Ok(self.0.split_to(bytes)) }
-    }
-
-    fn u8(&mut self) -> Result<u8, SnapshotError> {
-        Ok(self.take(1)?.get_u8())
-    }
-
-    fn u16(&mut self) -> Result<u16, SnapshotError> {
-        Ok(self.take(2)?.get_u16())
-    }
-
-    fn u32(&mut self) -> Result<u32, SnapshotError> {
-        Ok(self.take(4)?.get_u32())
-    }
-
-    fn varint(&mut self) -> Result<u32, SnapshotError> {
-        let mut value = 0;
-        for shift in (0..32).step_by(7) {
-            let byte = self.u8()?;
-            value |= u32::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(SnapshotError::Damaged)
-    }
-
-    fn uuid(&mut self) -> Result<Uuid, SnapshotError> {
-        Uuid::from_slice(&self.take(16)?).map_err(|_| SnapshotError::Damaged)
-    }
-
-    fn bytes(&mut self) -> Result<Bytes, SnapshotError> {
-        let length = self.u32()?;
-        self.take(length as usize)
-    }
-
-    fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
-        let length = self.u32()?;
-        (0..length).map(|_| one(self)).collect()
-    }
 }

@@ -5,6 +5,7 @@ mod publishing;
 mod sessions;
 mod sharing;
 mod subscribing;
+mod sys;
 mod tls;
 mod websocket;
 mod wills;

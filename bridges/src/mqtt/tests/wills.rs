@@ -1,6 +1,9 @@
 //! Wills: published when their client is gone without a word, and only then.
 
-use super::client::{Client, Hello, rig, text};
+use envelope::KeyValue;
+
+use super::client::{Client, Hello, config, publish, rig, text};
+use crate::conformance::Rig;
 
 fn with_will(id: &'static str, properties: &[u8]) -> Hello {
     let will = [&[properties.len() as u8][..], properties, &text("gone"), &text("bye")].concat();
@@ -58,4 +61,97 @@ async fn a_will_with_a_delay_is_published_when_its_session_ends_if_that_is_earli
     client.close();
     rig.until(|counts| counts.offered == 1).await;
     rig.stop().await;
+}
+
+fn staying(delay: u8) -> Hello {
+    Hello { will: with_will("a", &[0x18, 0, 0, 0, delay]).will, ..Hello::five("a").staying() }
+}
+
+async fn kept(rig: &Rig) -> usize {
+    rig.keys.list("will/", None, 9).await.unwrap().entries.len()
+}
+
+#[tokio::test]
+async fn a_will_that_waits_survives_a_crash_and_is_published_once() {
+    let first = rig().await;
+    let client = Client::connect(first.address(), &staying(1)).await;
+    client.close();
+    first.until(|counts| counts.offered == 1).await;
+    let client = Client::connect(first.address(), &staying(1)).await;
+    let second = first.restart(&config()).await;
+    second.until(|counts| counts.offered == 1).await;
+    let will = second.seen()[0][0].clone();
+    assert_eq!((&*will.address, &will.payload[..], &*will.principal.id), ("gone", &b"bye"[..], "anonymous"));
+    client.close();
+    first.until(|counts| counts.offered == 2).await;
+    assert_eq!(first.seen()[1][0].identity, will.identity, "the store knows it");
+    assert_ne!(first.seen()[0][0].identity, will.identity, "the one before was another");
+    first.stop().await;
+    second.stop().await;
+    assert_eq!(kept(&second).await, 0, "what is published is forgotten");
+}
+
+#[tokio::test]
+async fn after_a_crash_a_client_that_is_back_in_time_takes_its_will_back() {
+    let first = rig().await;
+    let _client = Client::connect(first.address(), &staying(60)).await;
+    let second = first.restart(&config()).await;
+    let mut back = Client::connect(second.address(), &Hello::five("a").staying()).await;
+    assert_eq!(back.until_pong().await, []);
+    assert_eq!(kept(&second).await, 0);
+    second.stop().await;
+    assert_eq!(second.counts().received, 0);
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn a_clean_start_ends_the_session_and_its_will_is_published() {
+    let rig = rig().await;
+    let client = Client::connect(rig.address(), &staying(60)).await;
+    client.close();
+    let _clean = Client::connect(rig.address(), &Hello::five("a")).await;
+    rig.until(|counts| counts.offered == 1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_goodbye_leaves_no_will_on_disk() {
+    let rig = rig().await;
+    let mut client = Client::connect(rig.address(), &staying(60)).await;
+    assert_eq!(kept(&rig).await, 1);
+    client.send(&[0xE0, 0]).await;
+    assert_eq!(client.next().await, None);
+    rig.stop().await;
+    assert_eq!((kept(&rig).await, rig.counts().received), (0, 0));
+}
+
+#[tokio::test]
+async fn a_drain_leaves_a_will_that_waits_on_disk() {
+    let first = rig().await;
+    let _client = Client::connect(first.address(), &staying(60)).await;
+    first.stop().await;
+    assert_eq!((kept(&first).await, first.counts().received), (1, 0));
+    let second = first.restart(&config()).await;
+    let _clean = Client::connect(second.address(), &Hello::five("a")).await;
+    second.until(|counts| counts.offered == 1).await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_at_qos_1_before_a_restart_is_the_same_message_after_it() {
+    let first = rig().await;
+    first.hold();
+    let hello = Hello::five("a").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    // it leaves before it hears
+    client.send(&[publish(0x02, "a", 7, &[0], "x"), vec![0xE0, 0]].concat()).await;
+    first.until(|counts| counts.offered == 1).await;
+    first.release();
+    assert_eq!(client.next().await, None);
+    first.stop().await;
+    let second = first.restart(&config()).await;
+    let mut client = Client::connect(second.address(), &hello).await;
+    assert_eq!(client.ask(&publish(0x0A, "a", 7, &[0], "x")).await.unwrap().first, 0x40);
+    assert_eq!(first.seen()[0][0].identity, second.seen()[0][0].identity);
+    second.stop().await;
 }
