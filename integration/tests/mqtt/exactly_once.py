@@ -15,8 +15,20 @@ import paho.mqtt.client as mqtt
 VERSIONS = {"4": mqtt.MQTTv311, "5": mqtt.MQTTv5}
 
 
+class Client(mqtt.Client):
+    """paho forgets that it has sent PUBREL when an attempt to connect fails, and publishes the message anew, which
+    MQTT-4.3.3-6 forbids: that would be another message."""
+
+    def _messages_reconnect_reset_out(self):
+        with self._out_message_mutex:
+            released = [m for m in self._out_messages.values() if m.state == mqtt.mqtt_ms_resend_pubrel]
+        super()._messages_reconnect_reset_out()
+        for message in released:
+            message.state = mqtt.mqtt_ms_resend_pubrel
+
+
 def client(name, version):
-    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version],
+    made = Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version],
                        transport=os.environ.get("TRANSPORT", "tcp"),
                        **({} if version == "5" else {"clean_session": False}))
     made.reconnect_delay_set(min_delay=1, max_delay=1)
