@@ -44,7 +44,8 @@ fn sys_is_read_by_who_may_and_by_nobody_else() {
         "policies/sys.cedar",
         "@id(\"sys\") permit (principal, action == Action::\"subscribe\", resource in Topic::\"$SYS\");\n",
     );
-    let said = eventually("the policy is in force", PATIENCE, || Some(read().1).filter(|said| !said.contains("denied")));
+    let said =
+        eventually("the policy is in force", PATIENCE, || Some(read().1).filter(|said| !said.contains("denied")));
     assert!(said.starts_with("openmesh "), "{said}");
 }
 

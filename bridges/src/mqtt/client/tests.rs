@@ -239,6 +239,25 @@ async fn a_message_that_is_too_large_is_refused_and_the_next_one_taken() {
 }
 
 #[tokio::test]
+async fn what_is_read_together_with_the_welcome_is_taken_at_once() {
+    let broker = Broker::bind(Version::V5).await;
+    let rig = Rig::start(&broker.config()).await;
+    let (client, _) = broker.subscribed(false).await;
+    drop(client);
+    let mut client = broker.called().await;
+    let says = ConnAck { session_present: true, receive_maximum: 20, maximum_packet: 400_000, ..ConnAck::default() };
+    client
+        .send(|out| {
+            connack(out, Version::V5, Reason::SUCCESS, &says);
+            // PUBLISH of QoS 1 that is sent again, to telemetry/1, identifier 9, no properties
+            out.extend_from_slice(b"\x3a\x12\x00\x0btelemetry/1\x00\x09\x00{}");
+        })
+        .await;
+    assert_eq!(client.answered().await, Some((9, 0)));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn at_qos_2_the_identifier_of_a_refused_message_is_another_message_next_time_even_after_a_crash() {
     let broker = Broker::bind(Version::V5).await;
     let rig = Rig::start(&broker.config()).await;

@@ -128,6 +128,8 @@ impl Connection {
         let mut addresses = self.shared.offers.cx.addresses.clone();
         let drain = self.shared.offers.cx.drain.clone();
         self.want(&addresses.borrow_and_update().clone());
+        // what the broker sends again stands right behind its welcome, and may have been read with it
+        self.obey().await?;
         loop {
             self.lane.go(&self.shared.offers);
             let reads = self.has_room() && !self.unreserved && self.broker.link.out.len() < MAX_OUT;
