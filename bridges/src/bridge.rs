@@ -132,6 +132,11 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether those who subscribe to its addresses see there what an egress mapping makes: nothing is sent by itself.
+    fn shows(&self) -> bool {
+        false
+    }
+
     /// Whether a mapping of this bridge may send to what the file writes as this address. The answer says what is wrong
     /// with it. Places that hold an expression are `{}`.
     fn check_address(&self, _address: &str) -> Result<(), String> {

@@ -40,7 +40,7 @@ pub use priority::Priority;
 pub use rejection::{Disposition, Quota, QuotaUnit, RejectKind, Rejection};
 pub use seams::{
     Authenticator, Credentials, DeadLetters, DeadMessage, Deliveries, EgressMapper, Flow, Ingress, LastValues,
-    MapResult, Mapper, Outlet, Promises, Settlement, Sink, Start, Store, Subscribe,
+    MapResult, Mapper, Outlet, Promises, Settlement, Shown, Sink, Start, Store, Subscribe,
 };
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tower::util::BoxCloneSyncService;
 
 use crate::{
-    Admission, Admitted, Batch, Delivery, Envelope, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal,
+    Admission, Admitted, Batch, Delivery, Envelope, Filter, Inbound, Lane, Mapped, Outbound, Position, Principal, Qos,
     Reached, RejectKind, Rejection, Route, Taken, Terms, Ticket, Timestamp, Topic, Verdicts,
 };
 
@@ -121,6 +121,16 @@ pub trait Outlet: Send + Sync {
 
     /// How many topics have a last value.
     fn last_values(&self) -> u64;
+
+    /// What mappings show to those who subscribe to addresses of this bridge, by the epoch that decides now.
+    fn shown(&self) -> Arc<[Shown]>;
+
+    /// What one of them makes of a delivery that has passed policy, by the epoch that decides now. `None`: nothing is to be
+    /// seen of it.
+    fn show(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection>;
+
+    /// Pending until another epoch decides than when this was asked.
+    fn changed(&self) -> BoxFuture<'static, ()>;
 
     /// Ends what a durable name stands for, with all that is pending for it: whose it was comes back for it no more. `false`
     /// if there is none of this name. Once it answers, it is gone from disk.
@@ -253,8 +263,26 @@ pub enum MapResult {
     Refused(Option<Route>, Rejection),
 }
 
+/// A mapping by which those who subscribe to a bridge's addresses see envelopes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The mapping.
+    pub route: Route,
+    /// The topics that it takes envelopes from.
+    pub topic: Filter,
+    /// The segments of its address; `None` where each envelope says what stands there.
+    pub address: Vec<Option<String>>,
+    /// How surely subscribers get it at most; as they ask for if left out.
+    pub qos: Option<Qos>,
+}
+
 /// Delivery to what a bridge sends, by the egress mapping files of one epoch. Pure.
 pub trait EgressMapper: Send + Sync {
+    /// What it shows to those who subscribe to addresses of a bridge.
+    fn shown(&self, _bridge: &str) -> Arc<[Shown]> {
+        Arc::default()
+    }
+
     /// `None`: nothing is to be sent.
     fn map(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection>;
 
@@ -262,6 +290,24 @@ pub trait EgressMapper: Send + Sync {
     /// with in the mesh.
     fn lane(&self, _route: &Route, delivery: &Delivery) -> Lane {
         delivery.lane
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// Whether an address of this form can be one that a filter of addresses selects.
+    pub fn may_be_at(&self, addresses: &Filter) -> bool {
+        let mut segments = self.address.iter();
+        for pattern in addresses.segments() {
+            match (pattern, segments.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) | (_, Some(None)) => {}
+                (pattern, Some(Some(segment))) if pattern == segment => {}
+                (_, _) => return false,
+            }
+        }
+        segments.next().is_none()
     }
 }
 
@@ -286,6 +332,31 @@ impl fmt::Debug for Credentials {
             Self::Authorization(_) => f.write_str("Authorization(***)"),
             Self::Certificate(_) => f.write_str("Certificate(***)"),
             Self::Password { .. } => f.write_str("Password(***)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_addresses_may_select_what_is_shown_where_nothing_of_it_differs() {
+        let address = ["plant", "", "temp"].map(|part| (!part.is_empty()).then(|| part.to_owned())).into();
+        let topic = Filter::new("telemetry/#").expect("a filter");
+        let shown = Shown { route: Route::new("m", "1"), topic, address, qos: None };
+        for (filter, may) in [
+            ("plant/7/temp", true),
+            ("plant/+/temp", true),
+            ("plant/#", true),
+            ("#", true),
+            ("plant/7/temp/#", true),
+            ("plant/7", false),
+            ("plant/7/speed", false),
+            ("plant/7/temp/x", false),
+            ("other/#", false),
+        ] {
+            assert_eq!(shown.may_be_at(&Filter::new(filter).expect("a filter")), may, "{filter}");
         }
     }
 }

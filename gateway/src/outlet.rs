@@ -4,8 +4,8 @@ use std::{fmt, mem, sync::Arc, time::Duration};
 
 use backbone::{Backbone, Page, Query};
 use envelope::{
-    Batch, Deliveries, Delivery, Disposition, Filter, LastValues, Outgoing, Outlet, Position, Principal, Rejection,
-    Settlement, Subscribe, Topic, Verdicts,
+    Batch, Deliveries, Delivery, Disposition, Filter, LastValues, Outbound, Outgoing, Outlet, Position, Principal,
+    Rejection, Route, Settlement, Shown, Subscribe, Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use policy::{Current, Egress, Meters, Pass, Trail};
@@ -143,6 +143,22 @@ impl Outlet for GatewayOutlet {
 
     fn last_values(&self) -> u64 {
         self.backbone.report().store.last_values
+    }
+
+    fn shown(&self) -> Arc<[Shown]> {
+        self.current.load().sender.shown(self.trail.bridge())
+    }
+
+    fn show(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection> {
+        self.current.load().sender.map(route, delivery)
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut changes = self.current.changes();
+        Box::pin(async move {
+            // the epochs live as long as the gateway
+            _ = changes.changed().await;
+        })
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use envelope::{
-    Delivery, EgressMapper, Envelope, Filter, Lane, Outbound, Qos, RejectKind, Rejection, Route, Timestamp,
+    Delivery, EgressMapper, Envelope, Filter, Lane, Outbound, Qos, RejectKind, Rejection, Route, Shown, Timestamp,
 };
 use schema::Schema;
 use yaml::{Fields, Node, Problems, Span};
@@ -68,6 +68,8 @@ pub(crate) struct To {
     qos: Option<Qos>,
     /// The peer is to keep it.
     retain: bool,
+    /// Subscribers of the bridge see it at the address.
+    pub(crate) shown: bool,
     /// What came by the bridge may go back to where it comes from.
     pub(crate) echo: bool,
     message: Message,
@@ -266,11 +268,16 @@ impl To {
         let mut fields = Fields::of(node, problems)?;
         let bridge = fields.required("bridge").and_then(|node| {
             let bridge = reader.bridge(node)?;
-            if bridge.sends {
+            if bridge.sends || bridge.shows {
                 return Some(bridge);
             }
             let message = format!("bridge {:?} can't send", bridge.name);
-            problems.report_with_help(node.span, "not-available", message, reader.able(|bridge| bridge.sends));
+            problems.report_with_help(
+                node.span,
+                "not-available",
+                message,
+                reader.able(|bridge| bridge.sends || bridge.shows),
+            );
             None
         });
         let address = fields.required("address").and_then(|node| {
@@ -279,6 +286,13 @@ impl To {
             problem.iter().for_each(|problem| problems.report(node.span, "address", problem));
             problem.is_none().then_some(read)
         });
+        let shown = bridge.is_some_and(|bridge| bridge.shows);
+        for key in ["key", "retain", "echo"].into_iter().filter(|key| shown && node.get(key).is_some()) {
+            if let Some((found, _)) = fields.entry(key) {
+                let message = format!("{key:?} says nothing where subscribers see what there is: nothing is sent");
+                problems.report(found.span, "contradiction", message);
+            }
+        }
         let key = match fields.optional("key") {
             Some(node) => Attribute::read(node, "to.key", names, problems).map(Some),
             None => Some(None),
@@ -300,6 +314,7 @@ impl To {
             key: key?,
             qos: qos?,
             retain: retain?,
+            shown,
             echo: echo?,
             message: message?,
         })
@@ -312,6 +327,11 @@ impl To {
             parts.text("to.key", key.template_mut(), Place::Key);
         }
         self.message.prove("to", parts);
+    }
+
+    /// How surely it is to arrive, if the file says so.
+    pub(crate) fn qos(&self) -> Option<Qos> {
+        self.qos
     }
 
     /// The segments of its address, `None` where a value stands in one.
@@ -398,7 +418,13 @@ impl EgressMapper for Mappings {
             return Ok(None);
         }
         let outbound = egress.map(&delivery.envelope, delivery.lane, Timestamp::now())?;
-        Ok(outbound.filter(|outbound| egress.to.echo || !self.would_come_back(egress, &delivery.envelope, outbound)))
+        Ok(outbound.filter(|outbound| {
+            egress.to.shown || egress.to.echo || !self.would_come_back(egress, &delivery.envelope, outbound)
+        }))
+    }
+
+    fn shown(&self, bridge: &str) -> Arc<[Shown]> {
+        self.shown.get(bridge).cloned().unwrap_or_default()
     }
 
     fn lane(&self, route: &Route, delivery: &Delivery) -> Lane {

@@ -122,6 +122,7 @@ impl Mappings {
             when: egress.keys.when.as_ref().map(|guard| guard.expr.text()),
             bridge: &egress.to.bridge,
             echoes: egress.to.echo,
+            shown: egress.to.shown,
             address: &egress.to.address,
             proofs: &egress.proofs,
             file: &egress.path,

@@ -39,7 +39,7 @@ mod tests;
 mod text;
 mod uri;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use envelope::{AckPoint, Filter, Route};
 use schema::Schemas;
@@ -84,6 +84,8 @@ pub struct Bridge<'a> {
     pub name: &'a str,
     /// It can send what an egress mapping makes.
     pub sends: bool,
+    /// Those who subscribe to its addresses see there what an egress mapping makes, and nothing is sent by itself.
+    pub shows: bool,
     /// It can give a sender the answer that `reply` makes.
     pub replies: bool,
     /// Its senders may ask that a message be taken exactly once.
@@ -129,6 +131,8 @@ pub struct Mappings {
     /// Those that send.
     egress: Vec<egress::Egress>,
     egress_by_name: BTreeMap<Box<str>, usize>,
+    /// What subscribers of a bridge see, by bridge.
+    shown: BTreeMap<Box<str>, Arc<[envelope::Shown]>>,
 }
 
 /// One mapping file that sends, as lists and logs show it.
@@ -150,6 +154,8 @@ pub struct EgressInfo<'a> {
     pub proofs: &'a [FieldProof],
     /// The file's path.
     pub file: &'a str,
+    /// Subscribers of the bridge see it, and nothing is sent by itself.
+    pub shown: bool,
 }
 
 /// One mapping file, as lists and logs show it.
@@ -207,8 +213,8 @@ impl<'a> Bridge<'a> {
     /// One that only takes messages in.
     pub const fn named(name: &'a str) -> Self {
         let any = AddressCheck(&|_| Ok(()));
-        let (sends, replies, exactly_once, one_to_one) = (false, false, false, None);
-        Self { name, sends, replies, exactly_once, one_to_one, sends_to: any, takes_from: any }
+        let (sends, shows, replies, exactly_once, one_to_one) = (false, false, false, false, None);
+        Self { name, sends, shows, replies, exactly_once, one_to_one, sends_to: any, takes_from: any }
     }
 }
 

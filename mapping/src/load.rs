@@ -1,8 +1,11 @@
 //! A set of files to [`Mappings`]: reads each, then what only the whole set shows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use envelope::Route;
+use envelope::{Route, Shown};
 use yaml::{Diagnostic, Diagnostics, File, Node, Span};
 
 use crate::{
@@ -64,10 +67,25 @@ pub fn load(files: &[Source<'_>], context: &Context<'_>) -> Result<Mappings, Dia
                 let prefix = bridge.one_to_one?;
                 Some((bridge.name.into(), OneToOne::new(context.domain, bridge.name, prefix)))
             };
+            let shown = shown(&egress);
             let one_to_one = context.bridges.iter().filter_map(through).collect();
-            Ok(Mappings { domain, all, bridges, by_name, replies, buries, one_to_one, egress, egress_by_name })
+            Ok(Mappings { domain, all, bridges, by_name, replies, buries, one_to_one, egress, egress_by_name, shown })
         }
     }
+}
+
+/// What subscribers of bridges see.
+fn shown(egress: &[Egress]) -> BTreeMap<Box<str>, Arc<[Shown]>> {
+    let mut by_bridge = BTreeMap::<Box<str>, Vec<Shown>>::new();
+    for mapping in egress.iter().filter(|mapping| mapping.to.shown) {
+        by_bridge.entry(mapping.to.bridge.clone()).or_default().push(Shown {
+            route: mapping.route.clone(),
+            topic: mapping.filter.clone(),
+            address: mapping.to.segments(),
+            qos: mapping.to.qos(),
+        });
+    }
+    by_bridge.into_iter().map(|(bridge, all)| (bridge, all.into())).collect()
 }
 
 /// Whether a file sends envelopes, and does not make them.

@@ -16,6 +16,7 @@ pub(crate) fn unkept(read: &[(Mapping, yaml::Source)], egress: &[(Egress, yaml::
         let Action::Envelope(plan) = &mapping.action else { continue };
         let takers: Vec<_> = egress
             .iter()
+            .filter(|(egress, _)| !egress.to.shown)
             .filter(|(egress, _)| may_select(&egress.filter, &plan.topic))
             .map(|(egress, _)| format!("{:?}", egress.route.name()))
             .collect();

@@ -14,7 +14,7 @@ use envelope::{RejectKind, Rejection};
 use futures_util::future::BoxFuture;
 
 pub use keys::FakeKeys;
-pub use outlet::{FakeOutlet, State, delivery};
+pub use outlet::{FakeOutlet, Show, State, delivery};
 pub use rig::{Counts, Rig, stored};
 pub use sink::{Does, Receiver, outbound, run_sink, send};
 

@@ -10,13 +10,17 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outlet, Position,
-    Principal, RejectKind, Rejection, Settlement, Subscribe, Timestamp, Topic, Verdict, Verdicts,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outbound, Outlet,
+    Position, Principal, RejectKind, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdict,
+    Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, time::timeout};
 
 use super::HARD_TIMEOUT;
+
+/// What a mapping makes of a delivery, for whoever subscribes to its address.
+pub type Show = fn(&Delivery) -> Result<Option<Outbound>, Rejection>;
 
 /// Every subscription gets all deliveries that its filters match.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub struct FakeOutlet {
     log: Mutex<Vec<Delivery>>,
     /// Filters that no one may read.
     forbidden: Mutex<Option<&'static str>>,
+    /// What mappings show.
+    shown: watch::Sender<Vec<(Shown, Show)>>,
     /// A principal, and a topic that it gets nothing of where it shares a subscription.
     withheld: Mutex<Option<(&'static str, &'static str)>>,
     /// Whether last values are only of what says that it is one.
@@ -105,6 +111,11 @@ impl FakeOutlet {
     /// Withholds a topic from a principal that shares a subscription.
     pub fn withhold(&self, principal: &'static str, topic: &'static str) {
         *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = Some((principal, topic));
+    }
+
+    /// Mappings show this from now on, and nothing else.
+    pub fn show(&self, shown: Vec<(Shown, Show)>) {
+        self.shown.send_replace(shown);
     }
 
     /// What happened so far.
@@ -212,6 +223,26 @@ impl Outlet for FakeOutlet {
     fn last_values(&self) -> u64 {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|delivery| delivery.retained).count()
             as u64
+    }
+
+    fn shown(&self) -> Arc<[Shown]> {
+        self.shown.borrow().iter().map(|(shown, _)| shown.clone()).collect()
+    }
+
+    fn show(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection> {
+        let shown = self.shown.borrow();
+        match shown.iter().find(|(shown, _)| shown.route == *route) {
+            Some((_, show)) => show(delivery),
+            None => Ok(None),
+        }
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut shown = self.shown.subscribe();
+        Box::pin(async move {
+            // the sender lives as long as the test
+            _ = shown.changed().await;
+        })
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {

@@ -82,6 +82,18 @@ pub(super) fn to_native(mesh: &str) -> Cow<'_, str> {
     Cow::Owned(native)
 }
 
+/// Whether it can be a topic to publish to.
+pub(super) fn check_topic(address: &str) -> Result<(), String> {
+    let native = to_native(address);
+    if native.is_empty() || native.len() > usize::from(u16::MAX) {
+        return Err(format!("a topic has 1 to 65535 bytes, this has {}", native.len()));
+    }
+    match native.chars().find(|c| matches!(c, '+' | '#' | '\0')) {
+        Some(c) => Err(format!("a topic to publish to has no {c:?}")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use envelope::Topic;

@@ -207,6 +207,17 @@ impl BridgeConfig for MqttConfig {
         self.max_qos == Qos::ExactlyOnce
     }
 
+    fn shows(&self) -> bool {
+        true
+    }
+
+    fn check_address(&self, written: &str) -> Result<(), String> {
+        if written.starts_with('$') && !written.starts_with("${") {
+            return Err("a topic that begins with '$' is reserved".to_owned());
+        }
+        super::address::check_topic(&written.replace("${", "").replace('}', ""))
+    }
+
     fn one_to_one(&self) -> Option<&str> {
         self.prefix.as_deref()
     }

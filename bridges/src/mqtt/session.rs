@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use bytestring::ByteString;
 use envelope::{Identity, Position, Qos};
 use uuid::Uuid;
@@ -18,9 +18,12 @@ use super::{
 };
 
 mod generations;
+mod outbound;
 mod stored;
 
 use generations::Generations;
+pub(super) use outbound::{MAX_TAKEN, OnReceived};
+use outbound::{Outbound, Sent, Settling};
 
 /// The state of one client, connected or not.
 #[derive(Debug)]
@@ -70,41 +73,6 @@ pub(super) enum Arrival {
     Received,
 }
 
-/// Identifiers of messages to the client.
-#[derive(Debug, Default)]
-struct Outbound {
-    sent: HashMap<u16, Sent>,
-    /// Sent over an earlier connection and not acknowledged, by where it came from.
-    unsure: HashMap<(u32, Position), u16>,
-    /// The client has them at QoS 2, and the store was not told, or may not have heard.
-    taken: BTreeSet<(u32, Position)>,
-    /// The store was told over this connection, and has not said that it is on disk; in the order of the telling.
-    settling: VecDeque<Settling>,
-    last: u16,
-    /// Sent over this connection and not acknowledged: the client's Receive Maximum bounds it.
-    in_flight: u16,
-}
-
-/// A delivery that the client has, on its way to being settled.
-#[derive(Debug)]
-struct Settling {
-    subscription: u32,
-    position: Position,
-    /// How many outcomes of the subscription were noted with it.
-    noted: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Sent {
-    subscription: u32,
-    position: Position,
-    qos: Qos,
-    /// QoS 2: PUBREC came, PUBREL was sent.
-    released: bool,
-    /// Over this connection.
-    counted: bool,
-}
-
 /// A subscription and its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subscribed {
@@ -112,6 +80,8 @@ pub(super) struct Subscribed {
     pub(super) number: u32,
     pub(super) wanted: Wanted,
     pub(super) subscription_id: Option<u32>,
+    /// The mappings that show something at addresses which it selects, each with a number of its own.
+    pub(super) shown: BTreeMap<Box<str>, u32>,
 }
 
 /// What a PUBREL of the client means.
@@ -124,21 +94,6 @@ pub(super) enum OnRelease {
     /// Its message is still on its way.
     InUse,
 }
-
-/// What a PUBREC of the client means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum OnReceived {
-    /// PUBREL, and the delivery of this subscription is settled.
-    Release(u32, Position),
-    /// PUBREL again.
-    Again,
-    /// The client refused it: the identifier is free.
-    Refused(u32, Position),
-    Unknown,
-}
-
-/// The most unsettled deliveries of one subscription.
-pub(super) const MAX_TAKEN: usize = 256;
 
 // === impl Session ===
 
@@ -282,7 +237,7 @@ impl Session {
         let stays = |sent: &Sent| sent.qos == Qos::ExactlyOnce || !shared.contains(&sent.subscription);
         self.outbound.sent.retain(|_, sent| stays(sent));
         self.outbound.disconnected();
-        let known: BTreeSet<_> = self.subscriptions().map(|known| known.number).collect();
+        let known: BTreeSet<_> = self.subscriptions().flat_map(Subscribed::numbers).collect();
         self.outbound.abandon(|of| !known.contains(&of));
     }
 
@@ -360,18 +315,19 @@ impl Session {
 
     /// Keeps a subscription; one of the same filter is replaced and keeps its number. The number, and whether it is new.
     pub(super) fn subscribe(&mut self, wanted: Wanted, subscription_id: Option<u32>) -> (u32, bool) {
-        let known = self.subscriptions.get(&wanted.filter).map(|subscribed| subscribed.number);
-        let number = known.unwrap_or(self.next_subscription);
-        if known.is_none() {
-            self.next_subscription += 1;
+        if let Some(known) = self.subscriptions.get_mut(&wanted.filter) {
+            (known.wanted, known.subscription_id) = (wanted, subscription_id);
+            return (known.number, false);
         }
-        self.subscriptions.insert(wanted.filter.clone(), Subscribed { number, wanted, subscription_id });
-        (number, known.is_none())
+        let number = self.number();
+        let subscribed = Subscribed { number, wanted, subscription_id, shown: BTreeMap::new() };
+        self.subscriptions.insert(subscribed.wanted.filter.clone(), subscribed);
+        (number, true)
     }
 
     pub(super) fn unsubscribe(&mut self, filter: &str) -> Option<Subscribed> {
         let known = self.subscriptions.remove(filter)?;
-        self.abandoned(known.number);
+        known.numbers().for_each(|number| self.abandoned(number));
         Some(known)
     }
 
@@ -380,6 +336,35 @@ impl Session {
         self.outbound.settling.retain(|one| one.subscription != subscription);
         self.outbound.taken.retain(|(of, _)| *of != subscription);
         self.outbound.abandon(|of| of == subscription);
+    }
+
+    /// A mapping shows something at addresses that a subscription selects. Its number, if there is such a subscription.
+    pub(super) fn show(&mut self, filter: &str, mapping: &str) -> Option<u32> {
+        let known = self.subscriptions.get(filter)?;
+        if let Some(number) = known.shown.get(mapping) {
+            return Some(*number);
+        }
+        let number = self.number();
+        self.subscriptions.get_mut(filter)?.shown.insert(mapping.into(), number);
+        Some(number)
+    }
+
+    /// A mapping shows a subscription nothing more.
+    pub(super) fn hide(&mut self, filter: &str, mapping: &str) {
+        let number = self.subscriptions.get_mut(filter).and_then(|known| known.shown.remove(mapping));
+        if let Some(number) = number {
+            self.abandoned(number);
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        self.next_subscription += 1;
+        self.next_subscription - 1
+    }
+
+    /// The subscription that a number is of.
+    pub(super) fn known(&self, number: u32) -> Option<&Subscribed> {
+        self.subscriptions().find(|known| known.numbers().any(|own| own == number))
     }
 
     pub(super) fn subscription(&self, filter: &str) -> Option<&Subscribed> {
@@ -391,122 +376,12 @@ impl Session {
     }
 }
 
-// === impl Outbound ===
+// === impl Subscribed ===
 
-impl Outbound {
-    fn send(&mut self, subscription: u32, position: &Position, qos: Qos) -> Option<(u16, bool)> {
-        if !self.unsure.is_empty()
-            && let Some(id) = self.unsure.remove(&(subscription, position.clone()))
-            && let Some(sent) = self.sent.get_mut(&id)
-        {
-            sent.qos = qos;
-            sent.counted = true;
-            self.in_flight += 1;
-            return Some((id, true));
-        }
-        let id = self.free()?;
-        let position = position.clone();
-        self.sent.insert(id, Sent { subscription, position, qos, released: false, counted: true });
-        self.in_flight += 1;
-        Some((id, false))
-    }
-
-    fn free(&mut self) -> Option<u16> {
-        if self.sent.len() >= usize::from(u16::MAX) {
-            return None;
-        }
-        loop {
-            self.last = self.last.checked_add(1).unwrap_or(1);
-            if !self.sent.contains_key(&self.last) {
-                return Some(self.last);
-            }
-        }
-    }
-
-    fn take(&mut self, id: u16, which: impl FnOnce(&Sent) -> bool) -> Option<(u32, Position)> {
-        if !self.sent.get(&id).is_some_and(which) {
-            return None;
-        }
-        let sent = self.sent.remove(&id)?;
-        self.in_flight -= u16::from(sent.counted);
-        Some((sent.subscription, sent.position))
-    }
-
-    fn received(&mut self, id: u16, refused: bool) -> OnReceived {
-        match self.sent.get_mut(&id) {
-            Some(sent) if sent.qos == Qos::ExactlyOnce => {
-                if sent.released {
-                    return OnReceived::Again;
-                }
-                if !refused {
-                    sent.released = true;
-                    let (subscription, position) = (sent.subscription, sent.position.clone());
-                    self.has(subscription, position.clone());
-                    return OnReceived::Release(subscription, position);
-                }
-            }
-            Some(_) | None => return OnReceived::Unknown,
-        }
-        match self.take(id, |_| true) {
-            Some((subscription, position)) => OnReceived::Refused(subscription, position),
-            None => OnReceived::Unknown,
-        }
-    }
-
-    fn disconnected(&mut self) {
-        self.in_flight = 0;
-        self.unsure.clear();
-        for (id, sent) in &mut self.sent {
-            sent.counted = false;
-            if !sent.released {
-                self.unsure.insert((sent.subscription, sent.position.clone()), *id);
-            }
-        }
-    }
-
-    /// The client has it. Of one subscription no more can be unsettled than its credit, so what is older is settled.
-    fn has(&mut self, subscription: u32, position: Position) {
-        self.taken.insert((subscription, position));
-        let first = (subscription, Position(Bytes::new()));
-        let mut of_it = self.taken.range(first..).take_while(|(of, _)| *of == subscription);
-        let oldest = of_it.next().cloned();
-        if of_it.count() >= MAX_TAKEN
-            && let Some(oldest) = oldest
-        {
-            self.taken.remove(&oldest);
-        }
-    }
-
-    /// Gives up what was sent over an earlier connection for the subscriptions that are `gone`. An identifier of QoS 1 is free
-    /// with it; at QoS 2 the client may have it, and would take another message for the same: that ends with PUBREL.
-    fn abandon(&mut self, gone: impl Fn(u32) -> bool) {
-        let (sent, unsure) = (&mut self.sent, &mut self.unsure);
-        unsure.retain(|(subscription, _), id| {
-            if !gone(*subscription) {
-                return true;
-            }
-            match sent.get_mut(id) {
-                Some(one) if one.qos == Qos::ExactlyOnce => one.released = true,
-                Some(_) | None => {
-                    sent.remove(id);
-                }
-            }
-            false
-        });
-    }
-
-    /// Identifiers that were released, and not over this connection.
-    fn releases(&mut self) -> Vec<u16> {
-        let mut ids = Vec::new();
-        for (id, sent) in &mut self.sent {
-            if sent.released && !sent.counted {
-                sent.counted = true;
-                self.in_flight += 1;
-                ids.push(*id);
-            }
-        }
-        ids.sort_unstable();
-        ids
+impl Subscribed {
+    /// Its own, and those of what is shown.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        [self.number].into_iter().chain(self.shown.values().copied())
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
     connection,
     keeper::{Keeper, Kept},
     offers::Offers,
-    session::Session,
+    session::{Session, Subscribed},
     sessions::Sessions,
     share::{Shares, is_shared},
     sys::Sys,
@@ -263,8 +263,8 @@ impl Shared {
     /// Ends a session that is over: the positions of its subscriptions, then what is kept of it.
     pub(super) async fn end(&self, session: &Session) {
         let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
-        let durable = plain.filter(|known| known.wanted.qos != Qos::AtMostOnce);
-        join_all(durable.map(|known| self.end_subscription(session, known.number))).await;
+        let durable = plain.filter(|known| known.wanted.qos != Qos::AtMostOnce).flat_map(Subscribed::numbers);
+        join_all(durable.map(|number| self.end_subscription(session, number))).await;
         self.end_shares(session).await;
         self.wills.ended(session.id());
         if let Err(error) = self.keeper.forget(session).await {

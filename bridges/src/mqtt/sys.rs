@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outlet, Position,
-    Principal, Rejection, Settlement, Subscribe, Timestamp, Topic, Verdicts,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outbound, Outlet,
+    Position, Principal, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -252,6 +252,18 @@ impl Outlet for Reading {
 
     fn last_values(&self) -> u64 {
         self.outlet.last_values()
+    }
+
+    fn shown(&self) -> Arc<[Shown]> {
+        self.outlet.shown()
+    }
+
+    fn show(&self, route: &Route, delivery: &Delivery) -> Result<Option<Outbound>, Rejection> {
+        self.outlet.show(route, delivery)
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        self.outlet.changed()
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {

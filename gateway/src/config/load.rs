@@ -60,6 +60,7 @@ struct Named {
 struct KnownBridge {
     name: String,
     sends: bool,
+    shows: bool,
     replies: bool,
     exactly_once: bool,
     one_to_one: Option<String>,
@@ -212,7 +213,8 @@ fn unknown_bridges(path: &Path, config: &Config, policy: &PolicyConfig) -> Vec<D
 /// Mappings that send what no policy lets their bridge read: all of it would be refused.
 fn not_permitted(domain: &str, guards: &Guards, mappings: &Mappings) -> Vec<Diagnostic> {
     let domain = domain.into();
-    let refused = mappings.senders().filter_map(|sender| {
+    // who sees what is shown is asked itself
+    let refused = mappings.senders().filter(|sender| !sender.shown).filter_map(|sender| {
         let principal = Arc::new(egress::principal_of(sender.bridge, &domain));
         let decision = guards.policies.may_open(&principal, sender.topic, sender.bridge);
         let what = || format!("subscribe to {:?}", sender.topic.as_str());
@@ -307,10 +309,11 @@ impl Places {
 impl KnownBridge {
     /// As mapping files see it.
     fn seen<'a>(&'a self, to: &'a Check<'a>, from: &'a Check<'a>) -> Bridge<'a> {
-        let Self { name, sends, replies, exactly_once, one_to_one } = self;
-        let (sends, replies, exactly_once) = (*sends, *replies, *exactly_once);
+        let Self { name, sends, shows, replies, exactly_once, one_to_one } = self;
+        let (sends, shows, replies, exactly_once) = (*sends, *shows, *replies, *exactly_once);
         let (sends_to, takes_from) = (AddressCheck(to), AddressCheck(from));
-        Bridge { name, sends, replies, exactly_once, one_to_one: one_to_one.as_deref(), sends_to, takes_from }
+        let one_to_one = one_to_one.as_deref();
+        Bridge { name, sends, shows, replies, exactly_once, one_to_one, sends_to, takes_from }
     }
 }
 
@@ -321,6 +324,7 @@ impl Named {
         let bridges = config.bridges.iter().map(|(name, config)| KnownBridge {
             name: name.to_string(),
             sends: config.sends(),
+            shows: config.shows(),
             replies: config.replies(),
             exactly_once: config.takes_exactly_once(),
             one_to_one: config.one_to_one().map(str::to_owned),
@@ -347,6 +351,7 @@ impl Named {
                 .map(|(key, _)| KnownBridge {
                     name: key.name.clone(),
                     sends: true,
+                    shows: false,
                     replies: true,
                     exactly_once: false,
                     one_to_one: None,

@@ -102,8 +102,8 @@ impl EgressPumps {
             has_condition: sender.when.is_some(),
             echoes: sender.echoes,
         };
-        self.0.around.fates.takers(mappings.senders().map(taker).collect());
-        for sender in mappings.senders() {
+        self.0.around.fates.takers(sending(mappings).map(taker).collect());
+        for sender in sending(mappings) {
             let name = sender.route.name();
             if !self.running().contains_key(name) {
                 let what = subscription(&durable(name), sender.topic, 1);
@@ -116,7 +116,7 @@ impl EgressPumps {
     /// Has the pumps run that these mappings ask for, and no others.
     pub(crate) async fn follow(&self, mappings: &Mappings) {
         let wanted = |name: &str, running: &Running| {
-            let sender = mappings.senders().find(|sender| sender.route.name() == name);
+            let sender = sending(mappings).find(|sender| sender.route.name() == name);
             sender.is_some_and(|sender| *sender.topic == running.filter && *sender.bridge == *running.bridge)
         };
         let over: Vec<_> = self.running().extract_if(.., |name, running| !wanted(name, running)).collect();
@@ -125,7 +125,7 @@ impl EgressPumps {
             running.ended.cancelled().await;
             tracing::info!(route = %name, "a mapping sends no more: its subscription stays where it is");
         }
-        for sender in mappings.senders() {
+        for sender in sending(mappings) {
             if self.running().contains_key(sender.route.name()) {
                 continue;
             }
@@ -201,6 +201,11 @@ impl fmt::Debug for EgressPumps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EgressPumps").finish_non_exhaustive()
     }
+}
+
+/// The mappings that send by themselves.
+fn sending(mappings: &Mappings) -> impl Iterator<Item = mapping::EgressInfo<'_>> {
+    mappings.senders().filter(|sender| !sender.shown)
 }
 
 /// The name of a mapping's subscription.

@@ -67,3 +67,36 @@ fn a_will_that_waits_is_published_after_the_gateway_was_killed() {
     assert!(heard && said.trim() == "{\"gone\":1}", "{said}");
     floor.assert_balanced();
 }
+
+#[test]
+fn who_subscribes_to_an_address_sees_there_what_a_mapping_makes_over_a_kill() {
+    let floor = Floor::new();
+    floor.site.write(
+        "mappings/display.yaml",
+        "mapping: display\nfrom: { topic: \"floor/+/temp\" }\nto:\n  bridge: floor\n  address: display/${envelope.topic.split(\"/\")[1]}\n  \
+         encode: text\n  body: ${payload.celsius}\n",
+    );
+    let gateway = Gateway::start(&floor.site);
+    let session = ["-i", "display", "-c", "-q", "1", "-t", "display/#", "-F", "%t %p"];
+    let (mut child, _lines) = subscriber(subscribing(&floor, "mqttv311").args(session));
+    child.kill().expect("to kill it");
+    child.wait().expect("its end");
+    eventually("the gateway has noticed", PATIENCE, || {
+        let metrics = client::get(&floor.site.admin_url("/metrics")).text;
+        let connections = metrics.lines().find(|line| line.starts_with("openmesh_bridge_mqtt_connections"))?;
+        connections.ends_with(" 0").then_some(())
+    });
+    for (line, celsius) in [("7", "10.5"), ("8", "11")] {
+        let text = format!("{{\"celsius\":{celsius}}}");
+        let topic = format!("floor/{line}/temp");
+        let (sent, said) = run(tool("mosquitto_pub", &floor, "mqttv5").args(["-q", "1", "-t", &topic, "-m", &text]));
+        assert!(sent, "{said}");
+    }
+    gateway.kill();
+    let _gateway = Gateway::start(&floor.site);
+    let (heard, said) = run(tool("mosquitto_sub", &floor, "mqttv311").args(session).args(["-C", "2", "-W", "10"]));
+    assert!(heard && said.contains("display/7 10.5") && said.contains("display/8 11"), "{said}");
+    floor.assert_balanced();
+    let ledger = client::get(&floor.site.admin_url("/ledger")).body;
+    assert!(ledger["subscriptions"]["mapping:display"].is_null(), "nothing is sent by itself: {ledger}");
+}

@@ -68,6 +68,50 @@ fn of_what_deletes_a_last_value_nothing_is_made_where_its_data_is_read() {
     assert!(sent.payload.is_empty());
 }
 
+/// With a bridge whose subscribers see what there is.
+fn load_shown(texts: &[&str]) -> Result<Mappings, yaml::Diagnostics> {
+    let paths: Vec<String> = (0..texts.len()).map(|n| format!("{n}.yaml")).collect();
+    let files: Vec<_> = paths.iter().zip(texts).map(|(path, text)| Source { path, text }).collect();
+    let (schemas, tables) = (schemas(), tables());
+    let bridges = [Bridge::named("web"), Bridge { shows: true, ..Bridge::named("floor") }];
+    let gateway = Abilities { last_values: true, later_acks: true, pass_through: true };
+    load(&files, &Context { gateway, ..Context::new("plant-a", &bridges, &schemas, &tables) })
+}
+
+const SHOWS: &str = "mapping: show\nfrom: { topic: \"t/#\" }\nto: { bridge: floor, address: \"plant/${payload.line}/temp\", qos: at-least-once, body: { n: 1 } }\n";
+
+#[test]
+fn what_subscribers_of_a_bridge_see_is_made_and_not_sent() {
+    let mappings = load_shown(&[SHOWS]).unwrap();
+    assert!(mappings.senders().all(|sender| sender.shown));
+    let shown = EgressMapper::shown(&mappings, "floor");
+    let address: Vec<_> = shown[0].address.iter().map(Option::as_deref).collect();
+    assert_eq!((shown[0].route.name(), shown[0].topic.as_str(), shown[0].qos), ("show", "t/#", Some(Qos::AtLeastOnce)));
+    assert_eq!(address, [Some("plant"), None, Some("temp")]);
+    assert!(EgressMapper::shown(&mappings, "web").is_empty());
+    let mut own = delivery("t/7", "{\"line\":\"7\"}");
+    own.envelope.source = "mesh://plant-a/floor/ada".into();
+    let seen = sent(&mappings, &own).unwrap().unwrap();
+    assert_eq!(
+        (&*seen.address, &seen.payload[..]),
+        ("plant/7/temp", &b"{\"n\":1}"[..]),
+        "nothing comes back by being seen"
+    );
+}
+
+#[test]
+fn nobody_takes_what_is_only_seen_and_what_says_how_to_send_says_nothing() {
+    let errors = |texts: &[&str]| load_shown(texts).map(|_| ()).unwrap_err().to_string();
+    let delivered = errors(&[&(LEAST.to_owned() + "ack: delivered\n"), SHOWS]);
+    assert!(delivered.contains("nobody-takes"), "{delivered}");
+    for key in ["key: a", "retain: true", "echo: true"] {
+        let said = errors(&[&SHOWS.replace("qos: at-least-once", key)]);
+        let name = key.split(':').next().unwrap();
+        assert!(said.contains(&format!("{name:?} says nothing where subscribers see")), "{said}");
+    }
+    assert!(errors(&[&SHOWS.replace("bridge: floor", "bridge: web")]).contains("these can: floor"));
+}
+
 fn header<'o>(outbound: &'o Outbound, name: &str) -> Option<&'o [u8]> {
     outbound.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &value[..])
 }

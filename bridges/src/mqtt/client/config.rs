@@ -12,7 +12,7 @@ use yaml::{Fields, Node, Problems, Resolve, Secret};
 use super::{publisher, server::Server, subscriber::Subscriber};
 use crate::{
     Bridge, BridgeConfig, Guarantees, Resource, Sending,
-    mqtt::{address::to_native, packet::Version},
+    mqtt::{address::check_topic, packet::Version},
     private::Block,
     section::{blocks, count, optional, size, timeout},
 };
@@ -234,18 +234,6 @@ impl BridgeConfig for MqttClientConfig {
 
     fn max_message_bytes(&self) -> usize {
         crate::mqtt::lane::BATCH_BYTES + self.max_packet_bytes()
-    }
-}
-
-/// Whether it can be a topic to publish to.
-pub(super) fn check_topic(address: &str) -> Result<(), String> {
-    let native = to_native(address);
-    if native.is_empty() || native.len() > usize::from(u16::MAX) {
-        return Err(format!("a topic has 1 to 65535 bytes, this has {}", native.len()));
-    }
-    match native.chars().find(|c| matches!(c, '+' | '#' | '\0')) {
-        Some(c) => Err(format!("a topic to publish to has no {c:?}")),
-        None => Ok(()),
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::{
 
 use super::{
     MqttClientConfig,
-    config::check_topic,
     dial::{As, Broker, Heard, Lost, dial},
     flights::{Ask, Flight, Flights, Next},
     names,
@@ -25,7 +24,7 @@ use super::{
 use crate::{
     Link, LinkContext, State,
     mqtt::{
-        address::to_native,
+        address::{check_topic, to_native},
         headers::{HOPS, header},
         packet::{self, Acked, Answer, Outgoing, Reason, Version},
     },

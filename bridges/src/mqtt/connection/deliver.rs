@@ -2,14 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use envelope::{Conversation, Envelope, Position, Qos, RejectKind, Settlement, Timestamp, Topic};
+use envelope::{Position, Qos, RejectKind, Settlement, Topic};
 
-use super::{Connection, End, MAX_OUT};
+use super::{
+    Connection, End, MAX_OUT,
+    content::{Content, Nothing},
+};
 use crate::mqtt::{
     outbox::Waiting,
     packet::{self, Ack, Acked, Broken, Outgoing, Reason, Version},
     reject,
-    session::{OnReceived, Subscribed},
+    session::OnReceived,
 };
 
 /// What came of one delivery.
@@ -27,8 +30,9 @@ enum Sent {
 struct Written {
     id: u16,
     dup: bool,
+    qos: Qos,
     retain: bool,
-    message_expiry: Option<u32>,
+    subscription_id: Option<u32>,
 }
 
 /// The last values that a subscription began with: what comes later must be newer.
@@ -88,32 +92,39 @@ impl Connection {
 
     /// Writes one.
     fn send(&mut self, waiting: &Waiting) -> Sent {
-        let number = waiting.settling.number;
-        if self.goes_back(waiting) || self.held.session.has_taken(number, &waiting.delivery.position) {
+        let (number, delivery) = (waiting.settling.number, &waiting.delivery);
+        if self.goes_back(waiting) || self.held.session.has_taken(number, &delivery.position) {
             return Sent::Settled(Settlement::Delivered);
         }
-        let envelope = &waiting.delivery.envelope;
-        // a filter that ends with `#` selects what is above it too
-        let Some(topic) = self.shared.border.topic(envelope.subject.as_str()) else {
-            return Sent::Settled(Settlement::Delivered);
-        };
-        let session = &mut self.held.session;
         // it was unsubscribed from meanwhile
-        let Some(known) = session.subscriptions().find(|known| known.number == number) else {
-            return Sent::Settled(Settlement::Delivered);
-        };
-        if known.wanted.no_local && self.own.has(&envelope.id) {
+        let Some(known) = self.held.session.known(number) else { return Sent::Settled(Settlement::Delivered) };
+        if known.wanted.no_local && self.own.has(&delivery.envelope.id) {
             return Sent::Settled(Settlement::Delivered);
         }
-        let (qos, options) = (known.wanted.qos, known.clone());
-        let Ok(message_expiry) = left(envelope) else {
+        let shown = self.open.get(&number).and_then(|open| open.shown.as_ref());
+        let qos = shown.and_then(|shown| shown.qos).map_or(known.wanted.qos, |most| most.min(known.wanted.qos));
+        let retain = waiting.value || (known.wanted.retain_as_published && delivery.retained);
+        let subscription_id = known.subscription_id;
+        let five = self.version == Version::V5;
+        let made = match shown {
+            None => Content::of(&self.shared, delivery, five),
+            Some(shown) => Content::shown(&self.shared, shown, delivery, five),
+        };
+        let content = match made {
+            Ok(content) => content,
+            Err(Nothing::NotSeen) => return Sent::Settled(Settlement::Delivered),
             // the store counts it as expired when it comes by again
-            return Sent::Settled(Settlement::Again { after: Duration::ZERO });
+            Err(Nothing::Expired) => return Sent::Settled(Settlement::Again { after: Duration::ZERO }),
+            Err(Nothing::Refused(rejection)) => {
+                tracing::debug!(%rejection, "an envelope can't be shown");
+                return Sent::Settled(Settlement::DeadLettered(rejection.kind));
+            }
         };
         let (id, dup) = match qos {
             Qos::AtMostOnce => (0, false),
             Qos::AtLeastOnce | Qos::ExactlyOnce => {
-                let Some(sent) = session.send(number, &waiting.delivery.position, qos) else {
+                let session = &mut self.held.session;
+                let Some(sent) = session.send(number, &delivery.position, qos) else {
                     for id in session.reclaim() {
                         self.ack(Acked::Release, id, Reason::SUCCESS, None);
                     }
@@ -122,9 +133,7 @@ impl Connection {
                 sent
             }
         };
-        let retain = waiting.value || (options.wanted.retain_as_published && waiting.delivery.retained);
-        let written = Written { id, dup, retain, message_expiry };
-        if !self.write(&topic, envelope, &options, written) {
+        if !self.write(&content, Written { id, dup, qos, retain, subscription_id }) {
             // a client that can't take it is not to get it (MQTT-3.1.2-25)
             if qos != Qos::AtMostOnce {
                 self.held.session.forget(id);
@@ -156,38 +165,23 @@ impl Connection {
     }
 
     /// Whether it was written: a packet is never larger than the client takes.
-    fn write(
-        &mut self,
-        topic: &str,
-        envelope: &Envelope,
-        options: &Subscribed,
-        Written { id, dup, retain, message_expiry }: Written,
-    ) -> bool {
+    fn write(&mut self, content: &Content<'_>, Written { id, dup, qos, retain, subscription_id }: Written) -> bool {
+        let topic = &*content.topic;
         let (alias, known) = self.own_alias(topic);
-        let mut user = Vec::new();
-        let none = Conversation::default();
-        let conversation = envelope.conversation.as_deref().unwrap_or(&none);
-        let five = self.version == Version::V5;
-        if five {
-            attributes(envelope, &mut user);
-        }
-        // one that is not below the prefix, a client can't reach
-        let response = conversation.replyto.as_deref().and_then(|topic| self.shared.border.topic(topic));
-        let correlation = conversation.id_bytes();
         let message = Outgoing {
             dup,
-            qos: options.wanted.qos,
+            qos,
             retain,
             topic: if known { "" } else { topic },
             id,
             alias,
-            subscription_id: options.subscription_id,
-            message_expiry,
-            content_type: envelope.datacontenttype.as_deref(),
-            response_topic: response.as_deref(),
-            correlation: correlation.as_deref(),
-            user: &user,
-            payload: envelope.data.as_slice(),
+            subscription_id,
+            message_expiry: content.expiry,
+            content_type: content.content_type.as_deref(),
+            response_topic: content.response_topic.as_deref(),
+            correlation: content.correlation.as_deref(),
+            user: &content.user,
+            payload: &content.payload,
         };
         let is_written = packet::publish(&mut self.link.out, self.version, &message, self.maximum_packet);
         if is_written
@@ -266,47 +260,5 @@ fn outcome(reason: Reason) -> Settlement {
         Reason::NOT_AUTHORIZED => Settlement::DeadLettered(RejectKind::Denied),
         Reason::QUOTA_EXCEEDED => Settlement::DeadLettered(RejectKind::Overloaded),
         _ => Settlement::DeadLettered(RejectKind::Malformed),
-    }
-}
-
-/// The seconds that are left to an envelope, if it ends; none if it has ended (MQTT-3.3.2-5, MQTT-3.3.2-6).
-fn left(envelope: &Envelope) -> Result<Option<u32>, ()> {
-    let Some(end) = envelope.expirytime else { return Ok(None) };
-    let micros = end.as_micros().checked_sub(Timestamp::now().as_micros()).ok_or(())?;
-    Ok(Some(u32::try_from(micros.div_ceil(1_000_000)).unwrap_or(u32::MAX)))
-}
-
-/// The envelope's attributes as user properties, as in CloudEvents' binary mode; what MQTT has a property for is there.
-fn attributes(envelope: &Envelope, out: &mut Vec<u8>) {
-    let mut put = |name: &str, value: &str| packet::user_property(out, name, value);
-    put("specversion", "1.0");
-    put("id", &envelope.id.to_string());
-    put("source", &envelope.source);
-    put("type", &envelope.kind);
-    put("time", &envelope.time.to_string());
-    let optional = [
-        ("dataschema", &envelope.dataschema),
-        ("performative", &envelope.performative),
-        ("partitionkey", &envelope.partitionkey),
-        ("classification", &envelope.classification),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            put(name, value);
-        }
-    }
-    if let Some(conversation) = &envelope.conversation {
-        let parts = [("protocol", &conversation.protocol), ("inreplyto", &conversation.inreplyto)];
-        for (name, value) in parts {
-            if let Some(value) = value {
-                put(name, value);
-            }
-        }
-    }
-    if let Some(trace) = &envelope.trace {
-        put("traceparent", &trace.traceparent());
-        if let Some(state) = trace.tracestate() {
-            put("tracestate", state);
-        }
     }
 }

@@ -4,33 +4,35 @@
 //! end. The loop reads only while the lane takes more and what was written is being read, so a client that is too fast, or
 //! does not read, waits by itself.
 
+mod content;
 mod deliver;
+mod end;
 mod handshake;
 mod open;
 mod own;
 mod promised;
 mod publish;
+mod shown;
 mod silence;
 mod subscribe;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
-use envelope::{Lane as LaneId, Principal, RejectKind, Rejection};
+use envelope::{Filter, Lane as LaneId, Principal, Qos, Rejection, Route};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{deliver::Values, handshake::Accepted, own::Own, promised::Promised, silence::Silence};
+use self::{deliver::Values, end::End, handshake::Accepted, own::Own, promised::Promised, silence::Silence};
 use super::{
-    keeper::Keeper,
-    lane::{Done, Lane},
+    lane::Lane,
     link::{self, Turn},
     outbox::Outbox,
     packet::{self, Acked, Broken, Decoder, Next, Packet, Reason, Version},
     reject,
     sessions::Held,
-    share::{Leaves, Seat},
+    share::Seat,
     source::Shared,
     subscription::Settling,
     websocket::Wire,
@@ -92,6 +94,8 @@ struct Connection {
     due: Option<Instant>,
     /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
     unreserved: bool,
+    /// Ready once other mappings are in force.
+    changed: Option<BoxFuture<'static, ()>>,
     silence: Option<Silence>,
 }
 
@@ -102,25 +106,17 @@ struct Open {
     durable: bool,
     /// Where it is shared.
     seat: Option<Seat>,
+    /// Where it is what a mapping shows.
+    shown: Option<ShownAt>,
 }
 
-/// Why a connection is over.
-#[derive(Debug)]
-enum End {
-    /// The client said so; whether it wants its will published, and how long its session is to stay from now on.
-    Left { with_will: bool },
-    /// The client can't be reached, or closed without a word.
-    Gone,
-    /// The drain.
-    Draining,
-    /// Another connection has the session.
-    TakenOver,
-    /// The client broke the protocol, or has to go for another reason that MQTT has a word for.
-    Broke(Broken),
-    /// Messages were given back, which only closing can say.
-    GaveBack,
-    /// A message is stored, but did not reach its ack point in time: it may when it comes again.
-    Late,
+/// What a mapping shows at addresses that a client has subscribed to.
+struct ShownAt {
+    route: Route,
+    topic: Filter,
+    addresses: Filter,
+    /// How surely it is sent at most.
+    qos: Option<Qos>,
 }
 
 /// A client that does not read gets no deliveries, and is not read from, while this much waits for it.
@@ -193,6 +189,7 @@ impl Connection {
             expected: 0,
             due: None,
             unreserved: false,
+            changed: None,
             silence: keep_alive.map(Silence::new),
             shared: shared.clone(),
         }
@@ -266,6 +263,7 @@ impl Connection {
                 }
             },
             () = self.outbox.filled(), if !backlog => Ok(()),
+            () = ready(&mut self.changed) => self.follow().await,
             () = until(self.due) => {
                 Err(End::Broke(Broken::new(Reason::QUOTA_EXCEEDED, "a packet took longer than it may")))
             }
@@ -399,85 +397,13 @@ impl Connection {
     fn ack(&mut self, acked: Acked, id: u16, reason: Reason, detail: Option<&str>) {
         packet::ack(&mut self.link.out, self.version, acked, id, reason, detail);
     }
+}
 
-    /// Lets everything come to its end: what is in flight, the last word to the client, the will, the session.
-    async fn finish(mut self, end: End) {
-        self.settle_lane(&end).await;
-        let deadline = Instant::now() + CLOSE_WITHIN;
-        if let Some((reason, detail)) = end.last_word() {
-            let detail = Some(detail).filter(|_| self.problem_information);
-            packet::disconnect(&mut self.link.out, self.version, reason, detail);
-        }
-        if !matches!(end, End::Gone) {
-            // nobody is left to hear it if this fails
-            _ = tokio::time::timeout_at(deadline, self.link.close()).await;
-        }
-        let leaves = if self.expiry.is_zero() { Leaves::ForGood } else { Leaves::ForNow };
-        self.close_subscriptions(deadline, leaves).await;
-        let wants_will = !matches!(end, End::Left { with_will: false });
-        let ended = self.expiry.is_zero();
-        let was_kept = self.was_kept;
-        let Self { shared, peer, mut held, expiry, lane_id, will, .. } = self;
-        let delay = will.as_ref().map(|will| will.delay(expiry)).unwrap_or_default();
-        if !ended {
-            held.session.disconnected();
-            let write = will.as_ref().map(|will| match wants_will {
-                true => Keeper::will(will, Some(delay)),
-                false => Keeper::no_will(will.id),
-            });
-            if let Err(error) = shared.keeper.keep(held.key(), &held.session, expiry, false, write).await {
-                tracing::warn!(%error, %peer, "the session of an MQTT client can't be stored");
-            }
-        } else if was_kept
-            && !wants_will
-            && let Some(will) = &will
-        {
-            shared.forget_will(will.id).await;
-        }
-        if let Some(will) = will.filter(|_| wants_will) {
-            shared.wills.publish(&shared, will, lane_id, delay, was_kept);
-        }
-        match shared.sessions.leave(held, expiry) {
-            Some(session) if was_kept => shared.end(&session).await,
-            Some(session) => shared.end_shares(&session).await,
-            None => {}
-        }
-    }
-
-    /// Waits for the verdicts that are to come. A client that is gone, or leaves, has still sent what was read from it:
-    /// that is offered for as long as a client's that stays.
-    async fn settle_lane(&mut self, end: &End) {
-        let stays = matches!(end, End::Left { .. } | End::Gone);
-        self.unheard |= stays || matches!(end, End::TakenOver);
-        if !stays {
-            self.stop.cancel();
-        }
-        loop {
-            if stays {
-                self.lane.go(&self.shared.offers);
-            }
-            if self.lane.is_idle() {
-                break;
-            }
-            let done = tokio::select! {
-                biased;
-                done = self.lane.done() => done,
-                () = self.held.taken_over.cancelled(), if !self.stop.is_cancelled() => {
-                    self.stop.cancel();
-                    continue;
-                }
-            };
-            let stopped = matches!(done, Done::Stopped(_));
-            if self.heard(done).await.is_err() || stopped {
-                self.stop.cancel();
-                break;
-            }
-            if self.stop.is_cancelled() {
-                break;
-            }
-        }
-        let kind = self.lane.refused_for().map_or(RejectKind::Overloaded, |(_, kind)| kind);
-        self.lane.drain().iter().for_each(|_| self.shared.cx.returned(kind));
+/// Waits for what may come; for ever for nothing.
+async fn ready(wait: &mut Option<BoxFuture<'static, ()>>) {
+    match wait {
+        Some(wait) => wait.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -486,21 +412,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-// === impl End ===
-
-impl End {
-    /// What a client of MQTT 5.0 is told; nothing if it is not there any more, or left by itself.
-    fn last_word(&self) -> Option<(Reason, &str)> {
-        match self {
-            Self::Left { .. } | Self::Gone => None,
-            Self::Draining => Some((Reason::SERVER_SHUTTING_DOWN, "the gateway stops")),
-            Self::TakenOver => Some((Reason::SESSION_TAKEN_OVER, "another connection has the session")),
-            Self::Broke(broken) => Some((broken.reason, &broken.detail)),
-            Self::GaveBack => Some((Reason::SERVER_BUSY, "a message was not taken for too long")),
-            Self::Late => Some((Reason::SERVER_BUSY, "a message is stored, and not delivered in time")),
-        }
     }
 }

@@ -100,12 +100,12 @@ impl Connection {
         let (outbox, principal) = (self.outbox.clone(), self.principal.clone());
         let running = Subscription { deliveries, settling: settling.clone(), outbox, outlet, principal, filter };
         let task = self.shared.cx.tasks.spawn(running.run());
-        self.open.insert(number, Open { settling, task, durable, seat });
+        self.open.insert(number, Open { settling, task, durable, seat, shown: None });
     }
 
     /// Closes a subscription that is open; whether it has a position of its own in the store.
     pub(super) async fn close(&mut self, number: u32, leaves: Leaves) -> bool {
-        let Some(Open { settling, task, durable, seat }) = self.open.remove(&number) else { return false };
+        let Some(Open { settling, task, durable, seat, .. }) = self.open.remove(&number) else { return false };
         settling.stop();
         if task.await.is_err() {
             tracing::error!(number, "the task of a subscription failed");

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters of the client to subscriptions of the mesh.
 
+use bytestring::ByteString;
 use envelope::{Qos, RejectKind, Rejection};
 
 use super::{Connection, End, Open, open::Served};
@@ -18,6 +19,7 @@ impl Connection {
         for wanted in filters {
             answers.push(self.subscribe_to(wanted, subscription_id, &mut refused).await);
         }
+        self.look_for_changes();
         self.keep().await?;
         // there is one for all of them: that of the first which is refused
         let detail = refused.as_ref().and_then(|rejection| self.detail(rejection));
@@ -49,12 +51,17 @@ impl Connection {
             if open.settling.is_at_most_once() != at_most_once {
                 self.outbox.change(&open.settling, at_most_once);
             }
-            if wanted.retain_handling == RetainHandling::Always && served != Served::Shared {
+            let wants_values = wanted.retain_handling == RetainHandling::Always && served != Served::Shared;
+            if wants_values {
                 open.settling.want_values();
             }
+            let native = wanted.filter.clone();
             self.held.session.subscribe(wanted, subscription_id);
             self.look_for_own();
-            return granted;
+            return match self.show_own(served, &native, (wants_values, true)).await {
+                Ok(_) => granted,
+                Err(rejection) => reason(refused.get_or_insert(rejection)),
+            };
         }
         let wants_values = match wanted.retain_handling {
             // a shared subscription begins with nothing that was there before (MQTT 5.0, section 4.8.2)
@@ -75,27 +82,53 @@ impl Connection {
             Some(number) => number,
             None => self.held.session.subscribe(wanted.clone(), subscription_id).0,
         };
-        match self.open(number, &wanted.filter, (served, filter), wanted.qos).await {
-            Ok(()) => {
-                if wants_values && let Some(open) = self.open.get(&number) {
-                    open.settling.want_values();
-                }
-                self.held.session.subscribe(wanted, subscription_id);
-                self.look_for_own();
-                granted
+        let opened = self.open(number, &wanted.filter, (served, filter), wanted.qos).await;
+        if opened.is_ok()
+            && wants_values
+            && let Some(open) = self.open.get(&number)
+        {
+            open.settling.want_values();
+        }
+        let native = wanted.filter.clone();
+        self.held.session.subscribe(wanted, subscription_id);
+        let shown = self.show_own(served, &native, (wants_values, known.is_none())).await;
+        self.look_for_own();
+        match (opened, shown) {
+            // what mappings show is enough
+            (Ok(()), Ok(_)) | (Err(_), Ok(true)) => granted,
+            (Err(rejection), _) | (Ok(()), Err(rejection)) => {
+                tracing::debug!(%rejection, filter = %native, "a subscription is refused");
+                self.drop_subscription(&native, number, was_durable && durable).await;
+                reason(refused.get_or_insert(rejection))
             }
-            Err(rejection) => {
-                tracing::debug!(%rejection, filter = %wanted.filter, "a subscription is refused");
-                self.held.session.unsubscribe(&wanted.filter);
-                if served == Served::Shared {
-                    self.shared.shares.left(&self.shared, &wanted.filter, self.held.session.id()).await;
-                } else if was_durable && durable {
-                    self.shared.end_subscription(&self.held.session, number).await;
-                }
-                let code = reason(&rejection);
-                refused.get_or_insert(rejection);
-                code
-            }
+        }
+    }
+
+    /// What mappings show a subscription of the client's own.
+    async fn show_own(
+        &mut self,
+        served: Served,
+        native: &ByteString,
+        (wants_values, again): (bool, bool),
+    ) -> Result<bool, Rejection> {
+        if served != Served::Own {
+            return Ok(false);
+        }
+        self.show(native, wants_values, again).await
+    }
+
+    /// A subscription that is refused leaves nothing behind.
+    async fn drop_subscription(&mut self, native: &ByteString, number: u32, was_durable: bool) {
+        let shown = self.held.session.subscription(native).map(|known| known.shown.clone()).unwrap_or_default();
+        for (mapping, number) in shown {
+            self.hide(native, &mapping, number).await;
+        }
+        let durable = self.close(number, Leaves::ForNow).await;
+        self.held.session.unsubscribe(native);
+        if is_shared(native) {
+            self.shared.shares.left(&self.shared, native, self.held.session.id()).await;
+        } else if was_durable || durable {
+            self.shared.end_subscription(&self.held.session, number).await;
         }
     }
 
@@ -127,12 +160,20 @@ impl Connection {
             .collect();
         for (number, native, qos) in known {
             let Some(served) = self.served(&native) else { continue };
-            if let Err(rejection) = self.open(number, &native, served, qos).await {
+            let kind = served.0;
+            let opened = self.open(number, &native, served, qos).await;
+            let shown = self.show_own(kind, &native, (false, false)).await;
+            let refused = match (opened, shown) {
+                (Ok(()), Ok(_)) | (Err(_), Ok(true)) => None,
+                (Err(rejection), _) | (Ok(()), Err(rejection)) => Some(rejection),
+            };
+            if let Some(rejection) = refused {
                 tracing::debug!(%rejection, filter = %native, "a subscription of a session can't be resumed");
-                return Err(End::Broke(packet::Broken::new(reason(&rejection), reject::detail(&rejection))));
+                return Err(End::refused(&rejection));
             }
         }
         self.look_for_own();
+        self.look_for_changes();
         Ok(())
     }
 
@@ -143,6 +184,10 @@ impl Connection {
                 answers.push(Reason::NO_SUBSCRIPTION_EXISTED);
                 continue;
             };
+            let shown = self.held.session.subscription(filter).map(|known| known.shown.clone()).unwrap_or_default();
+            for (mapping, number) in shown {
+                self.hide(filter, &mapping, number).await;
+            }
             let was_durable = self.close(number, Leaves::ByItself).await;
             self.held.session.unsubscribe(filter);
             if is_shared(filter) {
@@ -165,7 +210,7 @@ impl Connection {
 }
 
 /// The reason code of SUBACK.
-fn reason(rejection: &Rejection) -> Reason {
+pub(super) fn reason(rejection: &Rejection) -> Reason {
     match rejection.kind {
         RejectKind::Malformed => Reason::FILTER_INVALID,
         kind => reject::reason(kind),

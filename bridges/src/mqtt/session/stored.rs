@@ -15,8 +15,9 @@ use crate::mqtt::{
 };
 
 /// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
-/// had none of their own; 1 to 3 had nothing of QoS 1.
-const FORMAT: u8 = 4;
+/// had none of their own; 1 to 3 had nothing of QoS 1; 1 to 4 had nothing that
+/// mappings show.
+const FORMAT: u8 = 5;
 
 // === impl Session ===
 
@@ -92,7 +93,7 @@ impl Session {
             }
         };
         session.next_subscription = reader.u32()?;
-        let subscriptions = reader.list(subscribed)?;
+        let subscriptions = reader.list(|reader| subscribed(reader, format))?;
         session.subscriptions =
             subscriptions.into_iter().map(|one| (one.wanted.filter.clone(), one)).collect::<BTreeMap<_, _>>();
         let last = reader.u16()?;
@@ -104,7 +105,7 @@ impl Session {
             1 => Vec::new(),
             _ => reader.list(|reader| Ok((reader.u32()?, Position(reader.bytes()?))))?,
         };
-        let known: BTreeSet<_> = session.subscriptions().map(|known| known.number).collect();
+        let known: BTreeSet<_> = session.subscriptions().flat_map(Subscribed::numbers).collect();
         for (subscription, position) in released.into_iter().chain(taken) {
             if known.contains(&subscription) {
                 session.outbound.has(subscription, position);
@@ -123,7 +124,7 @@ impl Session {
 }
 
 fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
-    let Subscribed { number, wanted, subscription_id } = subscribed;
+    let Subscribed { number, wanted, subscription_id, shown } = subscribed;
     out.put_u32(*number);
     put_bytes(out, wanted.filter.as_bytes());
     let handling = match wanted.retain_handling {
@@ -134,9 +135,13 @@ fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
     out.put_slice(&[level(wanted.qos), u8::from(wanted.no_local), u8::from(wanted.retain_as_published), handling]);
     // 0 is no subscription identifier
     out.put_u32(subscription_id.unwrap_or_default());
+    put_list(out, shown.iter(), |out, (mapping, number)| {
+        put_bytes(out, mapping.as_bytes());
+        out.put_u32(*number);
+    });
 }
 
-fn subscribed(reader: &mut Reader) -> Result<Subscribed, SnapshotError> {
+fn subscribed(reader: &mut Reader, format: u8) -> Result<Subscribed, SnapshotError> {
     let number = reader.u32()?;
     let filter = reader.text()?;
     let qos = match reader.u8()? {
@@ -154,7 +159,11 @@ fn subscribed(reader: &mut Reader) -> Result<Subscribed, SnapshotError> {
     };
     let wanted = Wanted { filter, qos, no_local, retain_as_published, retain_handling };
     let subscription_id = Some(reader.u32()?).filter(|id| *id != 0);
-    Ok(Subscribed { number, wanted, subscription_id })
+    let shown = match format {
+        1..=4 => Vec::new(),
+        _ => reader.list(|reader| Ok((reader.text()?.to_string().into(), reader.u32()?)))?,
+    };
+    Ok(Subscribed { number, wanted, subscription_id, shown: shown.into_iter().collect() })
 }
 
 fn sent(reader: &mut Reader) -> Result<(u16, Sent), SnapshotError> {

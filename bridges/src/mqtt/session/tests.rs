@@ -259,7 +259,9 @@ fn state_of_the_formats_before_is_read() {
     assert_eq!(&written[runs.clone()], [0, 0, 0, 1, 0, 0, 0]);
     // a base, and one that has its own; nothing of what is unheard of, which is a count
     let own = [0, 0, 0, 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1];
-    let mut second = [&[2], &written[1..17], &own, &written[runs.end..]].concat();
+    // a number, a count, and a subscription; its list of what is shown is a count
+    let shown = runs.end + 4 + 4 + (4 + (4 + 3) + 4 + 4);
+    let mut second = [&[2], &written[1..17], &own, &written[runs.end..shown], &written[shown + 4..]].concat();
     second.truncate(second.len() - 4);
     let mut restored = Session::restore(second.clone().into()).unwrap();
     assert!(restored.has_taken(0, &position(1)));

@@ -4,6 +4,7 @@ mod hostile;
 mod publishing;
 mod sessions;
 mod sharing;
+mod shown;
 mod subscribing;
 mod sys;
 mod tls;
