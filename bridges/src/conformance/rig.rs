@@ -89,6 +89,22 @@ impl Rig {
     }
 
     async fn start_with(config: &dyn BridgeConfig, keys: Arc<FakeKeys>) -> Self {
+        let (rig, cx) = Self::seams(keys);
+        let Some(mut source) = config.build("web").source else { panic!("the bridge has no source") };
+        let addresses = match source.bind().await {
+            Ok(addresses) => addresses,
+            Err(error) => panic!("the bridge does not start: {error}"),
+        };
+        rig.tasks.spawn(source.run(cx));
+        Self { addresses, ..rig }
+    }
+
+    /// The fakes alone, for whoever runs a part of a bridge by itself.
+    pub fn unbound() -> (Self, SourceContext) {
+        Self::seams(Arc::default())
+    }
+
+    fn seams(keys: Arc<FakeKeys>) -> (Self, SourceContext) {
         let fakes = Arc::new(Fakes::new());
         let outlet = Arc::new(FakeOutlet::default());
         let (bytes, drain, tasks) =
@@ -111,13 +127,13 @@ impl Rig {
             drain: drain.clone(),
             tasks: tasks.clone(),
         };
-        let Some(mut source) = config.build("web").source else { panic!("the bridge has no source") };
-        let addresses = match source.bind().await {
-            Ok(addresses) => addresses,
-            Err(error) => panic!("the bridge does not start: {error}"),
-        };
-        tasks.spawn(source.run(cx));
-        Self { addresses, fakes, outlet, keys, bytes, addresses_taken, standings, drain, tasks }
+        let addresses = Vec::new();
+        (Self { addresses, fakes, outlet, keys, bytes, addresses_taken, standings, drain, tasks }, cx)
+    }
+
+    /// Every task of the bridge.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Where the bridge listens; nowhere, if it asks a peer for messages.

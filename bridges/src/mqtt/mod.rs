@@ -10,6 +10,8 @@ mod client;
 mod codec;
 mod config;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod headers;
 mod keeper;
 mod lane;

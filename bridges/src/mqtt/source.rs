@@ -187,7 +187,7 @@ impl Bound {
 // === impl Shared ===
 
 impl Shared {
-    fn new(cx: SourceContext, config: MqttConfig) -> Self {
+    pub(super) fn new(cx: SourceContext, config: MqttConfig) -> Self {
         describe_counter!("openmesh_bridge_dropped_total", "deliveries of QoS 0 that a client was too slow for");
         describe_gauge!("openmesh_bridge_mqtt_connections", "open MQTT connections");
         describe_gauge!("openmesh_bridge_mqtt_sessions", "MQTT sessions, connected or not");
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// Takes up the sessions that were kept; waits for a store that is away, until the drain.
-    async fn restore(self: &Arc<Self>) {
+    pub(super) async fn restore(self: &Arc<Self>) {
         let keeper = &self.keeper;
         let (kept, shares, wills) = loop {
             let kept =

@@ -39,6 +39,8 @@ use crate::{
 pub(super) enum Wire {
     Stream(Stream),
     Frames(Box<Frames>),
+    #[cfg(any(test, feature = "fuzzing"))]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// The bytes in the binary frames of a WebSocket.
@@ -176,6 +178,8 @@ impl AsyncRead for Wire {
         match self.get_mut() {
             Self::Stream(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Frames(frames) => Pin::new(frames).poll_read(cx, buf),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Memory(memory) => Pin::new(memory).poll_read(cx, buf),
         }
     }
 }
@@ -185,6 +189,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Stream(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Frames(frames) => Pin::new(frames).poll_write(cx, buf),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Memory(memory) => Pin::new(memory).poll_write(cx, buf),
         }
     }
 
@@ -192,6 +198,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Stream(stream) => Pin::new(stream).poll_flush(cx),
             Self::Frames(frames) => Pin::new(frames).poll_flush(cx),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Memory(memory) => Pin::new(memory).poll_flush(cx),
         }
     }
 
@@ -199,6 +207,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Frames(frames) => Pin::new(frames).poll_shutdown(cx),
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
         }
     }
 }
