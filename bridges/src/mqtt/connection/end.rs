@@ -40,7 +40,11 @@ impl Connection {
         let deadline = Instant::now() + CLOSE_WITHIN;
         if let Some((reason, detail)) = end.last_word() {
             let detail = Some(detail).filter(|_| self.problem_information);
-            packet::disconnect(&mut self.link.out, self.version, reason, detail);
+            let version = self.version;
+            // who takes less than that hears nothing
+            _ = packet::within(&mut self.link.out, self.maximum_packet, detail, |out, detail| {
+                packet::disconnect(out, version, reason, detail);
+            });
         }
         if !matches!(end, End::Gone) {
             // nobody is left to hear it if this fails

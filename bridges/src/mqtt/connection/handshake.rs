@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 use envelope::{Credentials, Principal, Rejection};
 use tokio::time::{Instant, timeout_at};
@@ -69,9 +70,13 @@ pub(super) async fn accept(
     };
     decoder.limit(shared.config.max_packet_bytes());
     let (version, problem_information) = (connect.version, !connect.properties.no_problem_information);
+    let maximum_packet = connect.properties.maximum_packet;
     let no = |link: &mut Link, reason, detail: &str| {
         let detail = Some(detail).filter(|_| problem_information);
-        packet::connack(&mut link.out, version, reason, &ConnAck { detail, ..ConnAck::default() });
+        // who takes less than that hears nothing
+        _ = packet::within(&mut link.out, maximum_packet, detail, |out, detail| {
+            packet::connack(out, version, reason, &ConnAck { detail, ..ConnAck::default() });
+        });
     };
     if let Some(method) = &connect.properties.authentication_method {
         tracing::debug!(%peer, %method, "enhanced authentication is not spoken");
@@ -119,7 +124,7 @@ async fn enter(
     (principal, peer): (Arc<Principal>, IpAddr),
 ) -> Result<Accepted, Broken> {
     let config = &shared.config;
-    let assigned = assign(&mut connect)?;
+    let assigned = assign(&mut connect)?.then(|| connect.client_id.clone());
     // in MQTT 3.1.1 it can't know, and of a will nobody hears
     let will = connect.will.as_ref().filter(|_| connect.version == Version::V5);
     if will.is_some_and(|will| will.qos > config.max_qos) {
@@ -138,6 +143,25 @@ async fn enter(
         }
     };
     let expiry = expiry(asked, config);
+    let (keep_alive, told) = keep_alive(&connect, config);
+    let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
+    let says = ConnAck {
+        session_present: false,
+        session_expiry: (version == Version::V5 && seconds != asked).then_some(seconds),
+        receive_maximum: config.receive_maximum,
+        maximum_qos: (!config.takes_exactly_once()).then(|| packet::level(config.max_qos)),
+        maximum_packet: u32::try_from(config.max_packet_bytes()).unwrap_or(u32::MAX),
+        assigned_client_id: assigned.as_deref(),
+        alias_maximum: ALIAS_MAXIMUM,
+        server_keep_alive: told,
+        detail: None,
+    };
+    let fits = packet::within(&mut BytesMut::new(), connect.properties.maximum_packet, None, |out, _| {
+        packet::connack(out, version, Reason::SUCCESS, &says);
+    });
+    if !fits {
+        return Err(Broken::new(Reason::PACKET_TOO_LARGE, "CONNACK is larger than the client takes"));
+    }
     let key = Key { principal: principal.id.clone(), client_id: connect.client_id.clone() };
     let (held, ended) = shared.sessions.take(key, clean).await?;
     if let Some(ended) = ended {
@@ -158,19 +182,7 @@ async fn enter(
         shared.sessions.leave(held, stays);
         return Err(Broken::new(Reason::SERVER_UNAVAILABLE, detail));
     }
-    let (keep_alive, told) = keep_alive(&connect, config);
-    let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
-    let says = ConnAck {
-        session_present: held.present,
-        session_expiry: (version == Version::V5 && seconds != asked).then_some(seconds),
-        receive_maximum: config.receive_maximum,
-        maximum_qos: (!config.takes_exactly_once()).then(|| packet::level(config.max_qos)),
-        maximum_packet: u32::try_from(config.max_packet_bytes()).unwrap_or(u32::MAX),
-        assigned_client_id: assigned.then_some(&*connect.client_id),
-        alias_maximum: ALIAS_MAXIMUM,
-        server_keep_alive: told,
-        detail: None,
-    };
+    let says = ConnAck { session_present: held.present, ..says };
     packet::connack(&mut link.out, version, Reason::SUCCESS, &says);
     Ok(Accepted { decoder, connect: *connect, principal, held, will, expiry, keep_alive })
 }

@@ -18,6 +18,7 @@ mod subscribe;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 use envelope::{Filter, Lane as LaneId, Principal, Qos, Rejection, Route};
 use futures_util::future::BoxFuture;
@@ -389,13 +390,29 @@ impl Connection {
         End::Left { with_will: disconnect.reason != Reason::SUCCESS }
     }
 
+    /// Says something that has no smaller form, but for its reason string.
+    fn say(&mut self, detail: Option<&str>, write: impl Fn(&mut BytesMut, Version, Option<&str>)) -> Result<(), End> {
+        let version = self.version;
+        let said = packet::within(&mut self.link.out, self.maximum_packet, detail, |out, detail| {
+            write(out, version, detail);
+        });
+        if said {
+            return Ok(());
+        }
+        Err(End::Broke(Broken::new(Reason::PACKET_TOO_LARGE, "the answer is larger than the client takes")))
+    }
+
     /// What the client is told of a refusal, if it wants to hear.
     fn detail(&self, rejection: &Rejection) -> Option<String> {
         (self.problem_information && self.version == Version::V5).then(|| reject::detail(rejection))
     }
 
     fn ack(&mut self, acked: Acked, id: u16, reason: Reason, detail: Option<&str>) {
-        packet::ack(&mut self.link.out, self.version, acked, id, reason, detail);
+        let version = self.version;
+        // the smallest there is, so that there is nothing to do about one that is too large
+        _ = packet::within(&mut self.link.out, self.maximum_packet, detail, |out, detail| {
+            packet::ack(out, version, acked, id, reason, detail);
+        });
     }
 }
 

@@ -43,6 +43,8 @@ impl Connection {
     /// How a filter of the client is served, and what it is in the mesh. `None`: it is no filter.
     pub(super) fn served(&self, native: &str) -> Option<(Served, Filter)> {
         let (served, plain) = match native {
+            // MQTT-4.7.3-1; in the mesh's spelling it would be an empty level
+            "" => return None,
             _ if is_shared(native) => (Served::Shared, within(native)?),
             _ if is_sys(native) => (Served::Sys, native),
             _ => (Served::Own, native),

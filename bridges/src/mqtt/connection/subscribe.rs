@@ -23,8 +23,7 @@ impl Connection {
         self.keep().await?;
         // there is one for all of them: that of the first which is refused
         let detail = refused.as_ref().and_then(|rejection| self.detail(rejection));
-        packet::suback(&mut self.link.out, self.version, id, &answers, detail.as_deref());
-        Ok(())
+        self.say(detail.as_deref(), |out, version, detail| packet::suback(out, version, id, &answers, detail))
     }
 
     async fn subscribe_to(
@@ -199,8 +198,7 @@ impl Connection {
         }
         self.look_for_own();
         self.keep().await?;
-        packet::unsuback(&mut self.link.out, self.version, unsubscribe.id, &answers);
-        Ok(())
+        self.say(None, |out, version, _| packet::unsuback(out, version, unsubscribe.id, &answers))
     }
 
     /// Whether any subscription wants to know what the client has published itself.

@@ -75,6 +75,25 @@ pub(in crate::mqtt) fn connack(out: &mut BytesMut, version: Version, reason: Rea
     put_properties(out, &properties);
 }
 
+/// Writes a packet of at most `limit` bytes: without its reason string where that is too much (MQTT-3.4.2-2 and others), or not
+/// at all; says whether it did.
+pub(in crate::mqtt) fn within(
+    out: &mut BytesMut,
+    limit: Option<u32>,
+    detail: Option<&str>,
+    write: impl Fn(&mut BytesMut, Option<&str>),
+) -> bool {
+    let before = out.len();
+    for detail in [detail, None] {
+        write(out, detail);
+        if limit.is_none_or(|limit| out.len() - before <= limit as usize) {
+            return true;
+        }
+        out.truncate(before);
+    }
+    false
+}
+
 /// `detail` is left out where the client asked for none, or speaks MQTT 3.1.1.
 pub(in crate::mqtt) fn ack(
     out: &mut BytesMut,

@@ -24,7 +24,7 @@ pub(super) use answer::{Answer, AnswerDecoder, Answered, Read, Welcome};
 pub(super) use ask::{Hello, Wish, connect, goodbye, pingreq, subscribe, unsubscribe};
 pub(super) use decode::{Decoder, Next};
 pub(super) use encode::{
-    Acked, ConnAck, Outgoing, ack, connack, disconnect, pingresp, publish, suback, unsuback, user_property,
+    Acked, ConnAck, Outgoing, ack, connack, disconnect, pingresp, publish, suback, unsuback, user_property, within,
 };
 pub(super) use property::Properties;
 pub(super) use reason::Reason;

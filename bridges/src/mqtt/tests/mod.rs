@@ -1,6 +1,7 @@
 mod client;
 mod conformance;
 mod hostile;
+mod normative;
 mod publishing;
 mod sessions;
 mod sharing;
