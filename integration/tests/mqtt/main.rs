@@ -1,9 +1,10 @@
-//! MQTT with clients that others wrote: Mosquitto's and paho's, as child processes, against the built gateway.
+//! MQTT with clients that others wrote: Mosquitto's, paho's and mqtt.js's, as child processes, against the built gateway.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod clients;
 mod features;
+mod javascript;
 mod paho;
 mod remote;
 mod restarts;
