@@ -100,10 +100,14 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
     fn build(&self, name: &str) -> Bridge;
 
     /// What it will claim, so that conflicts are found before start.
-    fn resources(&self) -> Vec<Resource>;
+    fn resources(&self) -> Vec<Resource> {
+        Vec::new()
+    }
 
     /// Whether peers off this host reach it, and it does not say that ones without credentials are meant to.
-    fn exposed_to_anonymous(&self) -> bool;
+    fn exposed_to_anonymous(&self) -> bool {
+        false
+    }
 
     /// What it guarantees its peers.
     fn delivery(&self) -> Guarantees;

@@ -47,23 +47,18 @@ fn main() {
 
 fn envelope(json: Json) -> Envelope {
     Envelope {
-        id: EnvelopeId::parse("0192f8a0-0000-7000-8000-000000000001").expect("an id"),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "telemetry/reading@v1.0.0".into(),
-        subject: Topic::new("telemetry/7/temperature").expect("a topic"),
-        time: Timestamp::now(),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
         dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
-        data: envelope::Data::Json(std::sync::Arc::new(json)),
         performative: Some("inform".into()),
         partitionkey: Some("7".into()),
         residency: vec!["no".into()],
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            EnvelopeId::parse("0192f8a0-0000-7000-8000-000000000001").expect("an id"),
+            "mesh://plant-a/web/anonymous".into(),
+            "telemetry/reading@v1.0.0".into(),
+            Topic::new("telemetry/7/temperature").expect("a topic"),
+            Timestamp::now(),
+            envelope::Data::Json(std::sync::Arc::new(json)),
+        )
     }
 }

@@ -238,6 +238,42 @@ pub trait InLane {
     fn lane(&self) -> Lane;
 }
 
+// === impl Envelope ===
+
+impl Envelope {
+    /// One that has what every envelope has, and nothing else.
+    #[inline]
+    pub fn plain(
+        id: EnvelopeId,
+        source: Arc<str>,
+        kind: Arc<str>,
+        subject: Topic,
+        time: Timestamp,
+        data: Data,
+    ) -> Self {
+        Self {
+            id,
+            source,
+            kind,
+            subject,
+            time,
+            expirytime: None,
+            datacontenttype: None,
+            dataschema: None,
+            data,
+            performative: None,
+            partitionkey: None,
+            residency: Vec::new(),
+            classification: None,
+            hops: Vec::new(),
+            trace: None,
+            conversation: None,
+            origin: None,
+            priority: None,
+        }
+    }
+}
+
 // === impl Conversation ===
 
 /// What an id begins with that stands for bytes.

@@ -91,24 +91,18 @@ fn made(inbound: &Inbound, topic: String, key: &str, data: Vec<u8>, performative
     let parts = IdentityParts { domain: "plant-a", bridge: "web", principal: "anonymous", route: "by-hand" };
     let id = inbound.identity.envelope_id(parts);
     Envelope {
-        id: item.map_or(id, |item| id.item(item)),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject: Topic::new(topic).unwrap(),
-        time: Timestamp::from(inbound.received_at),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
-        dataschema: None,
-        data: Data::Opaque(data.into()),
         performative: Some(performative.into()),
         partitionkey: Some(key.into()),
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
         trace: Some(TraceContext::root()),
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            item.map_or(id, |item| id.item(item)),
+            "mesh://plant-a/web/anonymous".into(),
+            "mesh/opaque@v1.0.0".into(),
+            Topic::new(topic).unwrap(),
+            Timestamp::from(inbound.received_at),
+            Data::Opaque(data.into()),
+        )
     }
 }
 

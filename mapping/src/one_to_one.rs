@@ -89,24 +89,19 @@ impl OneToOne {
         let parts = IdentityParts { domain, bridge, principal, route: self.route.name() };
         let time = Timestamp::from(inbound.received_at);
         Ok(Envelope {
-            id: inbound.identity.envelope_id(parts),
-            source: source.into(),
-            kind: OPAQUE.into(),
-            subject,
-            time,
             expirytime: expiry(inbound)?.map(|after| time.plus(after)),
             datacontenttype: Some(content_type(inbound)?),
-            dataschema: None,
-            data: Data::Opaque(inbound.payload.clone()),
-            performative: None,
-            partitionkey: None,
-            residency: Vec::new(),
-            classification: None,
             hops: inbound.hops.clone(),
             trace: Some(inbound.trace.as_ref().map_or_else(TraceContext::root, TraceContext::child)),
             conversation: self.conversation(inbound)?,
-            origin: None,
-            priority: None,
+            ..Envelope::plain(
+                inbound.identity.envelope_id(parts),
+                source.into(),
+                OPAQUE.into(),
+                subject,
+                time,
+                Data::Opaque(inbound.payload.clone()),
+            )
         })
     }
 

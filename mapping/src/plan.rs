@@ -179,24 +179,17 @@ impl Plan {
         };
         let residency = self.residency.iter().map(attribute).collect::<Option<_>>()?;
         Some(Envelope {
-            id,
-            source: "".into(),
-            kind: self.kind.clone(),
-            subject: self.topic.of(scope, &mut scratch).ok()?,
-            time: scope.now,
-            expirytime: None,
-            datacontenttype: None,
             dataschema: self.dataschema.clone(),
-            data: Data::Opaque(Bytes::new()),
             performative,
-            partitionkey: None,
             residency,
-            classification: None,
-            hops: Vec::new(),
-            trace: None,
-            conversation: None,
-            origin: None,
-            priority: None,
+            ..Envelope::plain(
+                id,
+                "".into(),
+                self.kind.clone(),
+                self.topic.of(scope, &mut scratch).ok()?,
+                scope.now,
+                Data::Opaque(Bytes::new()),
+            )
         })
     }
 

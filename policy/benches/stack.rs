@@ -61,26 +61,14 @@ impl Mapper for ToOneTopic {
             Identity::Fresh(uuid) => EnvelopeId::new(*uuid),
             Identity::Native(_) | Identity::Keyed { .. } => return MapResult::Filtered(self.route.clone()),
         };
-        let envelope = Envelope {
+        let envelope = Envelope::plain(
             id,
-            source: self.source.clone(),
-            kind: self.kind.clone(),
-            subject: self.topic.clone(),
-            time: Timestamp::from(inbound.received_at),
-            expirytime: None,
-            datacontenttype: None,
-            dataschema: None,
-            data: Data::Opaque(inbound.payload),
-            performative: None,
-            partitionkey: None,
-            residency: Vec::new(),
-            classification: None,
-            hops: Vec::new(),
-            trace: None,
-            conversation: None,
-            origin: None,
-            priority: None,
-        };
+            self.source.clone(),
+            self.kind.clone(),
+            self.topic.clone(),
+            Timestamp::from(inbound.received_at),
+            Data::Opaque(inbound.payload),
+        );
         let Inbound { bridge, lane, principal, identity, .. } = inbound;
         let group = Group::One(envelope);
         let route = self.route.clone();

@@ -33,24 +33,16 @@ pub fn admit_audit(record: &AuditRecord, domain: &Arc<str>, epoch: u64) -> Resul
     let principal = Principal::new(AUDIT, domain.clone());
     let parts = IdentityParts { domain, bridge: AUDIT, principal: AUDIT, route: AUDIT };
     let envelope = Envelope {
-        id: identity.envelope_id(parts),
-        source: format!("mesh://{domain}/{AUDIT}").into(),
-        kind: OPAQUE.into(),
-        subject: Topic::new(format!("$mesh/audit/{}", record.topic()))?,
-        time: record.at,
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
-        dataschema: None,
-        data: Data::Opaque(data.into()),
         performative: Some("inform".into()),
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            identity.envelope_id(parts),
+            format!("mesh://{domain}/{AUDIT}").into(),
+            OPAQUE.into(),
+            Topic::new(format!("$mesh/audit/{}", record.topic()))?,
+            record.at,
+            Data::Opaque(data.into()),
+        )
     };
     let mapped = Mapped {
         route: Route::new(AUDIT, "1"),

@@ -84,24 +84,18 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     let (domain, bridge, principal) = (&*epoch.domain, &*inbound.bridge, &*inbound.principal.id);
     let parts = IdentityParts { domain, bridge, principal, route: ROUTE };
     let mut answer = Envelope {
-        id: inbound.identity.envelope_id(parts),
-        source: format!("mesh://{domain}/{bridge}/{principal}").into(),
-        kind: OPAQUE.into(),
-        subject: subject.clone(),
-        time: inbound.received_at.into(),
-        expirytime: None,
         datacontenttype: header("content-type").map(Into::into),
-        dataschema: None,
-        data: Data::Opaque(inbound.payload.clone()),
         performative: Some(performative.into()),
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
         trace: inbound.trace.clone(),
         conversation: Some(Box::new(Conversation { inreplyto: Some(inreplyto.into()), ..Conversation::default() })),
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            inbound.identity.envelope_id(parts),
+            format!("mesh://{domain}/{bridge}/{principal}").into(),
+            OPAQUE.into(),
+            subject.clone(),
+            inbound.received_at.into(),
+            Data::Opaque(inbound.payload.clone()),
+        )
     };
     let decision = epoch.policies.may_send(&inbound.principal, &answer, bridge);
     decision.into_result(&inbound.principal, || format!("reply to {:?}", subject.as_str()))?;

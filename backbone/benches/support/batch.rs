@@ -24,24 +24,19 @@ fn message() -> Admitted {
     let id =
         Uuid::from_u128(u128::from(NEXT.fetch_add(1, SeqCst)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
     let envelope = Envelope {
-        id: EnvelopeId::new(id),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "telemetry/reading@v1.0.0".into(),
-        subject: Topic::new("telemetry/7/temperature").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
         dataschema: Some("mesh://plant-a/schemas/telemetry/reading@v1.0.0".into()),
-        data: Data::Opaque(Bytes::from(vec![b'x'; 300])),
         performative: Some("inform".into()),
         partitionkey: Some("7".into()),
         residency: vec!["no".into()],
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            EnvelopeId::new(id),
+            "mesh://plant-a/web/anonymous".into(),
+            "telemetry/reading@v1.0.0".into(),
+            Topic::new("telemetry/7/temperature").unwrap(),
+            Timestamp::now(),
+            Data::Opaque(Bytes::from(vec![b'x'; 300])),
+        )
     };
     let mapped = Mapped {
         route: Route::new("plant-temperature", "1"),

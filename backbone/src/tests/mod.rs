@@ -47,26 +47,14 @@ fn open_with(config: EmbeddedConfig, hooks: impl Fn() -> Hooks) -> Embedded {
 }
 
 fn envelope(id: u128, topic: &str) -> Envelope {
-    Envelope {
-        id: EnvelopeId::new(Uuid::from_u128(id)),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject: Topic::new(topic).unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: None,
-        dataschema: None,
-        data: Data::Opaque(Bytes::from(id.to_string())),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    }
+    Envelope::plain(
+        EnvelopeId::new(Uuid::from_u128(id)),
+        "mesh://plant-a/web/anonymous".into(),
+        "mesh/opaque@v1.0.0".into(),
+        Topic::new(topic).unwrap(),
+        Timestamp::now(),
+        Data::Opaque(Bytes::from(id.to_string())),
+    )
 }
 
 fn admitted(group: Group, ack: AckPoint) -> Admitted {

@@ -13,7 +13,7 @@ fn keeping(path: &Path, retention: Retention) -> Embedded {
 async fn until_first(store: &Embedded, first: u64) {
     let trimmed = async {
         while store.report().store.first_sequence != first {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     };
     let waited = tokio::time::timeout(PATIENCE, trimmed).await;

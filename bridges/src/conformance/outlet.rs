@@ -68,24 +68,15 @@ pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
     let native = Bytes::copy_from_slice(&position.to_be_bytes());
     let parts = IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
     let envelope = Envelope {
-        id: Identity::Native(native.clone()).envelope_id(parts),
-        source: "mesh://test/web/anonymous".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject,
-        time: Timestamp::from_micros(position),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
-        dataschema: None,
-        data: Data::Opaque(data),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            Identity::Native(native.clone()).envelope_id(parts),
+            "mesh://test/web/anonymous".into(),
+            "mesh/opaque@v1.0.0".into(),
+            subject,
+            Timestamp::from_micros(position),
+            Data::Opaque(data),
+        )
     };
     Delivery { position: Position(native), redelivered: false, retained: false, envelope, lane: Lane(0) }
 }

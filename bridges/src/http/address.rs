@@ -154,14 +154,11 @@ pub(super) fn check_written(written: &str, frames: &[String]) -> Result<(), Stri
         Some(method) if !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase()) => Some(method),
         _ => return Err(format!("an address of HTTP is \"METHOD /path\", such as \"POST /orders\"; {METHODS}")),
     };
-    match method {
-        Some(WEBSOCKET) if frames.is_empty() => {
-            return Err("no frames are messages: the bridge has no \"websocket: { paths: ... }\"".to_owned());
-        }
-        Some(method) if method != WEBSOCKET && NOT_PUBLISHED.contains(&method) => {
-            return Err(AddressError::Method(method.to_owned()).to_string());
-        }
-        _ => {}
+    if method == Some(WEBSOCKET) && frames.is_empty() {
+        return Err("no frames are messages: the bridge has no \"websocket: { paths: ... }\"".to_owned());
+    }
+    if let Some(method) = method.filter(|method| *method != WEBSOCKET && NOT_PUBLISHED.contains(method)) {
+        return Err(AddressError::Method(method.to_owned()).to_string());
     }
     if path.contains('?') {
         return Err("a query is no part of an address: headers[\"query\"] has it".to_owned());

@@ -156,24 +156,15 @@ impl Reading {
         let domain = &*self.principal.domain;
         let parts = IdentityParts { domain, bridge: &self.bridge, principal: "$SYS", route: "$SYS" };
         let envelope = Envelope {
-            id: Identity::fresh().envelope_id(parts),
-            source: format!("mesh://{domain}/{}/$SYS", self.bridge).into(),
-            kind: "mesh/opaque@v1.0.0".into(),
-            subject,
-            time: values.at.unwrap_or_else(Timestamp::now),
-            expirytime: None,
             datacontenttype: Some("text/plain; charset=utf-8".into()),
-            dataschema: None,
-            data: Data::Opaque(Bytes::copy_from_slice(text.as_bytes())),
-            performative: None,
-            partitionkey: None,
-            residency: Vec::new(),
-            classification: None,
-            hops: Vec::new(),
-            trace: None,
-            conversation: None,
-            origin: None,
-            priority: None,
+            ..Envelope::plain(
+                Identity::fresh().envelope_id(parts),
+                format!("mesh://{domain}/{}/$SYS", self.bridge).into(),
+                "mesh/opaque@v1.0.0".into(),
+                subject,
+                values.at.unwrap_or_else(Timestamp::now),
+                Data::Opaque(Bytes::copy_from_slice(text.as_bytes())),
+            )
         };
         let position = Position(Bytes::copy_from_slice(&values.number.to_be_bytes()));
         Delivery { position, redelivered: false, retained: true, envelope, lane: Lane(0) }

@@ -12,7 +12,7 @@ use http::{HeaderValue, Uri};
 use yaml::{Fields, Node, Problems, Resolve, Secret};
 
 use super::{address, breaker::BreakerConfig, sink};
-use crate::{Bridge, BridgeConfig, Guarantees, Resource, Sending, private::Block, section::blocks};
+use crate::{Bridge, BridgeConfig, Guarantees, Sending, private::Block, section::blocks};
 
 /// The webhook bridge: where it may send, and how.
 #[derive(Debug, Clone)]
@@ -137,14 +137,6 @@ impl WebhookConfig {
 impl BridgeConfig for WebhookConfig {
     fn build(&self, name: &str) -> Bridge {
         Bridge { source: None, sink: Some(sink::sink(name, self.clone())), link: None }
-    }
-
-    fn resources(&self) -> Vec<Resource> {
-        Vec::new()
-    }
-
-    fn exposed_to_anonymous(&self) -> bool {
-        false
     }
 
     fn delivery(&self) -> Guarantees {

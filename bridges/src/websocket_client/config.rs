@@ -17,7 +17,7 @@ use super::{
     source::WebSocketClient,
 };
 use crate::{
-    Bridge, BridgeConfig, Guarantees, Resource,
+    Bridge, BridgeConfig, Guarantees,
     private::{self, Block, Private},
     section::{blocks, optional, size, timeout},
 };
@@ -152,15 +152,6 @@ impl WebSocketClientConfig {
 impl BridgeConfig for WebSocketClientConfig {
     fn build(&self, _: &str) -> Bridge {
         Bridge { source: Some(Box::new(WebSocketClient::new(self.clone()))), sink: None, link: None }
-    }
-
-    /// It listens nowhere.
-    fn resources(&self) -> Vec<Resource> {
-        Vec::new()
-    }
-
-    fn exposed_to_anonymous(&self) -> bool {
-        false
     }
 
     fn delivery(&self) -> Guarantees {

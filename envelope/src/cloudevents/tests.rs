@@ -9,24 +9,15 @@ use crate::{Conversation, Data, Envelope, EnvelopeId, Json, Origin, Timestamp, T
 
 fn envelope() -> Envelope {
     Envelope {
-        id: EnvelopeId::parse("0192f8a0-0000-7000-8000-000000000001").unwrap(),
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "telemetry/reading@v1.0.0".into(),
-        subject: Topic::new("telemetry/7/temperature").unwrap(),
-        time: Timestamp::from_micros(1_700_000_000_000_000),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
-        dataschema: None,
-        data: Data::Opaque(Bytes::from_static(br#"{"celsius": 12.10}"#)),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            EnvelopeId::parse("0192f8a0-0000-7000-8000-000000000001").unwrap(),
+            "mesh://plant-a/web/anonymous".into(),
+            "telemetry/reading@v1.0.0".into(),
+            Topic::new("telemetry/7/temperature").unwrap(),
+            Timestamp::from_micros(1_700_000_000_000_000),
+            Data::Opaque(Bytes::from_static(br#"{"celsius": 12.10}"#)),
+        )
     }
 }
 

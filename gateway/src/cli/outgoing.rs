@@ -33,24 +33,15 @@ pub(super) fn envelope(input: Vec<u8>, topic: Option<&str>, domain: &str) -> Res
     let data = Bytes::from(input);
     let json = Json::parse(data.clone()).is_ok();
     Ok(Envelope {
-        id: Identity::fresh().envelope_id(parts),
-        source: format!("mesh://{domain}/try/anonymous").into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject,
-        time: Timestamp::now(),
-        expirytime: None,
         datacontenttype: json.then(|| "application/json".into()),
-        dataschema: None,
-        data: Data::Opaque(data),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            Identity::fresh().envelope_id(parts),
+            format!("mesh://{domain}/try/anonymous").into(),
+            "mesh/opaque@v1.0.0".into(),
+            subject,
+            Timestamp::now(),
+            Data::Opaque(data),
+        )
     })
 }
 

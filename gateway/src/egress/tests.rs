@@ -9,26 +9,14 @@ use tokio::time::Instant;
 use super::lanes::Lanes;
 
 fn delivery(lane: u64, number: u8) -> Delivery {
-    let envelope = Envelope {
-        id: EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap(),
-        source: "mesh://a/web/p".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject: Topic::new("t").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: None,
-        dataschema: None,
-        data: Data::Opaque(Bytes::new()),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    };
+    let envelope = Envelope::plain(
+        EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap(),
+        "mesh://a/web/p".into(),
+        "mesh/opaque@v1.0.0".into(),
+        Topic::new("t").unwrap(),
+        Timestamp::now(),
+        Data::Opaque(Bytes::new()),
+    );
     let position = Position(Bytes::copy_from_slice(&[number]));
     Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(lane) }
 }

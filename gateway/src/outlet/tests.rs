@@ -114,26 +114,14 @@ impl Mapper for Nothing {
 }
 
 fn delivery(position: &'static str, kind: &str) -> Delivery {
-    let envelope = Envelope {
-        id: EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap(),
-        source: "mesh://a/web/p".into(),
-        kind: kind.into(),
-        subject: Topic::new("t").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: None,
-        dataschema: None,
-        data: Data::Opaque(Bytes::from_static(b"{}")),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    };
+    let envelope = Envelope::plain(
+        EnvelopeId::parse("0190163d-8694-739b-aea5-966c26f8ad91").unwrap(),
+        "mesh://a/web/p".into(),
+        kind.into(),
+        Topic::new("t").unwrap(),
+        Timestamp::now(),
+        Data::Opaque(Bytes::from_static(b"{}")),
+    );
     let position = Position(Bytes::from_static(position.as_bytes()));
     Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(0) }
 }

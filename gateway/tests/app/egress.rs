@@ -20,24 +20,16 @@ async fn smuggle(store: &Embedded, data: &'static str) {
     let id: EnvelopeId = identity.envelope_id(parts);
     let kind = "telemetry/reading@v1.0.0";
     let envelope = Envelope {
-        id,
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: kind.into(),
-        subject: Topic::new("telemetry/7/temperature").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
         datacontenttype: Some("application/json".into()),
         dataschema: Some(format!("mesh://plant-a/schemas/{kind}").into()),
-        data: Data::Opaque(Bytes::from_static(data.as_bytes())),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
+        ..Envelope::plain(
+            id,
+            "mesh://plant-a/web/anonymous".into(),
+            kind.into(),
+            Topic::new("telemetry/7/temperature").unwrap(),
+            Timestamp::now(),
+            Data::Opaque(Bytes::from_static(data.as_bytes())),
+        )
     };
     let mapped = Mapped {
         route: Route::new("smuggled", "1"),

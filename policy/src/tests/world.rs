@@ -50,26 +50,14 @@ pub(crate) fn batch(messages: impl IntoIterator<Item = (u64, &'static str)>) -> 
 }
 
 pub(crate) fn envelope(id: EnvelopeId, data: &[u8]) -> Envelope {
-    Envelope {
+    Envelope::plain(
         id,
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject: Topic::new("telemetry/7").unwrap(),
-        time: Timestamp::from_micros(0),
-        expirytime: None,
-        datacontenttype: None,
-        dataschema: None,
-        data: Data::Opaque(Bytes::copy_from_slice(data)),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    }
+        "mesh://plant-a/web/anonymous".into(),
+        "mesh/opaque@v1.0.0".into(),
+        Topic::new("telemetry/7").unwrap(),
+        Timestamp::from_micros(0),
+        Data::Opaque(Bytes::copy_from_slice(data)),
+    )
 }
 
 pub(crate) fn typed(mut envelope: Envelope, kind: &str) -> Envelope {

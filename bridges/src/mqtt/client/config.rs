@@ -11,7 +11,7 @@ use yaml::{Fields, Node, Problems, Resolve, Secret};
 
 use super::{publisher, server::Server, subscriber::Subscriber};
 use crate::{
-    Bridge, BridgeConfig, Guarantees, Resource, Sending,
+    Bridge, BridgeConfig, Guarantees, Sending,
     mqtt::{address::check_topic, packet::Version},
     private::Block,
     section::{blocks, count, optional, size, timeout},
@@ -188,15 +188,6 @@ impl BridgeConfig for MqttClientConfig {
     fn build(&self, name: &str) -> Bridge {
         let (sink, link) = publisher::pair(name, self.clone());
         Bridge { source: Some(Box::new(Subscriber::new(self.clone()))), sink: Some(sink), link: Some(Box::new(link)) }
-    }
-
-    /// It listens nowhere.
-    fn resources(&self) -> Vec<Resource> {
-        Vec::new()
-    }
-
-    fn exposed_to_anonymous(&self) -> bool {
-        false
     }
 
     fn delivery(&self) -> Guarantees {

@@ -40,26 +40,14 @@ fn taker() -> Taker {
 }
 
 fn envelope(id: EnvelopeId) -> Envelope {
-    Envelope {
+    Envelope::plain(
         id,
-        source: "mesh://plant-a/web/anonymous".into(),
-        kind: "mesh/opaque@v1.0.0".into(),
-        subject: Topic::new("alerts/a").unwrap(),
-        time: Timestamp::now(),
-        expirytime: None,
-        datacontenttype: None,
-        dataschema: None,
-        data: Data::Opaque(Bytes::new()),
-        performative: None,
-        partitionkey: None,
-        residency: Vec::new(),
-        classification: None,
-        hops: Vec::new(),
-        trace: None,
-        conversation: None,
-        origin: None,
-        priority: None,
-    }
+        "mesh://plant-a/web/anonymous".into(),
+        "mesh/opaque@v1.0.0".into(),
+        Topic::new("alerts/a").unwrap(),
+        Timestamp::now(),
+        Data::Opaque(Bytes::new()),
+    )
 }
 
 fn group(count: u32) -> Group {
