@@ -66,10 +66,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
         sender.join().expect("a sender's end");
     }
     let receipts = record.receipts.lock().expect("receipts").clone();
-    eventually("the consumer has seen every receipt", Duration::from_secs(60), || {
-        let seen = record.seen.lock().expect("seen");
-        receipts.keys().all(|id| seen.contains_key(id)).then_some(())
-    });
+    assert_all_come(&site, &record, &receipts);
     consumer.join().expect("the consumer's end");
     assert_settled(&site, &record, &receipts);
     drop(gateway);
@@ -162,6 +159,23 @@ fn all_seen(record: &Record) -> bool {
     let receipts = record.receipts.lock().expect("receipts");
     let seen = record.seen.lock().expect("seen");
     receipts.keys().all(|id| seen.contains_key(id))
+}
+
+/// However slow the disk is: the consumer goes on to see what it has not.
+fn assert_all_come(site: &Site, record: &Record, receipts: &HashMap<String, (String, Value)>) {
+    let missing = || -> HashMap<_, _> {
+        let seen = record.seen.lock().expect("seen");
+        receipts.iter().filter(|(id, _)| !seen.contains_key(*id)).collect()
+    };
+    let (mut left, mut since) = (missing(), Instant::now());
+    while !left.is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(20), "receipts not seen: {left:?} {:#}", ledger(site));
+        thread::park_timeout(Duration::from_millis(5));
+        let now = missing();
+        if now.len() < left.len() {
+            (left, since) = (now, Instant::now());
+        }
+    }
 }
 
 fn ledger(site: &Site) -> Value {
