@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use http::{Method, Uri, uri};
 
+use super::written::{self, Piece, in_server, target};
+
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
@@ -51,49 +53,23 @@ pub(super) fn base(text: &str, plain_text: bool) -> Result<Uri, String> {
 
 /// What a mapping file writes; `${...}` may be anything that an address may have there.
 pub(super) fn check_written(written: &str, base: Option<&Uri>, plain_text: bool) -> Result<(), String> {
-    if let Some(expression) = in_server(written) {
+    let pieces = written::pieces(written);
+    if let Some(expression) = in_server(&target(&pieces)) {
         return Err(format!(
             "${{{expression}}} chooses the server that is sent to, and with it whoever sends the message would: write the server, \
-             or take it from a table"
+             or take it from a table, without anything beside it"
         ));
     }
-    let (mut plain, mut rest) = (String::with_capacity(written.len()), written);
-    while let Some((before, behind)) = rest.split_once("${") {
-        plain.push_str(before);
-        plain.push_str(ANY);
-        rest = behind.split_once('}').map_or("", |(_, rest)| rest);
-    }
-    plain.push_str(rest);
+    let plain: String = pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => text,
+            Piece::Expression(_) => ANY,
+        })
+        .collect();
     let target = plain.split_once(' ').map_or(&*plain, |(_, target)| target);
     // what a table says is known with each message
     if target.starts_with(ANY) { Ok(()) } else { parse(&plain, base, plain_text).map(drop) }
-}
-
-/// An expression that a part of the server is made of, other than by a table.
-fn in_server(written: &str) -> Option<&str> {
-    let target = written.split_once(' ').filter(|(method, _)| !method.contains("${")).map_or(written, |(_, rest)| rest);
-    if target.starts_with('/') {
-        return None;
-    }
-    // the scheme is a part of it: what it is made of may bring the rest along
-    let (mut rest, mut slashes) = (target, if target.starts_with("${") { 2 } else { 0 });
-    while let Some(at) = rest.find(['/', '?', '$']) {
-        if rest[at..].starts_with("${") {
-            let expression = &rest[at + 2..];
-            let (expression, behind) = expression.split_once('}').unwrap_or((expression, ""));
-            if !expression.trim_start().starts_with("table(") {
-                return Some(expression);
-            }
-            rest = behind;
-            continue;
-        }
-        slashes += 1;
-        if slashes == 3 || rest[at..].starts_with('?') {
-            return None;
-        }
-        rest = &rest[at + 1..];
-    }
-    None
 }
 
 fn url(text: &str, plain_text: bool) -> Result<Uri, String> {
@@ -193,6 +169,7 @@ mod tests {
             "POST https://a.${payload.x}/b",
             "POST ${payload.scheme}://a/b",
             "POST https://a.example${payload.x}/b",
+            "POST https://${table('hosts', payload.shop) + payload.x}/b",
         ] {
             let said = check_written(written, None, false).unwrap_err();
             assert!(said.contains("chooses the server"), "{written}: {said}");

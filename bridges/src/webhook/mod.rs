@@ -1,6 +1,6 @@
 //! The webhook bridge: sends each message of a mapping as an HTTP request, signed, and waits until it is taken.
 //!
-//! It only sends. `address` is where a message goes, `exchange` one request over one connection, `destination` what is kept
+//! It only sends. `written` is what a mapping file says of where a message goes and `address` where it does, `exchange` one request over one connection, `destination` what is kept
 //! of a server: its idle connections, its places and its `breaker`. `answer` is the one table from HTTP to verdicts.
 
 mod address;
@@ -13,6 +13,7 @@ mod request;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use breaker::BreakerConfig;
 pub use config::WebhookConfig;
