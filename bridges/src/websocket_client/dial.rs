@@ -35,8 +35,8 @@ pub(super) enum Lost {
     Subprotocol(String),
     #[error("nothing that was to be answered to message {0} of the opening came within {1:?}")]
     Unanswered(usize, Duration),
-    #[error("the feed sends {0} messages and no answer to the opening")]
-    Flood(usize),
+    #[error("the feed sends {0} messages with {1} bytes and no answer to the opening")]
+    Flood(usize, usize),
     #[error("{0}")]
     Broken(String),
     #[error("the feed closed the connection{0}")]
@@ -48,8 +48,9 @@ pub(super) enum Lost {
     Missing(u64),
 }
 
-/// How much may come before the last answer of the opening.
+/// How much may come before the last answer of the opening: so many messages, and so many bytes unless one may be larger.
 const MAX_EARLY: usize = 1_024;
+const MAX_EARLY_BYTES: usize = 4_194_304;
 const READ_BUFFER_BYTES: usize = 16_384;
 const WRITE_BUFFER_BYTES: usize = 131_072;
 
@@ -63,7 +64,8 @@ pub(super) async fn dial(config: &WebSocketClientConfig, last: Option<u64>) -> R
     let resume = config.resume().filter(|_| last.is_some());
     let then: Vec<&Step> = resume.map_or_else(|| config.subscribe.iter().collect(), |resume| vec![resume]);
     for (number, step) in config.login.iter().chain(then).enumerate() {
-        match timeout(within, feed.step(step, last)).await {
+        let most = MAX_EARLY_BYTES.max(config.max_payload_bytes);
+        match timeout(within, feed.step(step, last, most)).await {
             Ok(done) => done?,
             Err(_) => return Err(Lost::Unanswered(number + 1, within)),
         }
@@ -96,17 +98,20 @@ async fn shake(config: &WebSocketClientConfig) -> Result<Feed, Lost> {
 // === impl Feed ===
 
 impl Feed {
-    /// Says one thing and waits for what has to be the answer; what comes before that is a message.
-    async fn step(&mut self, step: &Step, last: Option<u64>) -> Result<(), Lost> {
+    /// Says one thing and waits for what has to be the answer; what comes before that is a message. Of these all that came so
+    /// far may have `most` bytes.
+    async fn step(&mut self, step: &Step, last: Option<u64>, most: usize) -> Result<(), Lost> {
         self.stream.send(Message::text(step.text(last))).await?;
+        let mut bytes: usize = self.early.iter().map(Bytes::len).sum();
         while step.waits() {
             let Some(payload) = payload(self.stream.next().await)? else { continue };
             if Json::parse(payload.clone()).is_ok_and(|json| step.is_answered_by(&json)) {
                 return Ok(());
             }
-            if self.early.len() >= MAX_EARLY {
-                return Err(Lost::Flood(MAX_EARLY));
+            if self.early.len() >= MAX_EARLY || bytes + payload.len() > most {
+                return Err(Lost::Flood(self.early.len(), bytes));
             }
+            bytes += payload.len();
             self.early.push_back(payload);
         }
         Ok(())

@@ -19,9 +19,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// From so many attempts on, it is shown that the gateway takes nothing.
 const SHOWN: u32 = 5;
 
-/// The gateway drains: what was not taken is lost with it, and counted as given back.
+/// The gateway drains: what was not taken is lost with it unless the feed has it again, and counted as given back.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Draining;
+pub(super) struct Draining {
+    /// The place of the first message that was not taken.
+    pub(super) first: usize,
+}
 
 /// How the connection is shown to stand.
 #[derive(Debug)]
@@ -39,17 +42,19 @@ pub(super) async fn offer(cx: &SourceContext, shown: &Shown, mut waiting: Vec<In
     let reserved = cx.bytes.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX));
     let Some(Ok(_in_flight)) = cx.drain.run_until_cancelled(reserved).await else {
         waiting.iter().for_each(|_| cx.returned(RejectKind::Overloaded));
-        return Err(Draining);
+        return Err(Draining { first: 0 });
     };
     let mut attempt = 0;
+    let mut places: Vec<usize> = (0..waiting.len()).collect();
     while let Some(batch) = Batch::new(waiting.clone()) {
         let verdicts = cx.verdicts(batch).await;
         let (mut again, mut first, mut kinds) = (Vec::new(), None, Vec::new());
-        for (message, verdict) in waiting.into_iter().zip(verdicts) {
+        for ((message, place), verdict) in waiting.into_iter().zip(std::mem::take(&mut places)).zip(verdicts) {
             // a yes is told to nobody, and a final no is counted by the stack
             let Err(no) = verdict.answer else { continue };
             if no.disposition() == Disposition::Retry {
                 again.push(message);
+                places.push(place);
                 kinds.push(no.kind);
                 first.get_or_insert(no);
             }
@@ -62,7 +67,7 @@ pub(super) async fn offer(cx: &SourceContext, shown: &Shown, mut waiting: Vec<In
         let wait = no.retry_after.unwrap_or_default().max(backoff(FIRST_WAIT, LONGEST_WAIT, attempt));
         if cx.drain.run_until_cancelled(sleep(wait)).await.is_none() {
             kinds.into_iter().for_each(|kind| cx.returned(kind));
-            return Err(Draining);
+            return Err(Draining { first: places.first().copied().unwrap_or_default() });
         }
         attempt += 1;
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use envelope::{Expect, Headers, Identity, Inbound, Json, KeyWrite, Lane};
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
 use metrics::{Counter, counter, describe_counter};
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -23,7 +24,7 @@ use super::{
     WebSocketClientConfig,
     dial::{Feed, Lost, dial, payload},
     offers::{BATCH_BYTES, Draining, MAX_BATCH, Shown, offer},
-    sequence::{Says, Sequence},
+    sequence::{Mark, Says, Sequence},
 };
 use crate::{BridgeError, Source, SourceContext, backoff::backoff};
 
@@ -42,7 +43,9 @@ struct Running {
     /// Behind which number the feed was asked to go on because something was missing there.
     asked_behind: Option<u64>,
     /// What is on disk of the last number.
-    kept: Option<u64>,
+    kept: Option<Mark>,
+    /// The feed as it is known on disk, by its URL, which may hold secrets.
+    feed: String,
     keep_at: Instant,
     last_address: (String, Arc<str>),
     counters: Counters,
@@ -113,6 +116,7 @@ impl Running {
         let name = cx.bridge.to_string();
         Self {
             shown: Shown { stand: cx.standings.stand(cx.bridge.clone(), "in"), peer: peer(&config), missed: 0 },
+            feed: digest(config.url.to_string().as_bytes()),
             counters: Counters {
                 gaps: counter!(GAPS, "bridge" => name.clone()),
                 missed: counter!(MISSED, "bridge" => name),
@@ -158,14 +162,9 @@ impl Running {
                     }
                 }
             };
-            let refused = lost.is_refused();
             self.shown.lost(&lost);
             failed = if lasted { 0 } else { failed.saturating_add(1) };
-            let first = if refused { self.config.max_backoff } else { FIRST_PAUSE };
-            wait = match lost {
-                Lost::Missing(_) => Duration::ZERO,
-                _ => backoff(first, self.config.max_backoff, failed),
-            };
+            wait = pause(&lost, self.config.max_backoff, failed);
         }
     }
 
@@ -175,6 +174,7 @@ impl Running {
             // it counts as it likes on every connection
             self.sequence = Sequence::default();
         }
+        self.sequence.connected();
         self.shown.connected();
         let end = match self.read(&mut feed).await {
             Ok(never) => match never {},
@@ -199,7 +199,6 @@ impl Running {
                 tokio::select! {
                     biased;
                     () = drain.cancelled() => return Err(End::Draining),
-                    () = sleep_until(heard + every * 2) => return Err(End::Lost(Lost::Silent(every * 2))),
                     () = sleep_until(ping_at) => {
                         ping_at = Instant::now() + every;
                         let ping = timeout(every, feed.stream.send(Message::Ping(Bytes::new()))).await;
@@ -209,11 +208,15 @@ impl Running {
                         heard = Instant::now();
                         batch.extend(payload(next).map_err(End::Lost)?);
                     }
+                    // what has come is looked at first
+                    () = sleep_until(heard + every * 2) => return Err(End::Lost(Lost::Silent(every * 2))),
                 }
             }
             let lost = gather(feed, &mut batch);
             if !batch.is_empty() {
                 self.take(batch).await?;
+                // meanwhile it was we who did not listen
+                heard = Instant::now();
             }
             if let Some(lost) = lost {
                 return Err(End::Lost(lost));
@@ -223,7 +226,7 @@ impl Running {
 
     /// Brings in a batch, up to what is missing where the feed can be asked for that.
     async fn take(&mut self, batch: Vec<Bytes>) -> Result<(), End> {
-        let (mut taken, mut missing) = (Vec::with_capacity(batch.len()), None);
+        let (mut taken, mut marks, mut missing) = (Vec::with_capacity(batch.len()), Vec::new(), None);
         for came in batch.into_iter().map(|payload| self.came(payload)).collect::<Vec<_>>() {
             let by_channel = self.config.sequence.as_ref().is_some_and(|sequence| sequence.by_channel);
             let channel = came.channel.as_deref().filter(|_| by_channel).unwrap_or_default();
@@ -245,10 +248,17 @@ impl Running {
                     tracing::debug!(bridge = %self.cx.bridge, channel, "one channel too many to follow its numbers");
                 }
             }
+            marks.push(self.sequence.mark().filter(|_| came.number.is_some()));
             taken.push(self.inbound(came));
         }
         if !taken.is_empty() {
-            offer(&self.cx, &self.shown, taken).await.map_err(|Draining| End::Draining)?;
+            if let Err(Draining { first }) = offer(&self.cx, &self.shown, taken).await {
+                // the feed is to go on there the next time
+                if let Some(mark) = marks.into_iter().skip(first).flatten().next() {
+                    self.sequence = Sequence::before(mark);
+                }
+                return Err(End::Draining);
+            }
             if self.keep_at <= Instant::now() {
                 self.keep().await;
             }
@@ -269,8 +279,9 @@ impl Running {
     }
 
     fn inbound(&mut self, Came { payload, channel, number }: Came) -> Inbound {
-        let identity = match number.filter(|_| self.config.resume().is_some()) {
-            Some(number) => Identity::Native(format!("{}#{number}", self.config.url).into()),
+        let identity = match self.sequence.mark().filter(|_| number.is_some() && self.config.resume().is_some()) {
+            // a feed that counted anew while it was away has another message of the same number
+            Some(mark) => Identity::Native(format!("{}#{mark}#{}", self.feed, digest(&payload)).into()),
             None => Identity::fresh(),
         };
         Inbound {
@@ -318,19 +329,19 @@ impl Running {
         };
         let text = kept.as_ref().and_then(|entry| std::str::from_utf8(&entry.value).ok());
         // of another feed, a number says nothing
-        let of_this = text.and_then(|text| text.strip_prefix(&*self.config.url.to_string())?.strip_prefix('#'));
-        self.kept = of_this.and_then(|number| number.parse().ok());
+        let of_this = text.and_then(|text| text.strip_prefix(&*self.feed)?.strip_prefix('#'));
+        self.kept = of_this.and_then(Mark::parse);
         self.sequence = Sequence::behind(self.kept);
     }
 
     /// Writes the last number that was taken. What is not written is asked for again, and known as a duplicate.
     async fn keep(&mut self) {
         self.keep_at = Instant::now() + KEEP_EVERY;
-        let Some(last) = self.sequence.last("").filter(|last| Some(*last) != self.kept) else { return };
+        let Some(last) = self.sequence.mark().filter(|last| Some(*last) != self.kept) else { return };
         if self.config.resume().is_none() {
             return;
         }
-        let value = Some(format!("{}#{last}", self.config.url).into());
+        let value = Some(format!("{}#{last}", self.feed).into());
         let write = KeyWrite { key: KEY.into(), expect: Expect::Anything, value, ttl: None };
         match self.cx.keys.write(vec![write]).await {
             Ok(_) => self.kept = Some(last),
@@ -339,6 +350,19 @@ impl Running {
             }
         }
     }
+}
+
+/// How long to wait before the next connection: `failed` of them have not lasted.
+fn pause(lost: &Lost, longest: Duration, failed: u32) -> Duration {
+    let first = if lost.is_refused() { longest } else { FIRST_PAUSE };
+    backoff(first, longest, failed)
+}
+
+/// 128 bits that stand for these bytes.
+fn digest(bytes: &[u8]) -> String {
+    let mut first = [0; 16];
+    first.copy_from_slice(&Sha256::digest(bytes)[..16]);
+    format!("{:032x}", u128::from_be_bytes(first))
 }
 
 /// The server, without what the URL may hold of secrets.
@@ -379,4 +403,19 @@ fn segment(channel: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_pause_after_whatever_loss() {
+        let longest = Duration::from_secs(30);
+        for lost in [Lost::Missing(1), Lost::Closed(String::new()), Lost::Silent(longest)] {
+            assert!((FIRST_PAUSE / 2..=FIRST_PAUSE).contains(&pause(&lost, longest, 0)), "{lost}");
+            assert!(pause(&lost, longest, 20) >= longest / 2, "{lost}");
+        }
+        assert!(pause(&Lost::Unanswered(1, longest), longest, 0) >= longest / 2);
+    }
 }

@@ -54,7 +54,16 @@ async fn an_opening_that_is_not_answered_is_refused() {
         }
     }
     _ = peer.stream.flush().await;
-    until(&rig, |state| matches!(state, State::Away(why) if why.contains("1024 messages and no answer"))).await;
+    until(&rig, |state| matches!(state, State::Away(why) if why.contains("1024 messages with "))).await;
+    // few, but large
+    let mut peer = server.peer().await;
+    for _ in 0..5 {
+        if peer.stream.feed(Message::text("x".repeat(1_000_000))).await.is_err() {
+            break;
+        }
+    }
+    _ = peer.stream.flush().await;
+    until(&rig, |state| matches!(state, State::Away(why) if why.contains("4 messages with 4000000 bytes"))).await;
     rig.stop().await;
     assert_eq!(rig.counts().received, 0, "nothing is taken of a feed that is not open");
 }
@@ -70,6 +79,28 @@ async fn a_feed_without_a_sign_of_life_is_left() {
     peer.say("1").await;
     rig.until(|counts| counts.offered == 1).await;
     drop(silent);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_feed_is_not_silent_while_the_gateway_does_not_listen() {
+    let server = Server::start().await;
+    let rig = Rig::start(&config(&server, ", ping_interval: 300ms")).await;
+    let mut is_full = true;
+    rig.answer(move |inbound| match std::mem::take(&mut is_full) {
+        true => {
+            let no = Rejection::new(RejectKind::Unavailable, "store", "away");
+            // for longer than a feed may be silent
+            Err(Rejection { retry_after: Some(Duration::from_millis(700)), ..no })
+        }
+        false => Ok(crate::conformance::stored(inbound)),
+    });
+    let mut peer = server.peer().await;
+    peer.say("1").await;
+    rig.until(|counts| counts.offered == 2).await;
+    peer.say("2").await;
+    rig.until(|counts| counts.offered == 3).await;
+    assert_eq!(standing(&rig).state, State::Connected(None));
     rig.stop().await;
 }
 
@@ -129,15 +160,16 @@ async fn at_the_drain_what_was_not_taken_is_given_back_and_counted() {
 #[tokio::test]
 async fn without_a_mapping_nobody_is_asked() {
     let server = Server::start().await;
-    let rig = Rig::start(&config(&server, "")).await;
+    let rig = Rig::start(&config(&server, ", max_backoff: 100ms")).await;
     let peer = server.peer().await;
     rig.addresses_taken.send_replace([].into());
     drop(peer);
     until(&rig, |state| matches!(state, State::Away(_))).await;
-    let mut asked = std::pin::pin!(server.socket());
-    assert!(futures_util::poll!(asked.as_mut()).is_pending());
+    // for several times as long as it waits before it asks again
+    let asked = timeout(Duration::from_millis(600), server.socket()).await;
+    assert!(asked.is_err(), "it asks for what no mapping takes");
     rig.addresses_taken.send_replace(["message".to_owned()].into());
-    asked.await;
+    server.socket().await;
     let drained = timeout(Duration::from_secs(5), rig.stop()).await;
     assert!(drained.is_ok(), "a handshake does not hold up the drain");
 }

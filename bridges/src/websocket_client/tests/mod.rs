@@ -5,6 +5,9 @@ mod server;
 
 use std::{path::Path, time::Duration};
 
+use envelope::{RejectKind, Rejection};
+use futures_util::SinkExt;
+use tokio_tungstenite::tungstenite::Message;
 use yaml::{File, Resolve};
 
 use self::server::Server;
@@ -118,6 +121,82 @@ async fn after_a_restart_it_goes_on_behind_the_last_number_and_a_repeat_is_the_s
     again.until(|counts| counts.offered == 1).await;
     assert_eq!(again.seen()[0][0].identity, rig.seen()[0][0].identity);
     again.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_drain_it_goes_on_at_what_was_not_taken() {
+    let server = Server::start().await;
+    let config = config(&server, NUMBERED);
+    let rig = Rig::start(&config).await;
+    let mut peer = server.peer().await;
+    peer.hears().await.unwrap();
+    // a full gateway: of what comes at once, only the first two are taken
+    let mut places = 2;
+    rig.answer(move |inbound| {
+        if places == 0 {
+            return Err(Rejection::new(RejectKind::Unavailable, "store", "full"));
+        }
+        places -= 1;
+        Ok(crate::conformance::stored(inbound))
+    });
+    for n in 41..=44 {
+        peer.stream.feed(Message::text(format!("{{\"n\":{n}}}"))).await.unwrap();
+    }
+    peer.stream.flush().await.unwrap();
+    rig.until(|counts| counts.received == 4 && counts.offered > 4 || counts.returned.len() > 1).await;
+    rig.stop().await;
+    assert_eq!(rig.counts().returned.len(), 2);
+    let again = rig.restart(&config).await;
+    let mut peer = server.peer().await;
+    assert_eq!(peer.hears().await.unwrap(), "from 42");
+    again.stop().await;
+    let kept = rig.keys.value("sequence").unwrap();
+    assert!(!String::from_utf8_lossy(&kept).contains("t0k3n"), "what the URL holds of secrets is not kept");
+}
+
+#[tokio::test]
+async fn a_drain_before_anything_was_taken_loses_nothing_of_a_feed_that_goes_on_behind_a_number() {
+    let server = Server::start().await;
+    let config = config(&server, NUMBERED);
+    let rig = Rig::start(&config).await;
+    rig.answer(|_| Err(Rejection::new(RejectKind::Unavailable, "store", "full")));
+    let mut peer = server.peer().await;
+    peer.hears().await.unwrap();
+    peer.say(r#"{"n":41}"#).await;
+    rig.until(|counts| counts.offered > 1).await;
+    rig.stop().await;
+    let again = rig.restart(&config).await;
+    assert_eq!(server.peer().await.hears().await.unwrap(), "from 40");
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_feed_that_begins_anew_sends_other_messages_under_the_same_numbers() {
+    let server = Server::start().await;
+    let config = config(&server, NUMBERED);
+    let rig = Rig::start(&config).await;
+    let mut peer = server.peer().await;
+    peer.hears().await.unwrap();
+    // over one connection, though it sends the very same again
+    for n in [1, 2, 1, 2] {
+        peer.say(&format!("{{\"n\":{n}}}")).await;
+    }
+    rig.until(|counts| counts.offered == 4).await;
+    rig.stop().await;
+    // while it was away, with other messages; and with one that it repeats
+    let again = rig.restart(&config).await;
+    let mut peer = server.peer().await;
+    assert_eq!(peer.hears().await.unwrap(), "from 2");
+    peer.say(r#"{"resumed":true}"#).await;
+    for text in [r#"{"n":2}"#, r#"{"n":1,"new":true}"#, r#"{"n":2,"new":true}"#] {
+        peer.say(text).await;
+    }
+    again.until(|counts| counts.offered == 3).await;
+    again.stop().await;
+    let identities: Vec<_> = [rig.seen().concat(), again.seen().concat()].concat();
+    let identities: Vec<_> = identities.into_iter().map(|inbound| inbound.identity).collect();
+    let repeated = identities.iter().enumerate().filter(|(at, one)| identities[..*at].contains(one));
+    assert_eq!(repeated.map(|(at, _)| at).collect::<Vec<_>>(), [4]);
 }
 
 #[tokio::test]
