@@ -1,9 +1,10 @@
 //! Session state (MQTT 5.0, section 4.1), without I/O: packet identifiers in both directions and what is subscribed to.
 //!
 //! Of an arriving message it says whether it is a new one, and by which identity the mesh knows it: the same over every
-//! repeat until the identifier is released, another one afterwards. At QoS 2 that holds over restarts: the generation of an
-//! identifier is on disk before its release is confirmed, so exactly once rests on the store knowing the identity. Of
-//! messages to the client it says which identifier each has, again over reconnects. See `sessions` for who owns it.
+//! repeat until the identifier is free, another one afterwards. That holds over restarts: the generation of an identifier is
+//! on disk before the client hears that it is free, by PUBACK or PUBCOMP, so exactly once rests on the store knowing the
+//! identity. Of messages to the client it says which identifier each has, again over reconnects. See `sessions` for who
+//! owns it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -28,14 +29,14 @@ use outbound::{Outbound, Sent, Settling};
 /// The state of one client, connected or not.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Names messages of QoS 2; as long as the session.
+    /// Names messages; as long as the session.
     id: Uuid,
-    /// Names messages of QoS 1; another one in each process, because their serials are in no store.
-    instance: Uuid,
-    serial: u64,
     inbound: HashMap<u16, Arrived>,
     generations: Generations,
-    /// A client has forgotten what it sent at QoS 2, and sends another message with its identifier.
+    /// As they were when the gateway crashed under the client. Of an identifier that still has its generation of then, nobody
+    /// knows whether a message of it is stored.
+    crashed_at: Option<Generations>,
+    /// A client has forgotten what it sent, and sends another message with its identifier.
     begun_anew: bool,
     outbound: Outbound,
     subscriptions: BTreeMap<ByteString, Subscribed>,
@@ -101,10 +102,9 @@ impl Session {
     pub(super) fn new() -> Self {
         Self {
             id: Uuid::now_v7(),
-            instance: Uuid::now_v7(),
-            serial: 0,
             inbound: HashMap::new(),
             generations: Generations::new(),
+            crashed_at: None,
             begun_anew: false,
             outbound: Outbound::default(),
             subscriptions: BTreeMap::new(),
@@ -129,15 +129,10 @@ impl Session {
         match self.inbound.get(&id) {
             Some(Arrived::Offered(was, _)) if *was == qos => Ok(Arrival::Pending),
             // without DUP it is no repeat (MQTT-3.3.1-1): the client has forgotten what it sent, and begins anew
-            Some(Arrived::Unheard(was, _)) if !dup => {
-                if *was == Qos::ExactlyOnce {
-                    self.inbound.remove(&id);
-                    self.raise(id);
-                    self.begun_anew = true;
-                }
-                let identity = self.identity(qos, id);
-                self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
-                Ok(Arrival::Offer(identity))
+            Some(Arrived::Unheard(..)) if !dup => {
+                self.inbound.remove(&id);
+                self.begin_anew(id);
+                Ok(self.offer(qos, id))
             }
             Some(Arrived::Unheard(was, identity)) if *was == qos => {
                 let identity = identity.clone();
@@ -150,33 +145,53 @@ impl Session {
                 Err(Broken::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "more messages are in flight than Receive Maximum"))
             }
             None => {
-                let identity = self.identity(qos, id);
-                self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
-                Ok(Arrival::Offer(identity))
+                // what is stored under the name that it would have may be what the client has forgotten
+                if !dup && self.is_unsure(id) {
+                    self.begin_anew(id);
+                }
+                Ok(self.offer(qos, id))
             }
         }
     }
 
-    fn identity(&mut self, qos: Qos, id: u16) -> Identity {
-        let mut name = BytesMut::with_capacity(32);
-        if qos == Qos::ExactlyOnce {
-            name.put_slice(b"mqtt2");
-            name.put_slice(self.id.as_bytes());
-            name.put_u16(id);
-            name.put_u32(self.generations.of(id));
-        } else {
-            name.put_slice(b"mqtt1");
-            name.put_slice(self.instance.as_bytes());
-            name.put_u64(self.serial);
-            self.serial += 1;
-        }
+    /// Whether the gateway crashed under the client, and nothing has come of the identifier since.
+    fn is_unsure(&self, id: u16) -> bool {
+        self.crashed_at.as_ref().is_some_and(|then| then.of(id) == self.generations.of(id))
+    }
+
+    fn begin_anew(&mut self, id: u16) {
+        self.raise(id);
+        self.begun_anew = true;
+    }
+
+    fn offer(&mut self, qos: Qos, id: u16) -> Arrival {
+        let identity = self.identity(qos, id);
+        self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
+        Arrival::Offer(identity)
+    }
+
+    fn identity(&self, qos: Qos, id: u16) -> Identity {
+        let mut name = BytesMut::with_capacity(27);
+        name.put_slice(if qos == Qos::ExactlyOnce { b"mqtt2" } else { b"mqtt1" });
+        name.put_slice(self.id.as_bytes());
+        name.put_u16(id);
+        name.put_u32(self.generations.of(id));
         Identity::Native(name.freeze())
     }
 
-    /// A message of QoS 2 is refused, though it, or something of it, may be stored: the next message of its identifier is
-    /// another one. That has to be on disk before the client hears, if the session is.
-    pub(super) fn refused(&mut self, id: u16) {
-        self.raise(id);
+    /// The client is about to hear what became of a message. Whether its identifier is free then, so that the next message
+    /// of it is another one: at QoS 1 always, at QoS 2 if the handshake does not go on, because the message, or something of
+    /// it, may be stored. That has to be on disk before the client hears, if the session is.
+    pub(super) fn frees(&mut self, id: u16, qos: Qos, goes_on: bool) -> bool {
+        let frees = match qos {
+            Qos::AtMostOnce => false,
+            Qos::AtLeastOnce => true,
+            Qos::ExactlyOnce => !goes_on,
+        };
+        if frees {
+            self.raise(id);
+        }
+        frees
     }
 
     /// Whether an identifier was given to another message since this was asked, which is to be on disk before that one is.

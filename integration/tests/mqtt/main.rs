@@ -7,6 +7,7 @@ mod features;
 mod javascript;
 mod paho;
 mod remote;
+mod repeats;
 mod restarts;
 mod websocket;
 

@@ -4,9 +4,9 @@
 //! batch and no read waits here, but what waits is bounded: over the bound the connection reads nothing more.
 
 use envelope::{Qos, Reached, RejectKind, Rejection, Settled, Ticket};
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 
-use super::{Connection, End};
+use super::{Connection, End, publish::Due};
 use crate::mqtt::{lane::Waiting, reject};
 
 /// Answers that wait, in the order of their messages.
@@ -22,7 +22,6 @@ pub(super) struct Answer {
 
 enum Outcome {
     Yes,
-    /// Its identifier is free for another message already.
     No(Box<Rejection>),
     Never,
     Late,
@@ -38,12 +37,18 @@ impl Promised {
         self.0.len() < MAX_PROMISED
     }
 
-    /// The next answer; pending while there is none. Cancel safe.
-    pub(super) async fn next(&mut self) -> Answer {
-        match self.0.next().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next answers, in order, that are there; pending while there is none. Cancel safe.
+    pub(super) async fn next(&mut self) -> Vec<Answer> {
+        let Some(first) = self.0.next().await else { return std::future::pending().await };
+        let mut answers = vec![first];
+        while let Some(Some(answer)) = self.0.next().now_or_never() {
+            answers.push(answer);
         }
+        answers
     }
 }
 
@@ -86,7 +91,7 @@ impl Connection {
     /// Answers now, or behind what waits.
     pub(super) fn in_turn(&mut self, waiting: &Waiting, refused: Option<Rejection>) {
         let (qos, id) = (waiting.qos, waiting.id);
-        if self.promised.0.is_empty() {
+        if self.promised.is_empty() {
             return self.answer(qos, id, refused.as_ref());
         }
         if waiting.is_unanswered() {
@@ -97,17 +102,27 @@ impl Connection {
     }
 
     /// What waited longest has its outcome.
-    pub(super) async fn reached(&mut self, Answer { qos, id, outcome }: Answer) -> Result<(), End> {
-        match outcome {
-            Outcome::Yes => self.answer(qos, id, None),
-            Outcome::No(refused) => self.answer(qos, id, Some(&refused)),
-            Outcome::Never => {
-                self.free([(qos, id)]).await?;
-                self.answer(qos, id, Some(&never()));
+    pub(super) async fn reached(&mut self, answers: Vec<Answer>) -> Result<(), End> {
+        let heard = || answers.iter().take_while(|answer| !matches!(answer.outcome, Outcome::Late));
+        self.free(heard().map(Answer::due).collect()).await?;
+        for Answer { qos, id, outcome } in heard() {
+            match outcome {
+                Outcome::Yes => self.answer(*qos, *id, None),
+                Outcome::No(refused) => self.answer(*qos, *id, Some(refused)),
+                Outcome::Never => self.answer(*qos, *id, Some(&never())),
+                // none is heard
+                Outcome::Late => {}
             }
-            Outcome::Late => return Err(End::Late),
         }
-        Ok(())
+        if heard().count() < answers.len() { Err(End::Late) } else { Ok(()) }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn due(&self) -> Due {
+        Due { qos: self.qos, id: self.id, refused: matches!(self.outcome, Outcome::No(_) | Outcome::Never) }
     }
 }
 

@@ -15,6 +15,14 @@ use crate::mqtt::{
     session::{Arrival, Arriving, OnRelease},
 };
 
+/// A message that the client is about to hear of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) qos: Qos,
+    pub(super) id: u16,
+    pub(super) refused: bool,
+}
+
 // === impl Connection ===
 
 impl Connection {
@@ -103,8 +111,7 @@ impl Connection {
                 return Ok(());
             }
         };
-        let refused = heard.iter().filter(|(_, verdict)| is_refused(verdict));
-        let freed = self.free(refused.map(|(waiting, _)| (waiting.qos, waiting.id)).collect::<Vec<_>>()).await;
+        let freed = self.free(self.due(&heard)).await;
         // what is to be offered again, or given back, is all the same
         self.unheard |= freed.is_err();
         let offered = heard.len();
@@ -137,18 +144,45 @@ impl Connection {
         self.too_long(&rejection).await
     }
 
-    /// Frees identifiers of QoS 2 whose messages are refused. Some of these may be stored, so that what comes under the same
-    /// identifier next is another message: that is on disk before the client hears. In MQTT 3.1.1 it does not hear.
-    pub(super) async fn free(&mut self, refused: impl IntoIterator<Item = (Qos, u16)>) -> Result<(), End> {
-        if self.unheard || self.version == Version::V3 {
+    /// The messages whose answers do not wait for others, and whether they are refused.
+    fn due(&self, heard: &[(Waiting, Verdict<Admission>)]) -> Vec<Due> {
+        let mut due = Vec::new();
+        if !self.promised.is_empty() {
+            return due;
+        }
+        for (waiting, verdict) in heard.iter().filter(|(waiting, _)| !waiting.is_unanswered()) {
+            let refused = match &verdict.answer {
+                Ok(Admission::Stored(receipt)) => match receipt.settled {
+                    Settled::Now => false,
+                    Settled::Never => true,
+                    // everything behind it waits
+                    Settled::Later(_) => break,
+                },
+                Ok(Admission::Filtered) => false,
+                Err(no) if no.disposition() == Disposition::Final => true,
+                Err(_) => continue,
+            };
+            due.push(Due { qos: waiting.qos, id: waiting.id, refused });
+        }
+        due
+    }
+
+    /// Frees the identifiers of messages that the client is about to hear of. They may be stored, so that what comes under
+    /// the same identifier next is another message: that is on disk before the client hears.
+    pub(super) async fn free(&mut self, due: Vec<Due>) -> Result<(), End> {
+        if self.unheard {
             return Ok(());
         }
         let mut any = false;
-        for (_, id) in refused.into_iter().filter(|(qos, _)| *qos == Qos::ExactlyOnce) {
-            self.held.session.refused(id);
-            any = true;
+        for Due { qos, id, refused } in due {
+            any |= self.held.session.frees(id, qos, self.goes_on(refused));
         }
         if any { self.keep().await } else { Ok(()) }
+    }
+
+    /// Whether the handshake of QoS 2 goes on: in MQTT 3.1.1 it does so even if the message is refused.
+    fn goes_on(&self, refused: bool) -> bool {
+        !refused || self.version == Version::V3
     }
 
     /// Of what was not taken for too long, the sender hears.
@@ -163,7 +197,8 @@ impl Connection {
             let drained = self.lane.drain();
             drained.iter().for_each(|_| self.shared.cx.returned(kind));
             self.lane.moved();
-            self.free(drained.iter().map(|waiting| (waiting.qos, waiting.id))).await?;
+            let due = |waiting: &Waiting| Due { qos: waiting.qos, id: waiting.id, refused: true };
+            self.free(drained.iter().map(due).collect()).await?;
             drained.iter().for_each(|waiting| self.in_turn(waiting, Some(rejection.clone())));
         }
         Ok(())
@@ -179,9 +214,7 @@ impl Connection {
         if self.unheard {
             return;
         }
-        // in MQTT 3.1.1 the handshake of QoS 2 goes on all the same
-        let goes_on = refused.is_none() || self.version == Version::V3;
-        self.held.session.heard(id, qos, goes_on);
+        self.held.session.heard(id, qos, self.goes_on(refused.is_some()));
         let reason = refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind));
         let detail = refused.and_then(|rejection| self.detail(rejection));
         self.ack(acked, id, reason, detail.as_deref());
@@ -201,14 +234,5 @@ impl Connection {
             self.ack(Acked::Complete, id, reason, None);
         }
         Ok(())
-    }
-}
-
-/// Whether the sender hears no, whatever it does.
-fn is_refused(verdict: &Verdict<Admission>) -> bool {
-    match &verdict.answer {
-        Ok(Admission::Stored(receipt)) => matches!(receipt.settled, Settled::Never),
-        Ok(Admission::Filtered) => false,
-        Err(no) => no.disposition() == Disposition::Final,
     }
 }

@@ -16,8 +16,8 @@ struct Model {
     session: Session,
     /// As it is on disk.
     kept: Bytes,
-    /// The messages of QoS 2 whose identifiers are not released, by what the store knows them by.
-    current: HashMap<u16, Identity>,
+    /// The messages whose identifiers are not free, by what the store knows them by.
+    current: HashMap<u16, (Qos, Identity)>,
     /// Those that are over: nothing may have their names again.
     over: HashSet<Vec<u8>>,
     /// Deliveries that are in flight over this connection.
@@ -94,33 +94,29 @@ impl Model {
                     // the client has forgotten the one before
                     self.end(id);
                     self.keep();
-                } else if let (Some(before), Qos::ExactlyOnce) = (&before, qos) {
-                    assert_eq!(*before, identity, "{id} is the same message until it is released");
+                } else if let Some((was, before)) = before.filter(|(was, _)| *was == qos) {
+                    assert_eq!(before, identity, "{id} is the same message until it is free, at {was:?}");
                 }
-                if qos == Qos::ExactlyOnce {
-                    self.current.insert(id, identity);
-                }
+                self.current.insert(id, (qos, identity));
             }
             Ok(Arrival::Offer(_) | Arrival::Pending | Arrival::Received) | Err(_) => {}
         }
     }
 
     fn end(&mut self, id: u16) {
-        if let Some(Identity::Native(name)) = self.current.remove(&id) {
+        if let Some((_, Identity::Native(name))) = self.current.remove(&id) {
             self.over.insert(name.to_vec());
         }
     }
 
-    /// PUBREC; the identifier of one that is refused is free on disk before.
+    /// PUBACK or PUBREC; an identifier that is free then is so on disk before.
     fn heard(&mut self, id: u16, taken: bool) {
-        if self.current.contains_key(&id) {
-            if !taken {
-                self.session.refused(id);
-                self.end(id);
-                self.keep();
-            }
-            self.session.heard(id, Qos::ExactlyOnce, taken);
+        let Some(qos) = self.current.get(&id).map(|(qos, _)| *qos) else { return };
+        if self.session.frees(id, qos, taken) {
+            self.end(id);
+            self.keep();
         }
+        self.session.heard(id, qos, taken);
     }
 
     fn released(&mut self, id: u16) {

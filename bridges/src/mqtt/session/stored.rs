@@ -1,7 +1,7 @@
 //! Session state as it is on disk, in a format of its own with a version.
 //!
-//! What is in flight at QoS 1 is in it once the client is gone, so that its repeat is known after a restart; after a crash
-//! under a connected client it is a message again, as the standard allows. Of QoS 2 there is all that exactly once needs.
+//! What is in flight is in it once the client is gone. While it is connected that would be old at once; after a crash a
+//! repeat is known by the generation of its identifier.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,14 +15,14 @@ use crate::mqtt::{
 };
 
 /// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
-/// had none of their own; 1 to 3 had nothing of QoS 1; 1 to 4 had nothing that
-/// mappings show.
-const FORMAT: u8 = 5;
+/// had none of their own; 1 to 3 had nothing of QoS 1; 1 to 4 had nothing that mappings show; 1 to 5 had in flight only what
+/// is of QoS 1, and did not say whether the client was connected.
+const FORMAT: u8 = 6;
 
 // === impl Session ===
 
 impl Session {
-    /// What [`Session::restore`] reads. What its client has not heard of at QoS 1 is in it only where that is not `connected`: it would
+    /// What [`Session::restore`] reads. What its client has not heard of is in it only where that is not `connected`: it would
     /// be old before the next time, and another message has its identifier then.
     pub(in crate::mqtt) fn store(&self, connected: bool) -> Bytes {
         let mut out = BytesMut::with_capacity(128);
@@ -58,14 +58,16 @@ impl Session {
             put_bytes(&mut out, &position.0);
         }
         let unheard = |(id, arrived): (&u16, &Arrived)| match arrived {
-            Arrived::Unheard(Qos::AtLeastOnce, Identity::Native(name)) => Some((*id, name.clone())),
-            _ => None,
+            Arrived::Unheard(qos, Identity::Native(name)) => Some((*id, *qos, name.clone())),
+            Arrived::Unheard(..) | Arrived::Offered(..) | Arrived::Received => None,
         };
         let unheard: Vec<_> = self.inbound.iter().filter(|_| !connected).filter_map(unheard).collect();
-        put_list(&mut out, unheard.iter(), |out, (id, name)| {
+        put_list(&mut out, unheard.iter(), |out, (id, qos, name)| {
             out.put_u16(*id);
+            out.put_u8(level(*qos));
             put_bytes(out, name);
         });
+        out.put_u8(u8::from(connected));
         out.freeze()
     }
 
@@ -113,11 +115,17 @@ impl Session {
         }
         let unheard = match format {
             1..=3 => Vec::new(),
-            _ => reader.list(|reader| Ok((reader.u16()?, reader.bytes()?)))?,
+            4 | 5 => reader.list(|reader| Ok((reader.u16()?, Qos::AtLeastOnce, reader.bytes()?)))?,
+            _ => reader.list(|reader| Ok((reader.u16()?, qos(reader)?, reader.bytes()?)))?,
+        };
+        let crashed = match format {
+            1..=5 => true,
+            _ => reader.u8()? != 0,
         };
         reader.finish()?;
-        let arrived = |name| Arrived::Unheard(Qos::AtLeastOnce, Identity::Native(name));
-        session.inbound = unheard.into_iter().map(|(id, name)| (id, arrived(name))).collect();
+        let arrived = |qos, name| Arrived::Unheard(qos, Identity::Native(name));
+        session.inbound = unheard.into_iter().map(|(id, qos, name)| (id, arrived(qos, name))).collect();
+        session.crashed_at = crashed.then(|| session.generations.clone());
         session.disconnected();
         Ok(session)
     }
@@ -144,12 +152,7 @@ fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
 fn subscribed(reader: &mut Reader, format: u8) -> Result<Subscribed, SnapshotError> {
     let number = reader.u32()?;
     let filter = reader.text()?;
-    let qos = match reader.u8()? {
-        0 => Qos::AtMostOnce,
-        1 => Qos::AtLeastOnce,
-        2 => Qos::ExactlyOnce,
-        _ => return Err(SnapshotError::Damaged),
-    };
+    let qos = qos(reader)?;
     let (no_local, retain_as_published) = (reader.u8()? != 0, reader.u8()? != 0);
     let retain_handling = match reader.u8()? {
         0 => RetainHandling::Always,
@@ -164,6 +167,15 @@ fn subscribed(reader: &mut Reader, format: u8) -> Result<Subscribed, SnapshotErr
         _ => reader.list(|reader| Ok((reader.text()?.to_string().into(), reader.u32()?)))?,
     };
     Ok(Subscribed { number, wanted, subscription_id, shown: shown.into_iter().collect() })
+}
+
+fn qos(reader: &mut Reader) -> Result<Qos, SnapshotError> {
+    match reader.u8()? {
+        0 => Ok(Qos::AtMostOnce),
+        1 => Ok(Qos::AtLeastOnce),
+        2 => Ok(Qos::ExactlyOnce),
+        _ => Err(SnapshotError::Damaged),
+    }
 }
 
 fn sent(reader: &mut Reader) -> Result<(u16, Sent), SnapshotError> {

@@ -45,6 +45,7 @@ fn a_repeat_of_what_is_on_its_way_says_nothing() {
 fn mqtt_4_3_2_5_after_puback_the_same_identifier_is_a_new_message() {
     let mut session = Session::new();
     let first = offered(session.arrives(message(Qos::AtLeastOnce, 1), None));
+    assert!(session.frees(1, Qos::AtLeastOnce, true));
     session.heard(1, Qos::AtLeastOnce, true);
     assert_ne!(offered(session.arrives(message(Qos::AtLeastOnce, 1), None)), first);
 }
@@ -104,6 +105,7 @@ fn mqtt_4_3_3_12_after_pubcomp_the_same_identifier_is_a_new_message() {
 fn a_refused_message_of_qos_2_frees_its_identifier() {
     let mut session = Session::new();
     offered(session.arrives(message(Qos::ExactlyOnce, 1), Some(1)));
+    assert!(session.frees(1, Qos::ExactlyOnce, false));
     session.heard(1, Qos::ExactlyOnce, false);
     offered(session.arrives(message(Qos::ExactlyOnce, 2), Some(1)));
 }
@@ -130,7 +132,7 @@ fn qos_2_has_the_same_identity_after_a_restart_until_it_is_released() {
     let mut session = Session::new();
     let first = offered(session.arrives(message(Qos::ExactlyOnce, 7), None));
     let mut restored = Session::restore(session.store(true)).unwrap();
-    assert_eq!(offered(restored.arrives(message(Qos::ExactlyOnce, 7), None)), first);
+    assert_eq!(offered(restored.arrives(repeat(Qos::ExactlyOnce, 7), None)), first);
     restored.heard(7, Qos::ExactlyOnce, true);
     restored.released(7);
     let mut again = Session::restore(restored.store(true)).unwrap();
@@ -158,25 +160,67 @@ fn what_is_on_its_way_is_not_released() {
     assert_eq!(offered(session.arrives(repeat(Qos::ExactlyOnce, 7), None)), first);
 }
 
-#[test]
-fn what_the_client_has_not_heard_of_at_qos_1_is_known_after_a_restart_unless_it_was_connected() {
-    let mut session = Session::new();
-    let first = offered(session.arrives(message(Qos::AtLeastOnce, 7), None));
-    offered(session.arrives(message(Qos::AtLeastOnce, 8), None));
-    session.disconnected();
-    let mut restored = Session::restore(session.store(false)).unwrap();
-    assert_eq!(offered(restored.arrives(repeat(Qos::AtLeastOnce, 7), None)), first);
-    assert_ne!(offered(restored.arrives(message(Qos::AtLeastOnce, 8), None)), first, "without DUP it is another one");
-    let mut connected = Session::restore(session.store(true)).unwrap();
-    assert_ne!(offered(connected.arrives(repeat(Qos::AtLeastOnce, 7), None)), first, "it may be another one by then");
+/// The gateway crashes under the client, or after it is gone.
+fn restarted(session: &Session, connected: bool) -> Session {
+    Session::restore(session.store(connected)).unwrap()
 }
 
 #[test]
-fn qos_1_is_never_taken_for_another_message_after_a_restart() {
+fn what_the_client_has_not_heard_of_is_known_after_a_restart() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        for connected in [false, true] {
+            let mut session = Session::new();
+            let first = offered(session.arrives(message(qos, 7), None));
+            let second = offered(session.arrives(message(qos, 8), None));
+            if !connected {
+                session.disconnected();
+            }
+            let mut restored = restarted(&session, connected);
+            assert_eq!(offered(restored.arrives(repeat(qos, 7), None)), first, "{qos:?}");
+            assert!(!restored.take_begun_anew());
+            assert_ne!(offered(restored.arrives(message(qos, 8), None)), second, "without DUP it is another one");
+            assert!(restored.take_begun_anew(), "which is to be on disk");
+        }
+    }
+}
+
+#[test]
+fn what_the_client_may_have_heard_of_is_never_taken_for_what_it_sends_after_a_crash() {
     let mut session = Session::new();
     let first = offered(session.arrives(message(Qos::AtLeastOnce, 7), None));
-    let mut restored = Session::restore(session.store(true)).unwrap();
-    assert_ne!(offered(restored.arrives(message(Qos::AtLeastOnce, 7), None)), first);
+    assert!(session.frees(7, Qos::AtLeastOnce, true));
+    // on disk; then PUBACK is sent, and the crash comes
+    let mut restored = restarted(&session, true);
+    let second = offered(restored.arrives(repeat(Qos::AtLeastOnce, 7), None));
+    assert_ne!(second, first, "a message that came while the gateway was away");
+    let mut again = restarted(&restored, true);
+    assert_eq!(offered(again.arrives(repeat(Qos::AtLeastOnce, 7), None)), second);
+}
+
+#[test]
+fn what_a_client_forgot_before_a_crash_is_never_again_a_message_of_its_identifier() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let mut session = Session::new();
+        let first = offered(session.arrives(message(qos, 7), None));
+        let mut restored = restarted(&session, true);
+        let second = offered(restored.arrives(message(qos, 7), None));
+        let mut again = restarted(&restored, true);
+        assert_eq!(offered(again.arrives(repeat(qos, 7), None)), second);
+        assert_ne!(second, first);
+    }
+}
+
+#[test]
+fn after_a_crash_an_identifier_begins_anew_once() {
+    let mut session = Session::new();
+    offered(session.arrives(message(Qos::AtLeastOnce, 7), None));
+    let mut restored = restarted(&session, true);
+    for round in 0..3 {
+        offered(restored.arrives(message(Qos::AtLeastOnce, 7), None));
+        assert_eq!(restored.take_begun_anew(), round == 0);
+        restored.frees(7, Qos::AtLeastOnce, true);
+        restored.heard(7, Qos::AtLeastOnce, true);
+    }
 }
 
 #[test]
@@ -259,6 +303,8 @@ fn state_of_the_formats_before_is_read() {
     assert_eq!(&written[runs.clone()], [0, 0, 0, 1, 0, 0, 0]);
     // a base, and one that has its own; nothing of what is unheard of, which is a count
     let own = [0, 0, 0, 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1];
+    // whether it was connected
+    let written = written.slice(..written.len() - 1);
     // a number, a count, and a subscription; its list of what is shown is a count
     let shown = runs.end + 4 + 4 + (4 + (4 + 3) + 4 + 4);
     let mut second = [&[2], &written[1..17], &own, &written[runs.end..shown], &written[shown + 4..]].concat();
@@ -268,7 +314,7 @@ fn state_of_the_formats_before_is_read() {
     let name = |of: &Session, generation: u32| {
         Identity::Native([&b"mqtt2"[..], of.id().as_bytes(), &[0, 7], &generation.to_be_bytes()].concat().into())
     };
-    assert_eq!(offered(restored.arrives(message(Qos::ExactlyOnce, 7), None)), name(&session, 1));
+    assert_eq!(offered(restored.arrives(repeat(Qos::ExactlyOnce, 7), None)), name(&session, 1));
     // without the list at its end: a count, and one entry with its length
     second.truncate(second.len() - 4 - (4 + 4 + position(1).0.len()));
     second[0] = 1;

@@ -3,6 +3,7 @@ mod conformance;
 mod hostile;
 mod normative;
 mod publishing;
+mod repeats;
 mod sessions;
 mod sharing;
 mod shown;

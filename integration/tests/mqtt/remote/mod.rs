@@ -3,7 +3,7 @@
 
 mod crashes;
 mod faults;
-mod mosquitto;
+pub(crate) mod mosquitto;
 mod proxy;
 mod safety;
 

@@ -16,14 +16,14 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A broker of its own port and folder, which can be ended and started again.
-pub(super) struct Mosquitto {
-    pub(super) address: SocketAddr,
+pub(crate) struct Mosquitto {
+    pub(crate) address: SocketAddr,
     folder: TempDir,
     child: Option<Child>,
 }
 
 /// `mosquitto_sub` on a session that outlives it, and what it printed.
-pub(super) struct Heard {
+pub(crate) struct Heard {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
 }
@@ -32,19 +32,19 @@ pub(super) struct Heard {
 
 impl Mosquitto {
     /// Anonymous, with what it has in its sessions on disk after every change.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with("allow_anonymous true\n")
     }
 
     /// With these further lines of its configuration; `DIR` stands for its folder.
-    pub(super) fn with(more: &str) -> Self {
+    pub(crate) fn with(more: &str) -> Self {
         let mut broker = Self::prepared(more, &[]);
         broker.up();
         broker
     }
 
     /// Not started yet; `files` by name are in its folder.
-    pub(super) fn prepared(more: &str, files: &[(&str, &str)]) -> Self {
+    pub(crate) fn prepared(more: &str, files: &[(&str, &str)]) -> Self {
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("a file");
@@ -61,7 +61,7 @@ impl Mosquitto {
         Self { address, folder, child: None }
     }
 
-    pub(super) fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         let mut command = Command::new("mosquitto");
         command.arg("-c").arg(self.path("conf")).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("mosquitto to start"));
@@ -69,11 +69,11 @@ impl Mosquitto {
     }
 
     /// SIGTERM: it writes down what it has.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.signal("TERM");
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal("KILL");
     }
 
@@ -84,20 +84,20 @@ impl Mosquitto {
         child.wait().expect("its end");
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("mqtt://{}", self.address)
     }
 
     /// Publishes one message, and waits until the broker has it.
-    pub(super) fn publish(&self, arguments: &[&str]) {
+    pub(crate) fn publish(&self, arguments: &[&str]) {
         let port = self.address.port().to_string();
         let output = Command::new("mosquitto_pub").args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output();
         let output = output.expect("mosquitto_pub to run");
@@ -105,7 +105,7 @@ impl Mosquitto {
     }
 
     /// Publishes `count` messages `{"n":0}` and on, over one connection.
-    pub(super) fn publish_many(&self, topic: &str, qos: &str, count: usize) {
+    pub(crate) fn publish_many(&self, topic: &str, qos: &str, count: usize) {
         let lines: String = (0..count).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         let (port, file) = (self.address.port().to_string(), self.path("lines"));
         fs::write(&file, lines).expect("a file");
@@ -116,7 +116,7 @@ impl Mosquitto {
     }
 
     /// Subscribes in a session of its own that outlives restarts of the broker.
-    pub(super) fn subscribe(&self, name: &str, topic: &str, format: &str) -> Heard {
+    pub(crate) fn subscribe(&self, name: &str, topic: &str, format: &str) -> Heard {
         let port = self.address.port().to_string();
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", &port, "-V", "mqttv5", "-i", name]);
@@ -154,7 +154,7 @@ impl Heard {
     }
 
     /// What came, as the format says; `> ` is what its lines begin with.
-    pub(super) fn messages(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         let lines = self.lines.lock().expect("lines");
         lines.iter().filter_map(|line| line.strip_prefix("> ")).map(str::to_owned).collect()
     }

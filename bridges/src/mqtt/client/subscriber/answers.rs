@@ -2,7 +2,7 @@
 //! `ack: delivered`, keeps those behind it.
 
 use envelope::{Promises, Reached, RejectKind, Rejection, Settled};
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 
 use crate::mqtt::{lane::Waiting, reject};
 
@@ -63,12 +63,14 @@ impl Answers {
         None
     }
 
-    /// The next answer; pending while there is none. Cancel safe.
-    pub(super) async fn next(&mut self) -> Answer {
-        match self.0.next().await {
-            Some(answer) => answer,
-            None => std::future::pending().await,
+    /// The next answers, in order, that are there; pending while there is none. Cancel safe.
+    pub(super) async fn next(&mut self) -> Vec<Answer> {
+        let Some(first) = self.0.next().await else { return std::future::pending().await };
+        let mut answers = vec![first];
+        while let Some(Some(answer)) = self.0.next().now_or_never() {
+            answers.push(answer);
         }
+        answers
     }
 }
 

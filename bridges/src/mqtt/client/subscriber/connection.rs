@@ -138,7 +138,7 @@ impl Connection {
                 biased;
                 () = drain.cancelled() => return Err(End::Draining),
                 done = self.lane.done() => self.heard(done).await?,
-                answer = self.answers.next() => self.reached(answer).await?,
+                answers = self.answers.next() => self.reached(answers).await?,
                 changed = addresses.changed() => {
                     if changed.is_err() {
                         // who tells of mappings is gone, and so is the gateway
@@ -340,7 +340,7 @@ impl Connection {
         };
         let (offered, mut again, mut first) = (heard.len(), Vec::new(), None);
         let promises = self.shared.offers.cx.promises.clone();
-        let mut late = Ok(());
+        let mut answers = Vec::new();
         for (waiting, Verdict { answer, .. }) in heard {
             let answer = match answer {
                 Ok(Admission::Stored(receipt)) => self.answers.stored(waiting, receipt.settled, &*promises),
@@ -354,10 +354,9 @@ impl Connection {
                     None
                 }
             };
-            if let Some(answer) = answer {
-                late = late.and(self.reached(answer).await);
-            }
+            answers.extend(answer);
         }
+        let late = self.reached(answers).await;
         if again.len() < offered {
             self.lane.moved();
         }
@@ -380,39 +379,47 @@ impl Connection {
     /// Answers now, or behind what waits.
     async fn in_turn(&mut self, answer: Answer) -> Result<(), End> {
         match self.answers.push(answer) {
-            Some(answer) => self.reached(answer).await,
+            Some(answer) => self.reached(vec![answer]).await,
             None => Ok(()),
         }
     }
 
-    async fn reached(&mut self, Answer { waiting, outcome }: Answer) -> Result<(), End> {
-        match outcome {
-            Outcome::Yes => self.answer(&waiting, None).await,
-            Outcome::No(refused) => self.answer(&waiting, Some(&refused)).await,
-            Outcome::Late => Err(End::Late),
-        }
-    }
-
-    /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
-    async fn answer(&mut self, waiting: &Waiting, refused: Option<&Rejection>) -> Result<(), End> {
-        let acked = match waiting.qos {
-            Qos::AtMostOnce => return Ok(()),
-            Qos::AtLeastOnce => Acked::Publish,
-            Qos::ExactlyOnce => Acked::Received,
-        };
+    /// Answers these, in order, once it is on disk that what comes under their identifiers next are other messages.
+    async fn reached(&mut self, answers: Vec<Answer>) -> Result<(), End> {
         if self.unheard {
             return Ok(());
         }
-        // in MQTT 3.1.1 the handshake of QoS 2 goes on all the same
-        let goes_on = refused.is_none() || self.broker.version == Version::V3;
-        if !goes_on && waiting.qos == Qos::ExactlyOnce {
-            // it may be stored, and what comes under the identifier next is another message: before the broker hears
-            self.held.session.refused(waiting.id);
+        let late = answers.iter().position(|answer| matches!(answer.outcome, Outcome::Late));
+        let heard = &answers[..late.unwrap_or(answers.len())];
+        let mut any = false;
+        for Answer { waiting, outcome } in heard {
+            any |= self.held.session.frees(waiting.id, waiting.qos, self.goes_on(outcome));
+        }
+        if any {
             self.keep().await?;
         }
-        self.held.session.heard(waiting.id, waiting.qos, goes_on);
-        self.ack(acked, waiting.id, refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind)));
-        Ok(())
+        heard.iter().for_each(|answer| self.answer(answer));
+        if late.is_some() { Err(End::Late) } else { Ok(()) }
+    }
+
+    /// Whether the handshake of QoS 2 goes on: in MQTT 3.1.1 it does so even if the message is refused.
+    fn goes_on(&self, outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Yes) || self.broker.version == Version::V3
+    }
+
+    /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
+    fn answer(&mut self, Answer { waiting, outcome }: &Answer) {
+        let acked = match waiting.qos {
+            Qos::AtMostOnce => return,
+            Qos::AtLeastOnce => Acked::Publish,
+            Qos::ExactlyOnce => Acked::Received,
+        };
+        let reason = match outcome {
+            Outcome::No(refused) => reject::reason(refused.kind),
+            Outcome::Yes | Outcome::Late => Reason::SUCCESS,
+        };
+        self.held.session.heard(waiting.id, waiting.qos, self.goes_on(outcome));
+        self.ack(acked, waiting.id, reason);
     }
 
     fn ack(&mut self, acked: Acked, id: u16, reason: Reason) {
