@@ -23,6 +23,7 @@ pub(super) struct Broker {
     /// Since when it stands.
     pub(super) since: Instant,
     sent: Instant,
+    heard: Instant,
     /// Since when the answer to a ping is due.
     pinged: Option<Instant>,
     /// A large packet that is being read: how large it will be.
@@ -118,7 +119,8 @@ async fn shake(config: &MqttClientConfig, server: &Server, whom: As<'_>) -> Resu
     }
     let keep_alive = welcome.keep_alive.map_or(config.keep_alive, |seconds| Duration::from_secs(seconds.into()));
     let now = Instant::now();
-    Ok(Broker { link, version, welcome, decoder, keep_alive, since: now, sent: now, pinged: None, expected: 0 })
+    let (sent, heard) = (now, now);
+    Ok(Broker { link, version, welcome, decoder, keep_alive, since: now, sent, heard, pinged: None, expected: 0 })
 }
 
 // === impl Broker ===
@@ -126,21 +128,20 @@ async fn shake(config: &MqttClientConfig, server: &Server, whom: As<'_>) -> Resu
 impl Broker {
     /// The next packet of what was read.
     pub(super) fn next(&mut self) -> Result<Heard, Lost> {
-        match self.decoder.next(&mut self.link.input)? {
-            Read::Answer(Answer::PingResp) => {
-                self.pinged = None;
-                self.next()
-            }
-            Read::Answer(Answer::Disconnect { reason, detail }) => {
-                Err(Lost::Refused { reason, detail: detail.map(|detail| detail.to_string()) })
-            }
-            Read::Answer(answer) => {
-                self.expected = 0;
-                Ok(Heard::Answer(answer))
-            }
-            Read::Incomplete(expected) => {
-                self.expected = expected.unwrap_or_default();
-                Ok(Heard::Nothing(expected))
+        loop {
+            match self.decoder.next(&mut self.link.input)? {
+                Read::Answer(Answer::PingResp) => self.pinged = None,
+                Read::Answer(Answer::Disconnect { reason, detail }) => {
+                    return Err(Lost::Refused { reason, detail: detail.map(|detail| detail.to_string()) });
+                }
+                Read::Answer(answer) => {
+                    self.expected = 0;
+                    return Ok(Heard::Answer(answer));
+                }
+                Read::Incomplete(expected) => {
+                    self.expected = expected.unwrap_or_default();
+                    return Ok(Heard::Nothing(expected));
+                }
             }
         }
     }
@@ -152,10 +153,11 @@ impl Broker {
         }
         if !read {
             // who does not listen hears no answer
-            self.pinged = None;
+            (self.heard, self.pinged) = (Instant::now(), None);
         }
         let asked = !self.keep_alive.is_zero();
-        let ping_at = self.sent + self.keep_alive.div_f64(2.0);
+        // whoever sends all the time has to know that somebody is there, too
+        let ping_at = self.sent.min(self.heard) + self.keep_alive.div_f64(2.0);
         let patience = (self.keep_alive / 2).max(PONG_WITHIN);
         let due = self.pinged.map_or(ping_at, |pinged| pinged + patience);
         tokio::select! {
@@ -163,7 +165,8 @@ impl Broker {
             turn = self.link.turn(read, self.expected) => match turn? {
                 Turn::Read => {
                     // whatever it is, somebody is there
-                    self.pinged = self.pinged.map(|_| Instant::now());
+                    self.heard = Instant::now();
+                    self.pinged = self.pinged.map(|_| self.heard);
                     Ok(())
                 }
                 Turn::Written => Ok(()),
@@ -214,6 +217,21 @@ impl Lost {
             Reason::SESSION_TAKEN_OVER,
         ];
         final_ones.contains(reason)
+    }
+
+    /// Whether the broker ended the connection; what it had not read then makes it a reset.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Closed | Self::Refused { .. } => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            ),
+            Self::Connect(_) | Self::Timeout(_) | Self::Broken(_) | Self::Silent => false,
+        }
     }
 }
 

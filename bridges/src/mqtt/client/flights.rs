@@ -68,16 +68,24 @@ pub(super) struct Flights {
     /// Whose callers were told that the broker is away.
     left: HashMap<Key, u64>,
     /// Of these, the ones that have ended meanwhile.
-    ended: VecDeque<(Key, Result<Taken, Rejection>)>,
+    ended: Ended,
     /// Since when the broker says "not now".
     refused: HashMap<Key, Instant>,
     retry_for: Duration,
-    /// Connections in a row over which something was sent and nothing was answered.
+    /// Connections in a row that the broker closed once something was sent, and without an answer.
     fruitless: u32,
     answered: bool,
 }
 
 type Key = (EnvelopeId, Arc<str>);
+
+/// Outcomes that wait for who asks for them, the newest so many.
+#[derive(Debug, Default)]
+struct Ended {
+    outcomes: HashMap<Key, Result<Taken, Rejection>>,
+    /// Oldest first; some may be gone.
+    order: VecDeque<Key>,
+}
 
 #[derive(Debug)]
 struct Call {
@@ -105,7 +113,7 @@ impl Flights {
             next: 0,
             calls: HashMap::new(),
             left: HashMap::new(),
-            ended: VecDeque::new(),
+            ended: Ended::default(),
             refused: HashMap::new(),
             retry_for,
             fruitless: 0,
@@ -120,14 +128,14 @@ impl Flights {
         let left = messages.len();
         self.calls.insert(call, Call { verdicts: messages.iter().map(|_| None).collect(), left, reply });
         for (at, message) in messages.into_iter().enumerate() {
-            let key = key(&message);
-            if let Some(place) = self.ended.iter().position(|(ended, _)| *ended == key)
-                && let Some((_, answer)) = self.ended.remove(place)
+            if !self.ended.outcomes.is_empty()
+                && let Some(answer) = self.ended.outcomes.remove(&key(&message))
             {
                 self.answer((call, at), answer);
                 continue;
             }
-            if let Some(serial) = self.left.remove(&key)
+            if !self.left.is_empty()
+                && let Some(serial) = self.left.remove(&key(&message))
                 && let Some(flight) = self.flights.get_mut(&serial)
             {
                 flight.of = Some((call, at));
@@ -227,10 +235,10 @@ impl Flights {
         }
     }
 
-    /// The connection is over.
-    pub(super) fn lost(&mut self) {
+    /// The connection is over; `closed`: by the broker, which may be because of what it was sent.
+    pub(super) fn lost(&mut self, closed: bool) {
         let sent = self.flights.values().any(|flight| flight.phase != Phase::Waiting);
-        self.fruitless = if sent && !self.answered { self.fruitless + 1 } else { 0 };
+        self.fruitless = if sent && !self.answered { self.fruitless + u32::from(closed) } else { 0 };
         self.answered = false;
         self.in_flight = 0;
         if self.fruitless < MAX_FRUITLESS {
@@ -301,10 +309,7 @@ impl Flights {
             }
             None => {
                 self.left.remove(&key);
-                if self.ended.len() >= MAX_KEPT {
-                    self.ended.pop_front();
-                }
-                self.ended.push_back((key, answer));
+                self.ended.add(key, answer);
             }
         }
     }
@@ -361,6 +366,20 @@ impl Flights {
             // a caller that is gone settles nothing
             _ = reply.send(verdicts.collect());
         }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    fn add(&mut self, key: Key, answer: Result<Taken, Rejection>) {
+        if self.order.len() >= MAX_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.outcomes.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.outcomes.insert(key, answer);
     }
 }
 

@@ -128,7 +128,7 @@ impl Running {
             match self.serve(&mut broker).await {
                 End::Stopped => return broker.leave().await,
                 End::Lost(lost) => {
-                    self.flights.lost();
+                    self.flights.lost(lost.is_closed());
                     self.wait = self.turns.lost(broker.has_lasted() && !lost.is_refused());
                     self.say(&lost);
                 }

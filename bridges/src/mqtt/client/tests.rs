@@ -317,6 +317,45 @@ async fn a_broker_that_says_nothing_any_more_is_left() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn any_number_of_answers_to_pings_is_nothing() {
+    let broker = Broker::bind(Version::V5).await;
+    let rig = Rig::start(&broker.config()).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    client.send(|out| out.extend_from_slice(&[0xD0, 0].repeat(100_000))).await;
+    client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", b"{}").await;
+    assert_eq!(client.answered().await, Some((1, 0)));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_sends_all_the_time_notices_a_broker_that_says_nothing_any_more() {
+    let broker = Broker::bind(Version::V5).await;
+    let mut config = broker.config();
+    config.keep_alive = Duration::from_secs(1);
+    config.qos = Qos::AtMostOnce;
+    let sending = Sending::start(&config);
+    let silent = async {
+        let mut client = broker.welcomed(false).await;
+        // it reads all, and answers no ping
+        while client.next().await.is_some() {}
+        broker.welcomed(false).await
+    };
+    let sends = async {
+        // oftener than it would ping
+        let mut times = tokio::time::interval(Duration::from_millis(50));
+        for n in 0_u64.. {
+            times.tick().await;
+            sending.send(vec![outbound("a".into(), n, "a")]).await;
+        }
+    };
+    tokio::select! {
+        () = sends => {}
+        client = timeout(PATIENCE, silent) => drop(client.expect("another connection")),
+    }
+    sending.stop().await;
+}
+
 /// A sink that runs.
 struct Sending {
     sink: Sink,

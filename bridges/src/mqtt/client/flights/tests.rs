@@ -77,7 +77,7 @@ async fn over_a_resumed_session_all_is_sent_again_in_order_by_the_same_identifie
     let mut answer = ask(&mut flights, all);
     assert_eq!(sent(&mut flights, 3), ["a1", "b2", "c3"]);
     flights.received(&said(1, 0));
-    flights.lost();
+    flights.lost(true);
     flights.connected(true);
     assert_eq!(sent(&mut flights, 4), ["release 1", "b!2", "c!3", "d4"]);
     flights.completed(1);
@@ -94,7 +94,7 @@ async fn a_broker_that_has_forgotten_the_session_gets_all_of_it_as_new() {
     let _answer = ask(&mut flights, vec![message(1, "a", Qos::ExactlyOnce), message(1, "b", Qos::AtLeastOnce)]);
     sent(&mut flights, 10);
     flights.received(&said(1, 0));
-    flights.lost();
+    flights.lost(true);
     flights.connected(false);
     assert_eq!(sent(&mut flights, 10), ["a3", "b4"]);
     flights.acked(&said(2, 0));
@@ -108,7 +108,7 @@ async fn who_is_told_that_the_broker_is_away_finds_the_message_where_it_is() {
         (message(1, "a", Qos::ExactlyOnce), message(2, "b", Qos::ExactlyOnce), message(3, "c", Qos::AtLeastOnce));
     let mut answer = ask(&mut flights, vec![first.clone(), second.clone(), third.clone()]);
     assert_eq!(sent(&mut flights, 2), ["a1", "b2"]);
-    flights.lost();
+    flights.lost(true);
     flights.give_up(&Rejection::new(RejectKind::Unavailable, DECIDED_BY, "away"));
     assert_eq!(kinds(&mut answer), [Some(RejectKind::Unavailable); 3]);
     assert_eq!((flights.len(), flights.is_idle()), (2, true), "what was never sent is not kept");
@@ -151,11 +151,35 @@ async fn a_message_that_a_broker_hangs_up_on_is_given_up_and_others_go_on() {
     for _ in 0..MAX_FRUITLESS {
         flights.connected(true);
         assert_eq!(sent(&mut flights, 10).len(), 2);
-        flights.lost();
+        flights.lost(true);
     }
     assert_eq!(kinds(&mut poison), [Some(RejectKind::Conflict)]);
     flights.connected(true);
     sent(&mut flights, 10);
     flights.acked(&said(2, 0));
     assert_eq!(kinds(&mut other), [None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_only_falls_silent_costs_no_message() {
+    let mut flights = Flights::new(RETRY_FOR);
+    let mut answer = ask(&mut flights, vec![message(1, "a", Qos::AtLeastOnce)]);
+    for _ in 0..MAX_FRUITLESS * 3 {
+        flights.connected(true);
+        assert_eq!(sent(&mut flights, 10).len(), 1);
+        flights.lost(false);
+    }
+    assert!(answer.try_recv().is_err(), "it is sent again for as long as it takes");
+}
+
+#[test]
+fn outcomes_that_nobody_asks_for_are_bounded() {
+    let mut ended = Ended::default();
+    for n in 0..2 * MAX_KEPT {
+        let address: Arc<str> = n.to_string().into();
+        ended.add(key(&outbound(address, 1, "a")), Ok(Taken::ByPeer));
+    }
+    assert_eq!((ended.order.len(), ended.outcomes.len()), (MAX_KEPT, MAX_KEPT));
+    let newest = key(&outbound((2 * MAX_KEPT - 1).to_string().into(), 1, "a")).1;
+    assert!(ended.outcomes.keys().any(|(_, address)| *address == newest));
 }
