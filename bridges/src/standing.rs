@@ -51,6 +51,12 @@ pub(crate) struct Stand {
 
 const CONNECTED: &str = "openmesh_bridge_connected";
 
+/// A peer's words, in a line of bounded length.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 200;
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect()
+}
+
 // === impl Standings ===
 
 impl Standings {

@@ -13,7 +13,10 @@ use tokio_tungstenite::{
 };
 
 use super::{WebSocketClientConfig, opening::Step};
-use crate::connect::{ConnectError, Stream, connect_if};
+use crate::{
+    connect::{ConnectError, Stream, connect_if},
+    standing::shown,
+};
 
 /// An open connection.
 pub(super) struct Feed {
@@ -137,11 +140,6 @@ pub(super) fn payload(next: Option<Result<Message, tungstenite::Error>>) -> Resu
             None => String::new(),
         })),
     }
-}
-
-/// A peer's words, in a line of bounded length.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }
 
 // === impl Lost ===

@@ -11,6 +11,7 @@ use crate::{
         link::{Link, Turn},
         packet::{self, Answer, AnswerDecoder, Broken, Hello, Read, Reason, Version, Welcome},
     },
+    standing::shown,
 };
 
 /// An open connection. Cancel safe in all it does.
@@ -236,16 +237,9 @@ impl Lost {
 }
 
 fn refused(reason: Reason, detail: Option<&str>) -> String {
-    let said = reason.word().map_or_else(|| format!("{reason:?}"), |word| format!("{word} ({reason:?})"));
     match detail {
         // what a broker says is shown, but not as long as it likes
-        Some(detail) => format!("the broker refuses: {said}: {}", shown(detail)),
-        None => format!("the broker refuses: {said}"),
+        Some(detail) => format!("the broker refuses: {reason}: {}", shown(detail)),
+        None => format!("the broker refuses: {reason}"),
     }
-}
-
-/// A broker's words, in a line of bounded length.
-pub(super) fn shown(text: &str) -> String {
-    const MOST: usize = 200;
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect()
 }

@@ -3,28 +3,37 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use envelope::{KeyValue, KeyWrite, Qos, Rejection};
 
 use super::Server;
-use crate::mqtt::{codec::SnapshotError, session::Session};
+use crate::mqtt::{
+    codec::{Reader, SnapshotError, put_bytes, put_list},
+    packet::level,
+    session::Session,
+};
 
 /// The session at one broker.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) session: Session,
-    /// What the broker said yes to, by filter in MQTT's spelling.
-    pub(super) filters: BTreeMap<String, Qos>,
+    pub(super) filters: Granted,
 }
 
-/// The format of what is kept.
-const FORMAT: u8 = 1;
+/// What the broker may send, by filter in MQTT's spelling: how surely, once it has said so. What was asked for, or to be ended,
+/// and not answered is in it too, so that after a crash it is asked for or ended again.
+pub(super) type Granted = BTreeMap<String, Option<Qos>>;
+
+/// The format of what is kept; 1 had nothing that was not answered.
+const FORMAT: u8 = 2;
+/// In the place of a QoS.
+const UNANSWERED: u8 = 3;
 
 // === impl Held ===
 
 impl Held {
     pub(super) fn new() -> Self {
-        Self { session: Session::new(), filters: BTreeMap::new() }
+        Self { session: Session::new(), filters: Granted::new() }
     }
 
     /// What was kept, if anything was. What can't be read is told of, and none.
@@ -48,60 +57,38 @@ impl Held {
         let session = self.session.store(true);
         let mut out = BytesMut::with_capacity(64 + session.len());
         out.put_u8(FORMAT);
-        put(&mut out, &session);
-        out.put_u32(self.filters.len() as u32);
-        for (filter, qos) in &self.filters {
-            out.put_u8(match qos {
-                Qos::AtMostOnce => 0,
-                Qos::AtLeastOnce => 1,
-                Qos::ExactlyOnce => 2,
-            });
-            put(&mut out, filter.as_bytes());
-        }
+        put_bytes(&mut out, &session);
+        put_list(&mut out, self.filters.iter(), |out, (filter, qos)| {
+            out.put_u8(qos.map_or(UNANSWERED, level));
+            put_bytes(out, filter.as_bytes());
+        });
         out.freeze()
     }
 
-    fn restore(mut bytes: Bytes) -> Result<Self, SnapshotError> {
-        match u8(&mut bytes)? {
-            FORMAT => {}
+    fn restore(bytes: Bytes) -> Result<Self, SnapshotError> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            1 | FORMAT => {}
             other => return Err(SnapshotError::Format(other)),
         }
-        let session = Session::restore(take(&mut bytes)?)?;
-        let (count, mut filters) = (u32(&mut bytes)?, BTreeMap::new());
-        for _ in 0..count {
-            let qos = match u8(&mut bytes)? {
-                0 => Qos::AtMostOnce,
-                1 => Qos::AtLeastOnce,
-                2 => Qos::ExactlyOnce,
+        let session = Session::restore(reader.bytes()?)?;
+        let filters = reader.list(|reader| {
+            let qos = match reader.u8()? {
+                0 => Some(Qos::AtMostOnce),
+                1 => Some(Qos::AtLeastOnce),
+                2 => Some(Qos::ExactlyOnce),
+                UNANSWERED => None,
                 _ => return Err(SnapshotError::Damaged),
             };
-            let filter = take(&mut bytes)?;
-            filters.insert(String::from_utf8(filter.to_vec()).map_err(|_| SnapshotError::Damaged)?, qos);
-        }
-        if bytes.is_empty() { Ok(Self { session, filters }) } else { Err(SnapshotError::Damaged) }
+            Ok((reader.text()?.to_string(), qos))
+        })?;
+        reader.finish()?;
+        Ok(Self { session, filters: filters.into_iter().collect() })
     }
 }
 
 fn key(server: &Server) -> String {
     format!("client/in/{server}")
-}
-
-fn put(out: &mut BytesMut, bytes: &[u8]) {
-    out.put_u32(bytes.len() as u32);
-    out.put_slice(bytes);
-}
-
-fn u8(bytes: &mut Bytes) -> Result<u8, SnapshotError> {
-    if bytes.is_empty() { Err(SnapshotError::Damaged) } else { Ok(bytes.get_u8()) }
-}
-
-fn u32(bytes: &mut Bytes) -> Result<u32, SnapshotError> {
-    if bytes.len() < 4 { Err(SnapshotError::Damaged) } else { Ok(bytes.get_u32()) }
-}
-
-fn take(bytes: &mut Bytes) -> Result<Bytes, SnapshotError> {
-    let length = u32(bytes)? as usize;
-    if bytes.len() < length { Err(SnapshotError::Damaged) } else { Ok(bytes.split_to(length)) }
 }
 
 #[cfg(test)]
@@ -114,7 +101,8 @@ mod tests {
         let keys: Arc<dyn KeyValue> = Arc::new(FakeKeys::default());
         let [one, two] = ["mqtt://one", "mqtt://two"].map(|url| Server::parse(url).unwrap());
         let mut held = Held::new();
-        held.filters.insert("a/+".to_owned(), Qos::ExactlyOnce);
+        held.filters.insert("a/+".to_owned(), Some(Qos::ExactlyOnce));
+        held.filters.insert("b".to_owned(), None);
         held.keep(&keys, &one).await.unwrap();
         let again = Held::load(&keys, &one).await.unwrap().unwrap();
         assert_eq!((again.session.id(), again.filters), (held.session.id(), held.filters));
@@ -124,7 +112,7 @@ mod tests {
     #[test]
     fn damaged_entries_are_refused_and_never_a_panic() {
         let mut held = Held::new();
-        held.filters.insert("a/+".to_owned(), Qos::AtLeastOnce);
+        held.filters.insert("a/+".to_owned(), Some(Qos::AtLeastOnce));
         let whole = held.store();
         for end in 0..whole.len() {
             assert!(Held::restore(whole.slice(..end)).is_err(), "cut at {end}");

@@ -293,7 +293,7 @@ fn write(broker: &mut Broker, flight: &Flight, domain: &Arc<str>) -> Result<(), 
         return no(RejectKind::Malformed, format!("to.address: {problem}"));
     }
     let welcome = &broker.welcome;
-    if rank(*qos) > rank(welcome.maximum_qos) {
+    if *qos > welcome.maximum_qos {
         return no(RejectKind::Conflict, format!("the broker takes nothing above {:?}", welcome.maximum_qos));
     }
     if message.retain && !welcome.retains {
@@ -325,14 +325,6 @@ fn write(broker: &mut Broker, flight: &Flight, domain: &Arc<str>) -> Result<(), 
     }
     let limit = welcome.maximum_packet.unwrap_or(u32::MAX);
     no(RejectKind::TooLarge, format!("the broker takes packets of at most {limit} bytes"))
-}
-
-const fn rank(qos: Qos) -> u8 {
-    match qos {
-        Qos::AtMostOnce => 0,
-        Qos::AtLeastOnce => 1,
-        Qos::ExactlyOnce => 2,
-    }
 }
 
 /// The headers that are no properties of their own, the trace, and the domains passed, this one last.

@@ -17,7 +17,9 @@ use super::{MqttClientConfig, Protocol, Server};
 use crate::{
     BridgeConfig, LinkContext, Standings,
     conformance::{FakeKeys, Heard, Peer, Rig, outbound, run},
-    mqtt::packet::{Acked, ConnAck, Decoder, Next, Outgoing, Packet, Reason, Version, ack, connack, publish, suback},
+    mqtt::packet::{
+        Acked, ConnAck, Decoder, Next, Outgoing, Packet, Reason, Version, ack, connack, publish, suback, unsuback,
+    },
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -354,6 +356,46 @@ async fn who_sends_all_the_time_notices_a_broker_that_says_nothing_any_more() {
         client = timeout(PATIENCE, silent) => drop(client.expect("another connection")),
     }
     sending.stop().await;
+}
+
+#[tokio::test]
+async fn large_messages_that_are_not_offered_hold_no_room_for_others() {
+    let broker = Broker::bind(Version::V5).await;
+    let mut config = broker.config();
+    // more than half of what there is room for
+    config.max_payload_bytes = 2_500_000;
+    config.own = vec![envelope::Filter::new("telemetry/own").unwrap()];
+    let rig = Rig::start(&config).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    let large = vec![b'x'; config.max_payload_bytes];
+    for (id, topic) in [(1, "telemetry/own"), (2, "telemetry/own"), (3, "telemetry/7")] {
+        client.publish(Qos::AtLeastOnce, id, false, topic, &large).await;
+        assert_eq!(client.answered().await, Some((id, 0)));
+    }
+    rig.stop().await;
+    assert_eq!(rig.counts().offered, 1);
+}
+
+#[tokio::test]
+async fn a_mapping_that_is_back_before_the_broker_has_answered_is_subscribed_to() {
+    let broker = Broker::bind(Version::V5).await;
+    let rig = Rig::start(&broker.config()).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    rig.addresses_taken.send_replace(["other/+".to_owned()].into());
+    let (mut over, mut new) = (None, None);
+    while over.is_none() || new.is_none() {
+        match client.next().await {
+            Some(Packet::Unsubscribe(packet)) => over = Some(packet.id),
+            Some(Packet::Subscribe(packet)) => new = Some(packet.id),
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.addresses_taken.send_replace(["other/+".to_owned(), "telemetry/+".to_owned()].into());
+    client.send(|out| suback(out, Version::V5, new.unwrap(), &[Reason(1)], None)).await;
+    client.send(|out| unsuback(out, Version::V5, over.unwrap(), &[Reason::SUCCESS])).await;
+    let Some(Packet::Subscribe(wanted)) = client.next().await else { panic!("a SUBSCRIBE") };
+    assert_eq!(wanted.filters.iter().map(|one| &*one.filter).collect::<Vec<_>>(), ["telemetry/+"]);
+    rig.stop().await;
 }
 
 /// A sink that runs.

@@ -4,8 +4,10 @@
 
 use envelope::{RejectKind, Rejection, Taken};
 
-use super::dial::shown;
-use crate::mqtt::packet::{Answered, Reason};
+use crate::{
+    mqtt::packet::{Answered, Reason},
+    standing::shown,
+};
 
 /// The layer that decides where the bridge does so itself.
 pub(super) const DECIDED_BY: &str = "mqtt_client";
@@ -21,10 +23,9 @@ pub(super) fn verdict(answered: &Answered) -> Result<Taken, Rejection> {
         Reason::QUOTA_EXCEEDED => RejectKind::RateLimited,
         _ => RejectKind::Unavailable,
     };
-    let said = reason.word().map_or_else(|| format!("{reason:?}"), |word| format!("{word} ({reason:?})"));
     let said = match detail {
-        Some(detail) => format!("the broker refuses the message: {said}: {}", shown(detail)),
-        None => format!("the broker refuses the message: {said}"),
+        Some(detail) => format!("the broker refuses the message: {reason}: {}", shown(detail)),
+        None => format!("the broker refuses the message: {reason}"),
     };
     Err(Rejection::new(kind, DECIDED_BY, said))
 }

@@ -6,6 +6,7 @@ use envelope::Qos;
 use super::{
     Version,
     encode::{put_bytes, put_properties, put_u16, put_u32, put_varint, varint_size},
+    level,
     property::id,
 };
 
@@ -66,11 +67,7 @@ pub(in crate::mqtt) fn subscribe(out: &mut BytesMut, version: Version, id: u16, 
     let mut body = BytesMut::new();
     for Wish { filter, qos } in wishes {
         put_bytes(&mut body, filter.as_bytes());
-        let qos = match qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => 1,
-            Qos::ExactlyOnce => 2,
-        };
+        let qos = level(*qos);
         body.put_u8(if version == Version::V5 { qos | RETAIN_OPTIONS } else { qos });
     }
     asked(out, 0x82, version, id, &body);

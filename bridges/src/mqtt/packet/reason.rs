@@ -49,7 +49,7 @@ impl Reason {
     }
 
     /// In words, where the standard has some that a person is helped with.
-    pub(in crate::mqtt) const fn word(self) -> Option<&'static str> {
+    const fn word(self) -> Option<&'static str> {
         Some(match self {
             Self::UNSPECIFIED => "an error that it does not name",
             Self::UNSUPPORTED_VERSION => "it does not speak this version",
@@ -83,6 +83,16 @@ impl Reason {
             Self::BAD_CREDENTIALS => 4,
             Self::NOT_AUTHORIZED | Self::BAD_AUTHENTICATION_METHOD => 5,
             _ => 3,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    /// The code, behind words for it where there are some.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.word() {
+            Some(word) => write!(f, "{word} ({self:?})"),
+            None => write!(f, "{self:?}"),
         }
     }
 }

@@ -127,7 +127,8 @@ impl Connection {
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         let mut addresses = self.shared.offers.cx.addresses.clone();
         let drain = self.shared.offers.cx.drain.clone();
-        self.want(&addresses.borrow_and_update().clone());
+        let wanted = addresses.borrow_and_update().clone();
+        self.want(&wanted).await?;
         // what the broker sends again stands right behind its welcome, and may have been read with it
         self.obey().await?;
         loop {
@@ -144,7 +145,8 @@ impl Connection {
                         // who tells of mappings is gone, and so is the gateway
                         return Err(End::Draining);
                     }
-                    self.want(&addresses.borrow_and_update().clone());
+                    let wanted = addresses.borrow_and_update().clone();
+                    self.want(&wanted).await?;
                 }
                 turned = self.broker.turn(reads) => turned.map_err(End::Lost)?,
                 () = sleep_until(again.unwrap_or_else(tokio::time::Instant::now)), if again.is_some() => {
@@ -155,9 +157,11 @@ impl Connection {
         }
     }
 
-    fn want(&mut self, addresses: &[String]) {
-        self.filters.want(addresses, &self.held.filters, &mut self.broker.link.out);
+    /// Asks the broker for these addresses, once it is on disk that it may have them.
+    async fn want(&mut self, addresses: &[String]) -> Result<(), End> {
+        let changed = self.filters.want(addresses, &mut self.held.filters, &mut self.broker.link.out);
         self.stands();
+        if changed { self.keep().await } else { Ok(()) }
     }
 
     fn stands(&self) {
@@ -182,31 +186,37 @@ impl Connection {
                 Err(lost) => break Err(End::Lost(lost)),
             };
             self.expected = 0;
-            let filters = &mut self.held.filters;
-            match answer {
-                packet::Answer::Publish(publish) => {
-                    if let Err(end) = self.publish(publish).await {
-                        break Err(end);
-                    }
+            let (filters, out) = (&mut self.held.filters, &mut self.broker.link.out);
+            let obeyed = match answer {
+                packet::Answer::Publish(publish) => self.publish(publish).await,
+                packet::Answer::TooLarge { topic, qos, id, bytes } => self.too_large(&topic, qos, id, bytes).await,
+                packet::Answer::PubRel(ack) => {
+                    releases.push(ack.id);
+                    Ok(())
                 }
-                packet::Answer::TooLarge { topic, qos, id, bytes } => {
-                    if let Err(end) = self.too_large(&topic, qos, id, bytes).await {
-                        break Err(end);
-                    }
-                }
-                packet::Answer::PubRel(ack) => releases.push(ack.id),
                 packet::Answer::SubAck { id, reasons } => {
-                    changed |= self.filters.subscribed(id, &reasons, filters);
+                    changed |= self.filters.subscribed(id, &reasons, filters, out);
                     self.stands();
+                    Ok(())
                 }
-                packet::Answer::UnsubAck { id } => changed |= self.filters.unsubscribed(id, filters),
+                packet::Answer::UnsubAck { id } => {
+                    changed |= self.filters.unsubscribed(id, filters, out);
+                    Ok(())
+                }
                 // it publishes nothing, and the rest is the connection's own
                 packet::Answer::PubAck(_)
                 | packet::Answer::PubRec(_)
                 | packet::Answer::PubComp(_)
                 | packet::Answer::Welcome(_)
                 | packet::Answer::PingResp
-                | packet::Answer::Disconnect { .. } => {}
+                | packet::Answer::Disconnect { .. } => Ok(()),
+            };
+            if self.lane.is_empty() {
+                // it was no message, or one that is not offered
+                self.lane.unreserve();
+            }
+            if obeyed.is_err() {
+                break obeyed;
             }
         };
         if self.arrived > 0 {
