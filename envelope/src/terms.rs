@@ -1,6 +1,6 @@
 //! What a mapping file promises of its messages beside the envelope, and the answers it makes for their senders.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -41,6 +41,9 @@ pub struct Reply {
 pub trait Replies: fmt::Debug + Send + Sync {
     /// How long the sender waits for an envelope that answers its own; `None`: it hears of the admission.
     fn within(&self) -> Option<Duration>;
+
+    /// The type that an envelope that answers has to be of; `None`: any that is loaded, or none.
+    fn kind(&self) -> Option<&Arc<str>>;
 
     /// For an envelope that answers the sender's.
     fn answered(&self, answer: &Envelope, now: Timestamp) -> Result<Option<Reply>, Rejection>;

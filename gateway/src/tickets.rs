@@ -17,11 +17,11 @@ use std::{
 
 use backbone::{Backbone, Standing};
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Principal, Promises, Reached,
-    Receipt, RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
+    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Promises, Reached, Receipt,
+    RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
-use policy::{NoRandom, ReplyDesk, ReplyTopics};
+use policy::{Asker, NoRandom, ReplyDesk, ReplyTopics};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -296,8 +296,12 @@ impl ReplyDesk for Tickets {
         self.0.topics.topic(&self.0.domain, id)
     }
 
-    fn asker(&self, inreplyto: EnvelopeId) -> Option<(Arc<str>, Arc<Principal>)> {
-        self.table().get(inreplyto.uuid())?.asker.clone()
+    fn asker(&self, inreplyto: EnvelopeId) -> Option<Asker> {
+        let table = self.table();
+        let entry = table.get(inreplyto.uuid())?;
+        let (bridge, principal) = entry.asker.clone()?;
+        let reply = entry.terms.as_ref().and_then(|terms| terms.reply.as_deref());
+        Some(Asker { bridge, principal, kind: reply.and_then(|reply| reply.kind().cloned()) })
     }
 
     fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection> {

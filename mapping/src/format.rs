@@ -140,6 +140,7 @@ const MAPS: &[Map] = &[
         keys: &[
             key("within", Value::Duration, "an envelope that answers, within that time"),
             key("on", Value::Words(&["accepted", "refused"]), "the admission, or a refusal"),
+            key("schema", Value::Text, "the type that an answer has to be of, with \"within\""),
             key("when", Value::Expression, "of several replies the first whose condition holds is sent"),
             key("status", Value::Expression, "the status of the protocol, 200 to 599"),
             key("headers", Value::Named, "headers of the reply"),

@@ -1,6 +1,6 @@
 //! `reply`: what a sender is told in the file's words, of an envelope that answers, of the admission, or of a refusal.
 
-use std::{cell::Cell, ops::RangeInclusive, time::Duration};
+use std::{cell::Cell, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use envelope::{Envelope, Receipt, RejectKind, Rejection, Replies, Reply, Timestamp};
 use yaml::{Fields, Key, Kind, Node, Problems, Span};
@@ -31,6 +31,8 @@ pub(crate) struct ReplyPlan {
 struct Answer {
     at: Span,
     to: Occasion,
+    /// The type that an answer has to be of.
+    kind: Option<Arc<str>>,
     when: Option<Expr>,
     status: Option<Status>,
     message: Message,
@@ -79,6 +81,13 @@ impl ReplyPlan {
         }
         let answers: Vec<_> = nodes.iter().map(|node| Answer::read(node, names, reader)).collect();
         let answers = answers.into_iter().collect::<Option<Vec<_>>>()?;
+        let mut kinds = answers.iter().filter_map(|answer| answer.kind.as_ref().map(|kind| (kind, answer.at)));
+        if let Some((first, _)) = kinds.next()
+            && let Some((other, at)) = kinds.find(|(kind, _)| *kind != first)
+        {
+            let message = format!("an answer can't be of type {first:?} and {other:?}");
+            problems.report_with_help(at, "contradiction", message, "all replies with \"within\" are about one answer");
+        }
         unable.is_none().then_some(Self { answers })
     }
 
@@ -137,6 +146,10 @@ impl Replies for ReplyPlan {
         })
     }
 
+    fn kind(&self) -> Option<&Arc<str>> {
+        self.answers.iter().find_map(|answer| answer.kind.as_ref())
+    }
+
     fn answered(&self, answer: &Envelope, now: Timestamp) -> Result<Option<Reply>, Rejection> {
         let of = |occasion| matches!(occasion, Occasion::Answered(_));
         let reads = self.answers.iter().any(|answer| of(answer.to) && answer.reads_payload());
@@ -186,6 +199,15 @@ impl Answer {
                 None
             }
         };
+        let kind = match fields.entry("schema") {
+            Some((key, _)) if matches!(to, Some(Occasion::Accepted | Occasion::Refused)) => {
+                let message = "only an envelope that answers has a schema: there is no \"within\"";
+                problems.report(key.span, "contradiction", message);
+                None
+            }
+            Some((_, node)) => reader.schema(node, str::to_owned).map(|schema| Some(schema.name().clone())),
+            None => Some(None),
+        };
         // any names will do to find further errors
         let occasion = to.unwrap_or(Occasion::Answered(Duration::ZERO));
         let names = occasion.names(names);
@@ -201,7 +223,7 @@ impl Answer {
         let data = (names.subject == Subject::Envelope).then_some(Codec::Json);
         let message = Message::read(&mut fields, "reply", names, data, problems);
         fields.finish();
-        Some(Self { at: node.span.first(), to: to?, when: when?, status: status?, message: message? })
+        Some(Self { at: node.span.first(), to: to?, kind: kind?, when: when?, status: status?, message: message? })
     }
 
     fn prove(&mut self, at: &str, problems: &Problems) -> Vec<FieldProof> {

@@ -1,8 +1,8 @@
 //! Answers to requests: what asks for one gets a topic for it, and what comes to such a topic goes to who waits.
 //!
-//! An answer is not mapped and not stored: it passes every layer up to MAPPING, then the policies' action `reply` and the
-//! places that it comes from and goes to. Who
-//! waits, and whether it is in time, is known to the [`ReplyDesk`] of the gateway.
+//! An answer is not mapped and not stored: it passes every layer up to MAPPING, then the policies' action `reply`, the
+//! places that it comes from and goes to, and its type, which is the one that was asked for, if one was. Who waits, and
+//! whether it is in time, is known to the [`ReplyDesk`] of the gateway.
 
 use std::sync::Arc;
 
@@ -13,18 +13,33 @@ use envelope::{
 
 use ring::{hmac, rand::SystemRandom};
 
-use crate::{Epoch, NoRandom, conformance::OPAQUE, residency};
+use crate::{
+    Epoch, NoRandom,
+    conformance::{self, OPAQUE},
+    residency,
+};
 
 /// Where answers are handed in.
 pub trait ReplyDesk: Send + Sync {
     /// Where answers to this envelope go: nobody who has not read it can know it.
     fn topic(&self, id: EnvelopeId) -> Option<Topic>;
 
-    /// The bridge and the principal that wait for an answer to this envelope, if anybody does.
-    fn asker(&self, inreplyto: EnvelopeId) -> Option<(Arc<str>, Arc<Principal>)>;
+    /// Who waits for an answer to this envelope, if anybody does.
+    fn asker(&self, inreplyto: EnvelopeId) -> Option<Asker>;
 
     /// Takes an answer that came `to` a reply topic. Refuses one that is late, or to another envelope.
     fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection>;
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The bridge that it asked by.
+    pub bridge: Arc<str>,
+    /// Who asked.
+    pub principal: Arc<Principal>,
+    /// The type that the answer has to be of; `None`: any that is loaded, or none.
+    pub kind: Option<Arc<str>>,
 }
 
 /// The topics of answers, of one start of the gateway: who has not read a request can't know its topic.
@@ -39,6 +54,8 @@ const DECIDED_BY: &str = "reply";
 /// What a request may be answered with (FIPA ACL); the first of them if nothing is said.
 const PERFORMATIVES: [&str; 8] =
     ["inform", "agree", "refuse", "failure", "not-understood", "propose", "reject", "confirm"];
+/// Those of them that say why there is no answer: they are not of the type that was asked for.
+const NO_ANSWERS: [&str; 4] = ["refuse", "failure", "not-understood", "reject"];
 
 /// Gives an envelope whose sender waits for an answer the topic for it.
 pub(crate) fn stamp(desk: Option<&Arc<dyn ReplyDesk>>, message: &mut Mapped) {
@@ -81,17 +98,32 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
         return Err(refuse(&format!("an answer is one of {}", PERFORMATIVES.join(", "))));
     }
     let subject = Topic::new(&*inbound.address).map_err(|error| refuse(&error.to_string()))?;
+    // who does not know the topic hears nothing of what was asked
+    let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
+    let asker = known.and_then(|desk| desk.asker(id));
+    let wanted = asker.as_ref().and_then(|asker| asker.kind.as_ref()).filter(|_| !NO_ANSWERS.contains(&performative));
+    let kind: Arc<str> = match (header("type"), wanted) {
+        (Some(kind), _) => kind.into(),
+        (None, Some(wanted)) => wanted.clone(),
+        (None, None) => OPAQUE.into(),
+    };
     let (domain, bridge, principal) = (&*epoch.domain, &*inbound.bridge, &*inbound.principal.id);
     let parts = IdentityParts { domain, bridge, principal, route: ROUTE };
+    let conversation = Conversation {
+        inreplyto: Some(inreplyto.into()),
+        protocol: header("protocol").map(Into::into),
+        ..Conversation::default()
+    };
     let mut answer = Envelope {
         datacontenttype: header("content-type").map(Into::into),
+        dataschema: (*kind != *OPAQUE).then(|| format!("mesh://{domain}/schemas/{kind}").into()),
         performative: Some(performative.into()),
         trace: inbound.trace.clone(),
-        conversation: Some(Box::new(Conversation { inreplyto: Some(inreplyto.into()), ..Conversation::default() })),
+        conversation: Some(Box::new(conversation)),
         ..Envelope::plain(
             inbound.identity.envelope_id(parts),
             format!("mesh://{domain}/{bridge}/{principal}").into(),
-            OPAQUE.into(),
+            kind,
             subject.clone(),
             inbound.received_at.into(),
             Data::Opaque(inbound.payload.clone()),
@@ -101,10 +133,10 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     decision.into_result(&inbound.principal, || format!("reply to {:?}", subject.as_str()))?;
     // after Access, so that it says nothing to strangers; it is not stored, so the store is not asked
     residency::may_be_handed_in(epoch, &inbound.principal, &mut answer, bridge)?;
-    let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
-    if let Some((to, asker)) = known.and_then(|desk| desk.asker(id)) {
-        residency::may_go_to(epoch, &answer, &to, &asker)?;
+    if let Some(Asker { bridge, principal, .. }) = &asker {
+        residency::may_go_to(epoch, &answer, bridge, principal)?;
     }
+    conformance::answers(epoch, &answer, wanted)?;
     match desk {
         Some(desk) => desk.answer(&subject, id, &answer),
         None => Err(Rejection::new(RejectKind::Conflict, DECIDED_BY, "nobody waits for answers here")),

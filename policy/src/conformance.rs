@@ -4,6 +4,8 @@
 //! the type `mesh/opaque@v1.0.0` passes unread. So is an envelope of a protocol whose package is not loaded: nobody could
 //! tell what may be said in it next. No package can be loaded yet.
 
+use std::sync::Arc;
+
 use envelope::{Envelope, Mapped, Outgoing, RejectKind, Rejection};
 
 use crate::{Epoch, lift::Rule};
@@ -41,6 +43,17 @@ impl Rule<Mapped> for Conformance {
 impl Rule<Outgoing> for Conformance {
     fn check(&self, epoch: &Epoch, outgoing: &Outgoing) -> Result<(), Rejection> {
         conforms(epoch, &outgoing.delivery.envelope, outgoing.delivery.retained)
+    }
+}
+
+/// Whether an answer is what its type says, and of the type that was asked for, if one was.
+pub(crate) fn answers(epoch: &Epoch, answer: &Envelope, wanted: Option<&Arc<str>>) -> Result<(), Rejection> {
+    let kind = &*answer.kind;
+    match wanted {
+        Some(wanted) if **wanted != *kind => {
+            Err(refuse(format!("an answer of type {wanted:?} was asked for, not {kind:?}")))
+        }
+        Some(_) | None => conforms(epoch, answer, false),
     }
 }
 

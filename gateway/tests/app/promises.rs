@@ -159,6 +159,54 @@ async fn a_request_is_answered_by_an_agent_and_the_first_answer_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_what_was_asked_for_is_refused_and_on_record_and_the_request_goes_on() {
+    let site = asking("20s");
+    site.write(
+        "schemas/market/quote@v1.0.0.json",
+        r#"{"required": ["price"], "properties": {"price": {"type": "integer"}}}"#,
+    );
+    site.write("mappings/asks.yaml", &ASKS.replace("within: 5s", "within: 20s\n    schema: market/quote@v1.0.0"));
+    let running = site.start().await;
+    let at = web(&running);
+    let mut agent = Socket::subscribe(at, "market/#", "new", None).await;
+    agent.frame("subscribed").await;
+    let asks = tokio::spawn(async move { post(at, "/ask", r#"{"what":"copper"}"#).await });
+    let asked = agent.envelope().await;
+    let with = |member: &str, value: Value| {
+        let mut answer = answer_to(&asked, "inform", 17);
+        answer[member] = value;
+        answer
+    };
+    for (answer, why) in [
+        (with("payload", json!({ "price": "much" })), "\"much\" is not of type"),
+        (with("payload", json!({})), "price"),
+        (with("type", json!("telemetry/reading@v1.0.0")), "an answer of type \"market/quote@v1.0.0\" was asked for"),
+        (with("protocol", json!("urn:contract-net@1")), "no package of protocol"),
+    ] {
+        agent.send(&answer).await;
+        let said = agent.next().await;
+        assert_eq!((&said["kind"], &said["decided_by"]), (&json!("malformed"), &json!("conformance")), "{said}");
+        assert!(said["detail"].as_str().unwrap().contains(why), "{said}");
+    }
+    agent.send(&with("type", json!("market/quote@v1.0.0"))).await;
+    assert_eq!(agent.next().await["op"], "filtered");
+    let answer = asks.await.unwrap();
+    assert_eq!((answer.status, answer.json()), (200, json!({ "price": 17, "said": "inform" })));
+    let mut reader = Socket::subscribe(at, "$mesh/audit/#", "earliest", None).await;
+    for _ in 0..4 {
+        let record = reader.envelope().await;
+        assert_eq!(
+            (&record["data"]["decided_by"], &record["data"]["route"]),
+            (&json!("conformance"), &json!("$reply"))
+        );
+    }
+    drop((agent, reader));
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!((&ledger["balanced"], &ledger["store"]["dead_letters"]), (&json!(true), &json!(0)), "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_may_not_come_here_or_go_to_who_asked_is_refused_and_on_record() {
     let site = asking("20s");
     let asks = ASKS.replace("performative: request", "performative: request, residency: [no, eu, us]");

@@ -188,6 +188,28 @@ fn an_answer_that_nobody_waits_for_is_an_error_of_the_file() {
     assert!(load(&file("reply: { on: accepted, status: 201 }")).is_ok());
 }
 
+#[test]
+fn a_type_that_is_asked_for_is_one_that_is_loaded_and_one_for_all_answers() {
+    let kind = |lines: &str| terms(lines).reply.as_ref().unwrap().kind().map(ToString::to_string);
+    assert_eq!(kind("reply: { within: 5s }"), None);
+    let reading = "telemetry/reading@v1.0.0";
+    assert_eq!(kind(&format!("reply: {{ within: 5s, schema: {reading} }}")).as_deref(), Some(reading));
+    let two =
+        format!("reply:\n  - {{ within: 5s, when: 'payload.celsius > 9' }}\n  - {{ within: 5s, schema: {reading} }}");
+    assert_eq!(kind(&two).as_deref(), Some(reading));
+    for (reply, says) in [
+        ("reply: { within: 5s, schema: telemetry/readin@v1.0.0 }", reading),
+        ("reply: { on: accepted, schema: telemetry/reading@v1.0.0 }", "there is no \"within\""),
+        (
+            "reply:\n  - { within: 5s, when: 'payload.f > 9', schema: floor-reading }\n  - { within: 5s, schema: telemetry/reading@v1.0.0 }",
+            "an answer can't be of type \"floor-reading\" and",
+        ),
+    ] {
+        let found = errors_of(&[&file(reply), SENDS]);
+        assert!(found.iter().any(|error| error.contains(says)), "{reply}: {found:?}");
+    }
+}
+
 const REPLIES: &str = "reply:
   - within: 5s
     when: envelope.performative == \"inform\"

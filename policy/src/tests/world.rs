@@ -19,7 +19,7 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
     AccessConfig, Current, Epoch, Fetched, Flow, IngressConfig, Issuers, Keys, Policies, PolicyConfig, PolicySource,
-    TokenConfig, Trail, ingress,
+    ReplyDesk, TokenConfig, Trail, ingress,
 };
 
 pub(crate) const DOMAIN: &str = "plant-a";
@@ -144,6 +144,10 @@ impl Replies for Words {
         None
     }
 
+    fn kind(&self) -> Option<&Arc<str>> {
+        None
+    }
+
     fn answered(&self, _: &Envelope, _: Timestamp) -> Result<Option<Reply>, Rejection> {
         Ok(None)
     }
@@ -182,7 +186,10 @@ pub(crate) fn epoch_of(number: u64, mapper: impl Mapper + 'static, policy: &str)
 
 /// Policies that permit all of it.
 pub(crate) fn everything() -> Arc<Policies> {
-    let text = "permit(principal, action, resource);";
+    permitting("permit(principal, action, resource);")
+}
+
+fn permitting(text: &str) -> Arc<Policies> {
     let source = PolicySource { path: "all.cedar", name: "all", text };
     let (policies, found) = Policies::load(&[source], &AccessConfig::default());
     assert!(found.is_empty(), "{found:?}");
@@ -334,7 +341,21 @@ impl World {
         Self { open: open.clone(), ..Self::over(kept.store_when(open), kept, flow, max_in_flight) }
     }
 
+    /// Where answers are handed in at `desk`.
+    pub(crate) fn with_desk(desk: Arc<dyn ReplyDesk>) -> Self {
+        let kept = Kept::default();
+        let world = Self::at(Some(desk), kept.store(), kept, Flow::Push, 4);
+        let policies =
+            permitting("permit(principal, action == Action::\"reply\", resource in Topic::\"$mesh/reply\");");
+        world.current.store(Arc::new(epoch(1, Told).with_policies(policies)));
+        world
+    }
+
     pub(crate) fn over(store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
+        Self::at(None, store, kept, flow, max_in_flight)
+    }
+
+    fn at(desk: Option<Arc<dyn ReplyDesk>>, store: Store, kept: Kept, flow: Flow, max_in_flight: u32) -> Self {
         let (max_in_flight, letters) = (NonZeroU32::new(max_in_flight).unwrap(), Letters::default());
         let config = IngressConfig {
             dead_letters: Some(Arc::new(letters.clone())),
@@ -343,7 +364,7 @@ impl World {
             max_payload_bytes: MAX_PAYLOAD,
             max_in_flight,
             meters: Arc::default(),
-            desk: None,
+            desk,
         };
         let (current, counts) = (epoch(1, Told).into_current(), Arc::new(Counts::default()));
         let ingress = ingress(store, &config, current.clone(), counts.clone());

@@ -64,6 +64,9 @@ const MAX_HEADERS: usize = 100;
 const MAX_AGAIN: Duration = Duration::from_secs(3_600);
 const OPS: &str = "ack, credit, nack, publish, reply, subscribe, unsubscribe";
 
+const REPLY: &[&str] =
+    &["op", "ref", "to", "inreplyto", "performative", "type", "protocol", "content_type", "payload", "text", "key"];
+
 /// The members of a frame that were asked for; the others are unknown.
 struct Members<'j> {
     root: Node<'j>,
@@ -142,8 +145,7 @@ fn publish(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFram
 
 /// An answer to an envelope: a message like any other, addressed to the envelope's `replyto`.
 fn reply(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame> {
-    let members =
-        Members::of(root, &["op", "ref", "to", "inreplyto", "performative", "content_type", "payload", "text", "key"])?;
+    let members = Members::of(root, REPLY)?;
     let reference = members.name("ref")?;
     let to = members.string("to")?.filter(|to| to.starts_with(REPLIES));
     let to = to.ok_or_else(|| bad("member \"to\" is the \"replyto\" of the envelope that is answered"))?;
@@ -156,6 +158,8 @@ fn reply(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame>
     let said = [
         ("inreplyto", members.string("inreplyto")?),
         ("performative", members.string("performative")?),
+        ("type", members.string("type")?),
+        ("protocol", members.string("protocol")?),
         ("content-type", Some(members.string("content_type")?.unwrap_or(kind))),
     ];
     let header = |(name, value): (&str, Option<&str>)| {
