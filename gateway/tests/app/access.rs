@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    mqtt::Client,
-    support::{PATIENCE, Site, Socket, bridge, get, post_as, web},
+    mqtt::{Client, Wire},
+    support::{PATIENCE, Site, Socket, bridge, get, post_as, second, web},
 };
 
 const TABLE: &str = include_str!("access.table");
@@ -79,10 +79,17 @@ pub(crate) fn authorization(who: &str) -> Option<&'static str> {
     }
 }
 
+/// With a bridge for MQTT, also over WebSocket, and messages as frames of a WebSocket.
+fn config_text(site: &Site) -> String {
+    let floor = "  floor: { mqtt: { listen: 127.0.0.1:0, websocket: { listen: 127.0.0.1:0 } } }\n";
+    let web = "http: { listen: 127.0.0.1:0";
+    site.config_text(floor).replace(web, &format!("{web}, websocket: {{ paths: [/say/*] }}"))
+}
+
 pub(crate) fn site() -> Site {
     let site = Site::shipped();
     site.write("policy.yaml", POLICY);
-    site.write("gateway.yaml", &site.config_text("  floor: { mqtt: { listen: 127.0.0.1:0 } }\n"));
+    site.write("gateway.yaml", &config_text(&site));
     site.write("users.yaml", &CREDENTIALS.file.to_string());
     for (name, text) in [("press", PRESS), ("trade", TRADE), ("open", "")] {
         site.write(&format!("policies/{name}.cedar"), text);
@@ -100,10 +107,12 @@ pub(crate) fn site() -> Site {
             let names = &["a", "b", "c"][..depth];
             let path: String = names.iter().map(|name| format!("/{{{name}}}")).collect();
             let topic = names.iter().map(|name| format!("${{address.{name}}}")).collect::<Vec<_>>().join("/");
-            for (bridge, address) in
-                [("web", format!("POST /say/{name}{path}")), ("floor", format!("say/{name}{path}"))]
-            {
-                let mapping = format!("say-{name}-{depth}-{bridge}");
+            for (way, bridge, address) in [
+                ("web", "web", format!("POST /say/{name}{path}")),
+                ("frames", "web", format!("WEBSOCKET /say/{name}{path}")),
+                ("floor", "floor", format!("say/{name}{path}")),
+            ] {
+                let mapping = format!("say-{name}-{depth}-{way}");
                 let text = format!(
                     "mapping: {mapping}\nfrom: {{ bridge: {bridge}, address: \"{address}\" }}\n\
                      envelope: {{ topic: \"{topic}\", performative: {performative}, {of}data: \"${{payload}}\" }}\n"
@@ -154,10 +163,15 @@ async fn refused_by_floor(running: &gateway::Running) -> u64 {
 
 /// What is said over MQTT, as it would be over HTTP. A 3.1.1 client hears of no message that it was refused, and of no
 /// decider, so of those the ledger is asked, and who decided is taken from `decider`.
-async fn over_mqtt(running: &gateway::Running, version: u8, row: &[&str], decider: &str) -> (String, String) {
+async fn over_mqtt(
+    running: &gateway::Running,
+    wire: Wire,
+    version: u8,
+    row: &[&str],
+    decider: &str,
+) -> (String, String) {
     let [who, does, by, topic, data] = *row else { panic!("{row:?}") };
-    let address = bridge(running, "floor");
-    let Ok(mut client) = Client::connect(address, version, user_of(who)).await else {
+    let Ok(mut client) = Client::over(wire, version, user_of(who)).await else {
         return ("401".to_owned(), "authentication".to_owned());
     };
     let before = refused_by_floor(running).await;
@@ -235,6 +249,15 @@ async fn who_may_do_what_is_the_same_over_every_protocol_and_each_no_names_who_s
                     Err(status) => (status.to_string(), "authentication".to_owned()),
                 },
             ));
+            over.push((
+                "frames",
+                match Socket::open_at(address, &path, authorization).await {
+                    Ok(mut socket) => said(&socket.say(data).await),
+                    // a path that is none is one at the handshake as well
+                    Err(400) => ("400".to_owned(), "http".to_owned()),
+                    Err(status) => (status.to_string(), "authentication".to_owned()),
+                },
+            ));
         } else {
             let mut socket = Socket::open_as(address, authorization).await.unwrap();
             socket.send(&json!({ "op": "subscribe", "ref": "s", "filters": [topic], "credit": 1 })).await;
@@ -243,8 +266,12 @@ async fn who_may_do_what_is_the_same_over_every_protocol_and_each_no_names_who_s
         }
         // what a path can't have, a topic of MQTT can
         if decider != "http" {
-            over.push(("MQTT 3.1.1", over_mqtt(&running, 4, &row[..5], decider).await));
-            over.push(("MQTT 5.0", over_mqtt(&running, 5, &row[..5], decider).await));
+            for version in [4, 5] {
+                let wire = Wire::tcp(bridge(&running, "floor")).await;
+                over.push(("MQTT over TCP", over_mqtt(&running, wire, version, &row[..5], decider).await));
+                let wire = Wire::web_socket(second(&running, "floor")).await;
+                over.push(("MQTT over WebSocket", over_mqtt(&running, wire, version, &row[..5], decider).await));
+            }
         }
         for (protocol, said) in over {
             assert_eq!(said, expected, "over {protocol}: {line}");
@@ -306,7 +333,7 @@ async fn a_reload_that_takes_a_right_ends_the_subscription_and_one_that_removes_
 #[tokio::test]
 async fn policies_that_are_wrong_or_gone_change_nothing_and_are_told() {
     let site = site();
-    site.write("gateway.yaml", &site.config_text("  floor: { mqtt: { listen: 127.0.0.1:0 } }\npolicies: policies/\n"));
+    site.write("gateway.yaml", &(config_text(&site) + "policies: policies/\n"));
     let running = site.start().await;
     let address = web(&running);
     let may = async || {

@@ -25,3 +25,4 @@ mod spelling;
 mod support;
 mod tls;
 mod tokens;
+mod ways;

@@ -1,19 +1,33 @@
-//! A client of MQTT 3.1.1 and 5.0 that can just enough to be told yes and no.
+//! A client of MQTT 3.1.1 and 5.0, over TCP or WebSocket, that can just enough to be told yes and no, and to hear.
 
 use std::net::SocketAddr;
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
 };
 
 use crate::support::PATIENCE;
 
 /// One connection.
 pub(crate) struct Client {
-    stream: TcpStream,
+    wire: Wire,
     is_five: bool,
+    /// What was published to it, while it waited for something else.
+    heard: Vec<Vec<u8>>,
+}
+
+/// Bytes, however they travel.
+pub(crate) enum Wire {
+    Tcp(TcpStream),
+    /// And what of the last frame was not read yet.
+    WebSocket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>, Vec<u8>),
 }
 
 /// A reason code, and what MQTT 5.0 says beside it.
@@ -41,7 +55,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 impl Client {
     /// `version` is 4 or 5; as a user with a password, or as nobody. The code of a CONNACK that refuses is the error.
-    pub(crate) async fn connect(address: SocketAddr, version: u8, who: Option<(&str, &str)>) -> Result<Self, u8> {
+    pub(crate) async fn over(wire: Wire, version: u8, who: Option<(&str, &str)>) -> Result<Self, u8> {
         let is_five = version == 5;
         let mut body = [text("MQTT"), vec![version, if who.is_some() { 0xC2 } else { 0x02 }, 0, 60]].concat();
         if is_five {
@@ -51,7 +65,7 @@ impl Client {
         for part in who.iter().flat_map(|(name, password)| [name, password]) {
             body.extend(text(part));
         }
-        let mut client = Self { stream: TcpStream::connect(address).await.unwrap(), is_five };
+        let mut client = Self { wire, is_five, heard: Vec::new() };
         let (first, answer) = client.ask(&packet(0x10, &body)).await;
         assert_eq!(first, 0x20, "{answer:?}");
         if answer[1] == 0 { Ok(client) } else { Err(answer[1]) }
@@ -74,24 +88,86 @@ impl Client {
         Said { code, reason: if self.is_five { reason(&answer[2..]) } else { String::new() } }
     }
 
+    /// The next message that is published to it, from its topic on. None of them is acknowledged.
+    pub(crate) async fn hear(&mut self) -> Vec<u8> {
+        if !self.heard.is_empty() {
+            return self.heard.remove(0);
+        }
+        loop {
+            let (first, body) = timeout(PATIENCE, self.wire.packet()).await.unwrap();
+            if first >> 4 == 3 {
+                return body;
+            }
+        }
+    }
+
     async fn ask(&mut self, packet: &[u8]) -> (u8, Vec<u8>) {
         let exchange = async {
-            self.stream.write_all(packet).await.unwrap();
-            let first = self.stream.read_u8().await.unwrap();
-            let (mut length, mut shift) = (0, 0);
+            self.wire.write(packet).await;
             loop {
-                let byte = self.stream.read_u8().await.unwrap();
-                length |= usize::from(byte & 0x7F) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    break;
+                let (first, body) = self.wire.packet().await;
+                match first >> 4 {
+                    3 => self.heard.push(body),
+                    _ => return (first, body),
                 }
             }
-            let mut body = vec![0; length];
-            self.stream.read_exact(&mut body).await.unwrap();
-            (first, body)
         };
         timeout(PATIENCE, exchange).await.unwrap()
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(crate) async fn tcp(address: SocketAddr) -> Self {
+        Self::Tcp(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// The endpoint of a listener.
+    pub(crate) async fn web_socket(address: SocketAddr) -> Self {
+        let mut request = format!("ws://{address}/mqtt").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "mqtt".parse().unwrap());
+        Self::WebSocket(Box::new(connect_async(request).await.unwrap().0), Vec::new())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await.unwrap(),
+            Self::WebSocket(socket, _) => socket.send(Message::binary(bytes.to_vec())).await.unwrap(),
+        }
+    }
+
+    async fn read(&mut self, count: usize) -> Vec<u8> {
+        match self {
+            Self::Tcp(stream) => {
+                let mut bytes = vec![0; count];
+                stream.read_exact(&mut bytes).await.unwrap();
+                bytes
+            }
+            Self::WebSocket(socket, rest) => {
+                while rest.len() < count {
+                    if let Message::Binary(more) = socket.next().await.unwrap().unwrap() {
+                        rest.extend_from_slice(&more);
+                    }
+                }
+                rest.drain(..count).collect()
+            }
+        }
+    }
+
+    /// The next packet: its first byte, and what is behind its length.
+    async fn packet(&mut self) -> (u8, Vec<u8>) {
+        let first = self.read(1).await[0];
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = self.read(1).await[0];
+            length |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        (first, self.read(length).await)
     }
 }
 

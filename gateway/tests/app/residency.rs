@@ -13,7 +13,7 @@ envelope: { topic: \"notes/${address.place}\", residency: \"${address.place}\" }
 ";
 
 /// Whether any file below the folder has these bytes.
-fn is_kept(folder: &Path, what: &str) -> bool {
+pub(crate) fn is_kept(folder: &Path, what: &str) -> bool {
     fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         match path.is_dir() {

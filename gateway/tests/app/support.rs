@@ -112,6 +112,12 @@ pub(crate) fn bridge(running: &Running, name: &str) -> SocketAddr {
     running.addresses().bridges.iter().find(|(known, _)| &**known == name).unwrap().1
 }
 
+/// Where a bridge listens for MQTT over WebSocket.
+pub(crate) fn second(running: &Running, name: &str) -> SocketAddr {
+    let mut all = running.addresses().bridges.iter().filter(|(known, _)| &**known == name);
+    all.nth(1).unwrap().1
+}
+
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")).await
 }
@@ -161,7 +167,12 @@ impl Socket {
 
     /// With this `Authorization`, if there is one; the status if it is refused.
     pub(crate) async fn open_as(address: SocketAddr, authorization: Option<&str>) -> Result<Self, u16> {
-        let mut request = format!("ws://{address}/mesh/v1/ws").into_client_request().unwrap();
+        Self::open_at(address, "/mesh/v1/ws", authorization).await
+    }
+
+    /// At a path, as [`Self::open_as`].
+    pub(crate) async fn open_at(address: SocketAddr, path: &str, authorization: Option<&str>) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         if let Some(value) = authorization {
             request.headers_mut().insert("authorization", value.parse().unwrap());
         }
@@ -184,14 +195,13 @@ impl Socket {
 
     /// Publishes JSON text as it is; the answer to it, whatever that says.
     pub(crate) async fn publish(&mut self, path: &str, payload: &str) -> Value {
-        let frame = format!(r#"{{"op":"publish","ref":"p","address":"POST {path}","payload":{payload}}}"#);
-        self.0.send(Message::text(frame)).await.unwrap();
-        loop {
-            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap();
-            if let Message::Text(text) = message {
-                return serde_json::from_str(&text).unwrap();
-            }
-        }
+        self.say(&format!(r#"{{"op":"publish","ref":"p","address":"POST {path}","payload":{payload}}}"#)).await
+    }
+
+    /// Sends a text as it is; the next frame.
+    pub(crate) async fn say(&mut self, text: &str) -> Value {
+        self.0.send(Message::text(text)).await.unwrap();
+        self.next().await
     }
 
     /// Subscribes as `s`.
