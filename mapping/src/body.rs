@@ -116,6 +116,11 @@ impl Body {
         })
     }
 
+    /// The same, to be read.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        (0..self.steps.len()).filter_map(|step| self.expr(step))
+    }
+
     /// The payload itself.
     pub(crate) fn payload(field: &str, names: Names<'_>) -> Option<Self> {
         let expr = expr::compile("payload", names).ok()?;

@@ -107,6 +107,12 @@ pub const LOAD: &[Code] = &[
     ),
     code("M0309", "expression-too-long", "over 2,048 bytes", "name parts of it under `let`"),
     code("M0310", "expression-too-deep", "nested deeper than 64 operations", "name parts of it under `let`"),
+    code(
+        "M0316",
+        "expression-format",
+        "a format that is none, or asks for more values than it gets",
+        "the clauses are in the message; a percent sign is `%%`",
+    ),
     code("M0311", "unknown-name", "a name that is not in scope", "the names are in the message"),
     code("M0312", "unknown-function", "no such function", "see Functions"),
     code("M0313", "unknown-table", "no such table", "put it below `tables/`, or mend the name"),

@@ -11,7 +11,7 @@ use crate::{
     Bridge, Context,
     address::Pattern,
     codec::Codec,
-    expr::{Names, OwnNames, PayloadKind, Subject},
+    expr::{Expr, Names, OwnNames, PayloadKind, Subject},
     file_tests::FileTest,
     keys::Keys,
     plan::Plan,
@@ -41,7 +41,7 @@ pub(crate) struct Mapping {
     /// Where `store: false` stands, if it does.
     pub(crate) pass_through_at: Option<Span>,
     pub(crate) tests: Vec<FileTest>,
-    /// What is known at load of each field of the data.
+    /// What is known at load of each part of what it makes.
     pub(crate) proofs: Vec<FieldProof>,
     /// The same of each part of its replies.
     pub(crate) reply_proofs: Vec<FieldProof>,
@@ -141,6 +141,17 @@ impl Mapping {
             tests: tests?,
             name_at: name_at?,
         })
+    }
+}
+
+impl Mapping {
+    /// All expressions that may read a message.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let plan = match &self.action {
+            Action::Envelope(plan) => Some(plan),
+            Action::Drop => None,
+        };
+        self.keys.exprs().chain(plan.into_iter().flat_map(Plan::exprs))
     }
 }
 

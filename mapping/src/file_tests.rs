@@ -70,6 +70,11 @@ impl FileTest {
         &self.given.payload
     }
 
+    /// The headers it gives.
+    pub(crate) fn headers(&self) -> &Headers {
+        &self.given.headers
+    }
+
     fn run(&self, mappings: &Mappings, mapping: &Mapping) -> Outcome {
         let got = mappings.dry_run(self.given.inbound(mappings, mapping));
         let mut found = Differences::default();

@@ -5,6 +5,7 @@
 //! not let in must not get through. Where another file sends what this one takes in, [`round_trip`] sees that it comes out as
 //! it went in. The same seed makes the same messages.
 
+mod headers;
 mod round_trip;
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,10 @@ mod vary;
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use envelope::{Identity, Inbound, Json, Lane, MapResult, Principal, RejectKind, Rejection};
+use envelope::{Headers, Identity, Inbound, Json, Lane, MapResult, Principal, RejectKind, Rejection};
 
 use crate::{
-    Mappings, Verdict,
+    FieldProof, Mappings, Verdict,
     codec::{Codec, Decoded},
     file::Mapping,
     proof::{self, Samples, Type},
@@ -44,6 +45,8 @@ pub struct FuzzResult {
 pub struct FuzzFailure {
     /// Where it was sent.
     pub address: String,
+    /// Its headers, names and values.
+    pub headers: Vec<(String, String)>,
     /// Its payload, for `try --input`.
     pub payload: Vec<u8>,
     /// What was promised, and what came.
@@ -57,7 +60,15 @@ const LIKE_A_TEST: usize = 3;
 /// How often a sample that does not conform is made anew.
 const TRIES: usize = 16;
 /// What is refused for being out of range, in the words of the refusal.
-const RANGES: [&str; 4] = ["out of range", "out of the range", "between 1970 and 9999", "whole numbers below 2^53"];
+const RANGES: [&str; 7] = [
+    "out of range",
+    "out of the range",
+    "between 1970 and 9999",
+    "whole numbers below 2^53",
+    "a topic has at most",
+    "an attribute has at most",
+    "bytes, the limit is",
+];
 
 // === impl Mappings ===
 
@@ -77,6 +88,7 @@ impl Mappings {
         let admitted = proof::payload(mapping.from.decode, schema);
         let given: Vec<_> = mapping.tests.iter().filter_map(|test| tree(test.payload(), mapping)).collect();
         let like_a_test = if schema.is_some() { LIKE_A_TEST } else { 1 };
+        let read = headers::Read::of(mapping);
         let back: Vec<_> = self.egress.iter().filter(|egress| round_trip::inverts(egress, mapping)).collect();
         let mut result = FuzzResult {
             mapping: mapping.route.name().to_owned(),
@@ -94,7 +106,8 @@ impl Mappings {
             };
             let Some((payload, conforms)) = sample(&mut samples, mapping, of) else { continue };
             let address = mapping.from.pattern.example(|| samples.word());
-            let inbound = self.made_up(mapping, &address, payload.clone());
+            let headers = read.made_up(&mut samples);
+            let inbound = self.made_up(mapping, &address, headers.clone(), payload.clone());
             let why = match self.dry_run(inbound) {
                 MapResult::Mapped(mapped) if conforms => {
                     result.mapped += 1;
@@ -126,18 +139,20 @@ impl Mappings {
                 }
             };
             if let Some(why) = why {
-                result.failure = Some(FuzzFailure { address, payload: payload.to_vec(), why });
+                let headers =
+                    headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into())).collect();
+                result.failure = Some(FuzzFailure { address, headers, payload: payload.to_vec(), why });
                 break;
             }
         }
         result
     }
 
-    fn made_up(&self, mapping: &Mapping, address: &str, payload: Bytes) -> Inbound {
+    fn made_up(&self, mapping: &Mapping, address: &str, headers: Headers, payload: Bytes) -> Inbound {
         Inbound {
             bridge: (&*mapping.from.bridge).into(),
             address: address.into(),
-            headers: Arc::new([]),
+            headers,
             payload,
             lane: Lane(0),
             identity: Identity::fresh(),
@@ -214,8 +229,24 @@ fn conforms(payload: &Bytes, mapping: &Mapping) -> bool {
 
 /// What was promised, if a refusal breaks it.
 fn broken(mapping: &Mapping, rejection: &Rejection) -> Option<String> {
-    let proven = mapping.proofs.iter().all(|proof| proof.verdict == Verdict::Proven);
     let range = rejection.kind == RejectKind::TooLarge || RANGES.iter().any(|range| rejection.detail.contains(range));
-    let data = rejection.decided_by == "conformance" || rejection.detail.starts_with("envelope.data");
-    (proven && data && !range).then(|| format!("its data is proven, and it was refused: {rejection}"))
+    if range {
+        return None;
+    }
+    if rejection.decided_by == "conformance" {
+        let mut data = mapping.proofs.iter().filter(|proof| proof.field.starts_with("envelope.data"));
+        let proven = data.all(|proof| proof.verdict == Verdict::Proven);
+        return proven.then(|| format!("its data is proven, and it was refused: {rejection}"));
+    }
+    let detail = match rejection.detail.strip_prefix("item ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, detail)) => detail,
+        None => &rejection.detail,
+    };
+    let about = |proof: &&FieldProof| detail.strip_prefix(&*proof.field).is_some_and(|rest| rest.starts_with(": "));
+    let proof = mapping.proofs.iter().find(about)?;
+    match proof.verdict {
+        Verdict::Proven => Some(format!("{} is proven, and it was refused: {rejection}", proof.field)),
+        Verdict::Given => Some(format!("{} is always there, and it was refused: {rejection}", proof.field)),
+        Verdict::AtRunTime(_) => None,
+    }
 }

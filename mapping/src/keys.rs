@@ -134,6 +134,13 @@ impl Keys {
 }
 
 impl Keys {
+    /// All expressions.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let when = self.when.iter().map(|guard| &guard.expr);
+        let each = self.each.iter().map(|each| &each.expr);
+        when.chain(each).chain(&self.identity).chain(self.lets.all.iter().map(|of| &of.expr))
+    }
+
     /// Whether the payload must be decoded for any of them.
     pub(crate) fn read_payload(&self) -> bool {
         self.when.as_ref().is_some_and(|guard| guard.reads_payload) || self.lets.all.iter().any(|of| of.uses.payload)

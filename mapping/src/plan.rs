@@ -12,6 +12,7 @@ use crate::{
     codec::Codec,
     expr::{Expr, Fault, Names, Scope},
     file::{Reader, not_available},
+    proof::Place,
     template::Template,
 };
 
@@ -33,6 +34,7 @@ pub const PERFORMATIVES: [&str; 15] = [
     "subscribe",
     "advertise",
 ];
+const PERFORMATIVE: &str = "envelope.performative";
 const PRIORITY: &str = "envelope.priority";
 /// The longest attribute, in bytes.
 pub(crate) const MAX_ATTRIBUTE: usize = 1_024;
@@ -61,6 +63,16 @@ pub(crate) struct Plan {
     /// What the data must conform to. Policy checks it; tests in the file do here.
     pub(crate) schema: Option<Schema>,
     pub(crate) body: Option<Body>,
+}
+
+/// A text of the head, and what it must be.
+#[derive(Debug)]
+pub(crate) struct Head<'p> {
+    pub(crate) field: &'static str,
+    pub(crate) template: &'p mut Template,
+    pub(crate) place: Place,
+    /// One of these, if the words are not free.
+    pub(crate) words: Option<&'static [&'static str]>,
 }
 
 /// The topic.
@@ -93,7 +105,7 @@ impl Plan {
             Some(node) => Attribute::read(node, field, names, problems).map(Some),
             None => Some(None),
         };
-        let performative = attribute("performative", "envelope.performative");
+        let performative = attribute("performative", PERFORMATIVE);
         let priority = attribute("priority", PRIORITY);
         let key = attribute("key", "envelope.key");
         let classification = attribute("classification", "envelope.classification");
@@ -149,12 +161,30 @@ impl Plan {
         }
     }
 
-    /// The expressions of everything that is text: the topic and the attributes.
-    pub(crate) fn text_exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
-        let attributes = [&mut self.performative, &mut self.priority, &mut self.key, &mut self.classification];
-        let attributes = attributes.into_iter().flatten();
-        let attributes = attributes.chain(&mut self.residency).map(|attribute| &mut attribute.template);
-        std::iter::once(&mut self.topic.template).chain(attributes).flat_map(Template::exprs_mut)
+    /// Everything of the head that is text, for the proof.
+    pub(crate) fn heads_mut(&mut self) -> impl Iterator<Item = Head<'_>> {
+        let topic =
+            Head { field: TopicPlan::FIELD, template: &mut self.topic.template, place: Place::Topic, words: None };
+        let attributes = [&mut self.performative, &mut self.priority, &mut self.key];
+        let attributes = attributes.into_iter().flatten().chain(&mut self.residency).chain(&mut self.classification);
+        std::iter::once(topic).chain(attributes.map(|of| Head {
+            field: of.field,
+            template: &mut of.template,
+            place: Place::Key,
+            words: match of.field {
+                PERFORMATIVE => Some(&PERFORMATIVES),
+                PRIORITY => Some(&Priority::WORDS),
+                _ => None,
+            },
+        }))
+    }
+
+    /// All its expressions.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let attributes = [&self.performative, &self.priority, &self.key, &self.classification];
+        let attributes = attributes.into_iter().flatten().chain(&self.residency).map(|of| &of.template);
+        let head = std::iter::once(&self.topic.template).chain(attributes).flat_map(Template::exprs);
+        head.chain(self.body.iter().flat_map(Body::exprs))
     }
 
     /// The data, if the file makes any. `room` is how long it is about.
@@ -305,6 +335,11 @@ fn control(text: &str) -> Option<char> {
     }
 }
 
+/// What a value that is put into a topic has none of: it would shape the topic, or can't stand in one.
+pub(crate) fn is_shape(c: char) -> bool {
+    matches!(c, '/' | '+' | '#') || c.is_control()
+}
+
 /// What may be put into a topic.
 fn segment(value: &str) -> Result<(), String> {
     let shapes = || value.bytes().find(|b| matches!(b, b'/' | b'+' | b'#')).map(char::from);
@@ -378,7 +413,7 @@ fn check(field: &str, text: &str) -> Result<(), String> {
         let shown: String = text.chars().take(64).collect();
         return Err(format!("{shown:?} is no priority: {}", Priority::WORDS.join(", ")));
     }
-    if field == "envelope.performative" && !PERFORMATIVES.contains(&text) {
+    if field == PERFORMATIVE && !PERFORMATIVES.contains(&text) {
         let shown: String = text.chars().take(64).collect();
         return Err(format!("{shown:?} is no performative: {}", PERFORMATIVES.join(", ")));
     }

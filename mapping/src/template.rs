@@ -103,17 +103,23 @@ impl Template {
     }
 
     fn any(&self, is: impl Fn(&Expr) -> bool) -> bool {
-        match self {
-            Self::Literal(_) => false,
-            Self::Whole(expr) => is(expr),
-            Self::Mixed(parts) => parts.iter().any(|part| match part {
-                Part::Text(_) => false,
-                Part::Value(expr) => is(expr),
-            }),
-        }
+        self.exprs().any(is)
     }
 
     /// All its expressions.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let (whole, parts) = match self {
+            Self::Literal(_) => (None, &[][..]),
+            Self::Whole(expr) => (Some(expr), &[][..]),
+            Self::Mixed(parts) => (None, &**parts),
+        };
+        whole.into_iter().chain(parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(expr) => Some(expr),
+        }))
+    }
+
+    /// The same, for the proof.
     pub(crate) fn exprs_mut(&mut self) -> Vec<&mut Expr> {
         match self {
             Self::Literal(_) => Vec::new(),

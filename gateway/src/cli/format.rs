@@ -133,7 +133,9 @@ pub(super) fn fuzz(result: &FuzzResult) -> Value {
     let failure = result.failure.as_ref().map(|failure| {
         let payload = String::from_utf8_lossy(&failure.payload);
         let base64 = BASE64_STANDARD.encode(&failure.payload);
-        json!({ "address": failure.address, "payload": payload, "payload_base64": base64, "why": failure.why })
+        let headers: Vec<_> =
+            failure.headers.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        json!({ "address": failure.address, "headers": headers, "payload": payload, "payload_base64": base64, "why": failure.why })
     });
     let returned = result.returned.iter().map(|(by, messages)| json!({ "mapping": by, "messages": messages }));
     json!({

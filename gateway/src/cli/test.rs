@@ -111,6 +111,9 @@ fn report_fuzz(results: &[FuzzResult], seed: u64, out: &mut impl Write) -> io::R
             Some(failure) => {
                 broken.push(mapping.as_str());
                 writeln!(out, "FAIL  {mapping}: {}\n      {file}\n      address {}", failure.why, failure.address)?;
+                for (name, value) in &failure.headers {
+                    writeln!(out, "      header {name}: {value}")?;
+                }
                 match str::from_utf8(&failure.payload) {
                     Ok(text) => writeln!(out, "      payload {text}")?,
                     Err(_) => writeln!(out, "      payload in base64 {}", BASE64_STANDARD.encode(&failure.payload))?,
@@ -177,7 +180,8 @@ mod tests {
             failure: None,
         };
         let failure = |payload: &[u8]| {
-            Some(FuzzFailure { address: "a".to_owned(), payload: payload.to_vec(), why: "why".to_owned() })
+            let headers = vec![("x-kind".to_owned(), "new".to_owned())];
+            Some(FuzzFailure { address: "a".to_owned(), headers, payload: payload.to_vec(), why: "why".to_owned() })
         };
         let broken = [
             ok.clone(),
@@ -189,7 +193,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let says = [
             "      6 sent as they came by back\n",
-            "      payload {}\n",
+            "      header x-kind: new\n      payload {}\n",
             "      payload in base64 /wA=\n",
             "--seed 3\n",
         ];

@@ -77,7 +77,11 @@ impl<'a> Arguments<'_, '_, 'a> {
                 let from = if self.given(2) { self.index(2)? } else { 0 };
                 count(self.known(text::index_of(&text, &of, from))?)
             }
-            Function::LastIndexOf => count(text::last_index_of(&self.text(0)?, &self.text(1)?)),
+            Function::LastIndexOf => {
+                let (text, of) = (self.text(0)?, self.text(1)?);
+                let to = if self.given(2) { Some(self.index(2)?) } else { None };
+                count(self.known(text::last_index_of(&text, &of, to))?)
+            }
             Function::Replace => {
                 let (text, from, to) = (self.text(0)?, self.text(1)?, self.text(2)?);
                 let limit = self.limit(3)?;
@@ -98,6 +102,12 @@ impl<'a> Arguments<'_, '_, 'a> {
             }
             Function::Join => self.join()?,
             Function::Rounding(by) => self.rounded(by)?,
+            Function::Math(by) => self.math(by)?,
+            Function::Format => self.formatted()?,
+            Function::Quote => {
+                let text = self.text(0)?;
+                self.made(text::quoted(&text).into())?
+            }
             Function::Int => self.int()?,
             Function::Double => self.double()?,
             Function::Text => match self.take(0).into_text() {
@@ -172,7 +182,7 @@ impl<'a> Arguments<'_, '_, 'a> {
         of.map_err(|problem| self.call.fault(problem))
     }
 
-    fn made(&self, text: Text<'a>) -> Evaluated<Value<'a>> {
+    pub(super) fn made(&self, text: Text<'a>) -> Evaluated<Value<'a>> {
         if text.len() > MAX_OUTPUT {
             return Err(Fault::too_large(self.call.span));
         }

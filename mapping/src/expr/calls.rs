@@ -7,8 +7,9 @@ use regex::RegexBuilder;
 
 use super::{
     Literal, Op, Term, check,
+    clauses::{Piece, pieces},
     compile::{Compiled, Compiler},
-    function::{NAMESPACES, OTHERS, SIGNATURES, Signature},
+    function::{Function, NAMESPACES, OTHERS, SIGNATURES, Signature},
     list::{Each, Macro},
 };
 
@@ -75,7 +76,30 @@ impl Compiler<'_> {
                 return self.refuse(term.span, "expression-type", message);
             }
         }
+        if signature.function == Function::Format {
+            self.format(&terms, span)?;
+        }
         Some(Op::Call(signature.function, terms))
+    }
+
+    /// A format that is known now is looked at now, and so is how many values it asks for.
+    fn format(&mut self, terms: &[Term], span: (u32, u32)) -> Compiled<()> {
+        let Some(Term { op: Op::Literal(Literal::Text(text)), span: at }) = terms.first() else { return Some(()) };
+        let mut asked = 0;
+        for piece in pieces(text) {
+            match piece {
+                Ok(Piece::Text(_)) => {}
+                Ok(Piece::Value(_)) => asked += 1,
+                Err(problem) => return self.refuse(*at, "expression-format", problem),
+            }
+        }
+        match terms.get(1).map(|list| &list.op) {
+            Some(Op::List(values)) if values.len() < asked => {
+                let message = format!("the format asks for {asked} values, the array has {}", values.len());
+                self.refuse(span, "expression-format", message)
+            }
+            _ => Some(()),
+        }
     }
 
     fn several(&mut self, call: &CallExpr, span: (u32, u32)) -> Compiled<Box<[Term]>> {

@@ -114,9 +114,15 @@ fn mismatch(op: &Op) -> Option<(&Term, &'static str)> {
             several => wrong(several, &[Type::Number]).map(|term| (term, "a number")),
         },
         Op::Each(each) => {
-            let bool_body = !matches!(each.by, Macro::Map);
-            wrong([&each.list], &[Type::List, Type::Map])
-                .map(|term| (term, "an array or an object"))
+            let bool_body = !matches!(each.by, Macro::Map | Macro::SortBy);
+            let (lists, says): (&[Type], _) = match each.by {
+                Macro::SortBy => (&[Type::List], "an array"),
+                _ => (&[Type::List, Type::Map], "an array or an object"),
+            };
+            let key = (each.by == Macro::SortBy).then_some(&each.body);
+            wrong([&each.list], lists)
+                .map(|term| (term, says))
+                .or_else(|| wrong(key, ORDERED).map(|term| (term, "a number, a string, a timestamp or a duration")))
                 .or_else(|| wrong(bool_body.then_some(&each.body), &[Type::Bool]).map(|term| (term, "true or false")))
         }
         Op::Member(of, _) | Op::HasMember(of, _) => {
@@ -181,7 +187,7 @@ pub(super) fn type_of(term: &Term) -> Type {
         Op::List(_) => Type::List,
         Op::Map(_) => Type::Map,
         Op::Each(each) => match each.by {
-            Macro::Map | Macro::Filter => Type::List,
+            Macro::Map | Macro::Filter | Macro::SortBy => Type::List,
             Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
         },
         Op::Arithmetic(..) | Op::Size(_) | Op::Extreme(..) | Op::Whole(_) => Type::Number,

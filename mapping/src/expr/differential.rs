@@ -109,6 +109,8 @@ fn functions() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("{a}.replace({b}, {c})")),
             (inner.clone(), 0..4, 0..5).prop_map(|(a, from, to)| format!("{a}.substring({from}, {to})")),
             (inner.clone(), 0..4).prop_map(|(a, at)| format!("{a}.charAt({at})")),
+            inner.clone().prop_map(|a| format!("strings.quote({a})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("'%s-%x%%'.format([{a}, {b}])")),
             (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("{a}.split({b}).join({c})")),
         ]
     });
@@ -123,6 +125,23 @@ fn functions() -> impl Strategy<Value = String> {
             .prop_map(|(a, name, b)| format!("{a}.{name}({b})")),
         (text.clone(), "indexOf|lastIndexOf", text.clone(), -1..4)
             .prop_map(|(a, name, b, n)| format!("{a}.{name}({b}) == {n}")),
+        (text.clone(), text.clone(), 0..5, -1..4)
+            .prop_map(|(a, b, to, n)| format!("{a}.lastIndexOf({b}, {to}) == {n}")),
+        (doubles.clone(), "%.2f|%e|%.0f|%d|%s", text.clone()).prop_map(|(list, clause, t)| {
+            format!(
+                "{list}.map(x, x * 1.5).exists(x, '{clause}'.format([x]) < {t} || '{clause}'.format([x]).contains('5'))"
+            )
+        }),
+        ("%d|%x|%X|%o|%b", -300..300_i64, -300..300_i64)
+            .prop_map(|(clause, a, b)| format!("'{clause}'.format([{a}]) < '{clause}'.format([{b}])")),
+        ("%s", doubles.clone()).prop_map(|(clause, list)| {
+            format!("size('{clause}'.format([[{list}.map(x, x * 1.5), null, {{'b': true, 'a': 'x'}}]])) > 30")
+        }),
+        (doubles.clone(), -9..9_i32, 0..2_usize)
+            .prop_map(|(list, by, at)| format!("{list}.sortBy(x, (x - {by}.0) * (x - {by}.0))[{at}] > 0.0")),
+        (doubles.clone(), -9..9_i32).prop_map(|(list, n)| format!("{list}.exists(x, math.sqrt(x * x) == {n}.0)")),
+        ("bitAnd|bitOr|bitXor|bitShiftLeft|bitShiftRight", any::<i32>(), 0..70_i64, any::<i64>())
+            .prop_map(|(name, a, b, c)| format!("math.{name}({a}, {b}) < math.bitNot({c})")),
         (text.clone(), 0..9).prop_map(|(a, n)| format!("size({a}) == {n}")),
         (text.clone(), "==|!=|<|<=|>|>=", text).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (doubles.clone(), "all|exists|exists_one", -9..9_i32)
@@ -205,6 +224,9 @@ fn functions_are_accepted_by_both() {
         "payload.s.substring(1, 2) == payload.s.charAt(1) && payload.t.indexOf('a') == payload.t.lastIndexOf('a')",
         "payload.n.filter(x, x > 1.0).map(x, math.abs(math.round(x))).all(x, x >= 2.0)",
         "math.greatest(payload.n) > math.least(payload.n) && size(payload.s) == 3",
+        "'%s %.1f %x %e'.format([payload.s, payload.n[1], 255, 1234.5]) == ' ab 2.5 ff 1.234500e+03'",
+        "payload.n.sortBy(x, -x)[0] == math.sqrt(9.0) && math.bitShiftLeft(math.bitOr(1, 2), 2) == 12",
+        "strings.quote(payload.s).lastIndexOf('b', 3) == 3 && math.isFinite(payload.n[0])",
     ] {
         let inputs = (" ab", "ab", [1.0, 2.5, 3.0]);
         assert_eq!(plan_tells(text, inputs.0, inputs.1, &inputs.2), Some(true), "{text}");

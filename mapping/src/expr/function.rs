@@ -2,7 +2,7 @@
 //!
 //! What is declared here is checked at load; `call` runs it.
 
-use super::{check::Type, number::Rounding, time::Field};
+use super::{check::Type, math::Math, number::Rounding, time::Field};
 
 /// A function of expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub(super) enum Function {
     Flatten,
     Range,
     Rounding(Rounding),
+    Math(Math),
+    Format,
+    Quote,
     Int,
     Double,
     Text,
@@ -86,9 +89,11 @@ pub(super) const SIGNATURES: &[Signature] = &[
     method(Function::CharAt, "charAt", &[TEXT, NUMBER], Type::Text),
     method(Function::Substring, "substring", &[TEXT, NUMBER, NUMBER], Type::Text).least(2),
     method(Function::IndexOf, "indexOf", &[TEXT, TEXT, NUMBER], Type::Number).least(2),
-    method(Function::LastIndexOf, "lastIndexOf", &[TEXT, TEXT], Type::Number),
+    method(Function::LastIndexOf, "lastIndexOf", &[TEXT, TEXT, NUMBER], Type::Number).least(2),
     method(Function::Replace, "replace", &[TEXT, TEXT, TEXT, NUMBER], Type::Text).least(3),
     method(Function::Split, "split", &[TEXT, TEXT, NUMBER], Type::List).least(2),
+    method(Function::Format, "format", &[TEXT, LIST], Type::Text),
+    global(Function::Quote, "strings.quote", &[TEXT], Type::Text),
     method(Function::Join, "join", &[LIST, TEXT], Type::Text).least(1),
     method(Function::Sort, "sort", &[LIST], Type::List),
     method(Function::Distinct, "distinct", &[LIST], Type::List),
@@ -101,6 +106,16 @@ pub(super) const SIGNATURES: &[Signature] = &[
     global(Function::Rounding(Rounding::Round), "math.round", &[NUMBER], Type::Number),
     global(Function::Rounding(Rounding::Trunc), "math.trunc", &[NUMBER], Type::Number),
     global(Function::Rounding(Rounding::Sign), "math.sign", &[NUMBER], Type::Number),
+    global(Function::Math(Math::Sqrt), "math.sqrt", &[NUMBER], Type::Number),
+    global(Function::Math(Math::IsNan), "math.isNaN", &[NUMBER], Type::Bool),
+    global(Function::Math(Math::IsInf), "math.isInf", &[NUMBER], Type::Bool),
+    global(Function::Math(Math::IsFinite), "math.isFinite", &[NUMBER], Type::Bool),
+    global(Function::Math(Math::And), "math.bitAnd", &[NUMBER, NUMBER], Type::Number),
+    global(Function::Math(Math::Or), "math.bitOr", &[NUMBER, NUMBER], Type::Number),
+    global(Function::Math(Math::Xor), "math.bitXor", &[NUMBER, NUMBER], Type::Number),
+    global(Function::Math(Math::Not), "math.bitNot", &[NUMBER], Type::Number),
+    global(Function::Math(Math::Left), "math.bitShiftLeft", &[NUMBER, NUMBER], Type::Number),
+    global(Function::Math(Math::Right), "math.bitShiftRight", &[NUMBER, NUMBER], Type::Number),
     global(Function::Int, "int", &[&[Type::Number, Type::Text, Type::Time]], Type::Number),
     global(Function::Double, "double", &[&[Type::Number, Type::Text]], Type::Number),
     global(
@@ -132,11 +147,23 @@ pub(super) const SIGNATURES: &[Signature] = &[
 ];
 
 /// Names that are no [`Function`]: the compiler makes operations of them.
-pub(super) const OTHERS: &[&str] =
-    &["has", "size", "matches", "table", "math.greatest", "math.least", "all", "exists", "exists_one", "map", "filter"];
+pub(super) const OTHERS: &[&str] = &[
+    "has",
+    "size",
+    "matches",
+    "table",
+    "math.greatest",
+    "math.least",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "sortBy",
+];
 
 /// What stands before the dot of a function that is no method.
-pub(super) const NAMESPACES: &[&str] = &["math", "base64", "lists"];
+pub(super) const NAMESPACES: &[&str] = &["math", "base64", "lists", "strings"];
 
 // === impl Signature ===
 

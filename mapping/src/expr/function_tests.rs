@@ -1,16 +1,8 @@
 use super::{
     function::{OTHERS, SIGNATURES},
-    tests::{fails, gives, json, names, run},
+    tests::{fails, gives, names, of, run},
     *,
 };
-
-/// What an expression makes of a payload.
-fn of(payload: &str, text: &str) -> Result<String, Box<Fault>> {
-    let (payload, expr) = (json(payload), compile(text, names(&[])).unwrap());
-    let scope = Scope { payload: ScopePayload::Json(payload.root()), ..Scope::NOTHING };
-    let mut out = Vec::new();
-    expr.write_json(&scope, 128, &mut out).map(|()| String::from_utf8(out).unwrap())
-}
 
 #[test]
 fn text_is_searched() {

@@ -22,6 +22,8 @@ pub(super) enum Macro {
     ExistsOne,
     Map,
     Filter,
+    /// By a key that the body makes of each element.
+    SortBy,
 }
 
 /// A macro with what it goes over.
@@ -38,12 +40,13 @@ pub(super) struct Each {
 // === impl Macro ===
 
 impl Macro {
-    pub(super) const NAMES: [(&'static str, Self); 5] = [
+    pub(super) const NAMES: [(&'static str, Self); 6] = [
         ("all", Self::All),
         ("exists", Self::Exists),
         ("exists_one", Self::ExistsOne),
         ("map", Self::Map),
         ("filter", Self::Filter),
+        ("sortBy", Self::SortBy),
     ];
 }
 
@@ -53,13 +56,19 @@ impl Term {
     pub(super) fn each<'a>(&'a self, each: &'a Each, frame: &Frame<'_, 'a>) -> Evaluated<Value<'a>> {
         let list = each.list.eval(frame)?;
         match &list {
-            Value::Map(members) => self.over(each, members.iter().map(|(key, _)| Value::Text(key.clone())), frame),
+            Value::Map(members) if each.by != Macro::SortBy => {
+                self.over(each, members.iter().map(|(key, _)| Value::Text(key.clone())), frame)
+            }
             Value::Container(node) => match (node.as_object(), list.items()) {
-                (Some(members), _) => self.over(each, members.map(|(key, _)| Value::Text(Cow::Borrowed(key))), frame),
+                (Some(members), _) if each.by != Macro::SortBy => {
+                    self.over(each, members.map(|(key, _)| Value::Text(Cow::Borrowed(key))), frame)
+                }
+                (Some(_), _) => Err(each.list.wrong_type("an array", &list)),
                 (None, items) => self.over(each, items.into_iter().flatten(), frame),
             },
             _ => match list.items() {
                 Some(items) => self.over(each, items, frame),
+                None if each.by == Macro::SortBy => Err(each.list.wrong_type("an array", &list)),
                 None => Err(each.list.wrong_type("an array or an object", &list)),
             },
         }
@@ -89,6 +98,16 @@ impl Term {
                     self.push(&mut made, frame.within(item, |inner| each.body.eval(inner))?)?;
                 }
                 Ok(Value::List(made.into()))
+            }
+            Macro::SortBy => {
+                let mut keyed = Vec::new();
+                for item in items {
+                    self.charge(frame, each.cost + item.bytes() / 64)?;
+                    let key = frame.within(item.clone(), |inner| each.body.eval(inner))?;
+                    self.push(&mut keyed, (key, item))?;
+                }
+                self.sorted_by_key(&mut keyed, &each.body, frame)?;
+                Ok(Value::List(keyed.into_iter().map(|(_, item)| item).collect()))
             }
             Macro::Filter => {
                 let mut made = Vec::new();
@@ -123,7 +142,7 @@ impl Term {
         fault.map_or(Ok(Value::Bool(!decides)), Err)
     }
 
-    fn push<'a>(&self, made: &mut Vec<Value<'a>>, value: Value<'a>) -> Evaluated<()> {
+    fn push<T>(&self, made: &mut Vec<T>, value: T) -> Evaluated<()> {
         if made.len() == MAX_ELEMENTS {
             return Err(self.too_many());
         }

@@ -3,11 +3,50 @@
 use std::cmp::Ordering;
 
 use super::{
+    Term,
     call::Arguments,
+    frame::Frame,
     list::MAX_ELEMENTS,
     number::Number,
     value::{Evaluated, Value},
 };
+
+/// The first that has no order to the first of all.
+fn without_order<'v, 'a: 'v>(mut items: impl Iterator<Item = &'v Value<'a>>) -> Option<&'v Value<'a>> {
+    let first = items.next()?;
+    // one alone must have an order too: to itself
+    std::iter::once(first).chain(items).find(|item| item.order(first).is_none())
+}
+
+// === impl Term ===
+
+impl Term {
+    /// Takes the steps that it takes to sort so many by comparison.
+    fn charge_sorting<'v, 'a: 'v>(
+        &self,
+        frame: &Frame<'_, '_>,
+        items: impl ExactSizeIterator<Item = &'v Value<'a>>,
+    ) -> Evaluated<()> {
+        let rounds = items.len().checked_ilog2().unwrap_or(0) as usize;
+        self.charge(frame, items.len() * rounds)?;
+        self.charge_bytes(frame, items.map(Value::bytes).sum::<usize>() * rounds)
+    }
+
+    /// Sorts by the first of each pair; equal ones stay in their order. `by` is what made the keys.
+    pub(super) fn sorted_by_key<'a>(
+        &self,
+        keyed: &mut [(Value<'a>, Value<'a>)],
+        by: &Self,
+        frame: &Frame<'_, '_>,
+    ) -> Evaluated<()> {
+        if let Some(odd) = without_order(keyed.iter().map(|(key, _)| key)) {
+            return Err(by.wrong_type("numbers, strings, timestamps or durations only", odd));
+        }
+        self.charge_sorting(frame, keyed.iter().map(|(key, _)| key))?;
+        keyed.sort_by(|(a, _), (b, _)| a.order(b).unwrap_or(Ordering::Equal));
+        Ok(())
+    }
+}
 
 // === impl Arguments ===
 
@@ -27,13 +66,10 @@ impl<'a> Arguments<'_, '_, 'a> {
     /// Numbers, texts, timestamps or durations; equal ones stay in their order.
     pub(super) fn sorted(&mut self) -> Evaluated<Value<'a>> {
         let mut items = self.elements("an array")?;
-        let first = items.first().cloned();
-        if let Some(odd) = first.and_then(|first| items.iter().find(|item| item.order(&first).is_none())) {
+        if let Some(odd) = without_order(items.iter()) {
             return Err(self.terms[0].wrong_type("an array of numbers, strings, timestamps or durations only", odd));
         }
-        let rounds = items.len().checked_ilog2().unwrap_or(0) as usize;
-        self.call.charge(self.frame, items.len() * rounds)?;
-        self.call.charge_bytes(self.frame, items.iter().map(Value::bytes).sum::<usize>() * rounds)?;
+        self.call.charge_sorting(self.frame, items.iter())?;
         items.sort_by(|a, b| a.order(b).unwrap_or(Ordering::Equal));
         Ok(Value::List(items.into()))
     }

@@ -8,12 +8,15 @@ mod about;
 mod call;
 mod calls;
 mod check;
+mod clauses;
 mod compile;
 mod convert;
 #[cfg(test)]
 mod differential;
 mod emit;
 mod eval;
+#[cfg(test)]
+mod extension_tests;
 mod frame;
 mod function;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod laid;
 mod list;
 mod lists;
 mod lookup;
+mod math;
 mod names;
 mod number;
 mod own;
@@ -247,6 +251,19 @@ impl Expr {
     /// What it makes is over [`MAX_OUTPUT`].
     pub(crate) fn too_large(&self) -> Box<Fault> {
         Fault::too_large(self.root.span)
+    }
+
+    /// The names of the headers that it reads, and the texts that stand in it.
+    pub(crate) fn headers(&self) -> (Vec<&str>, Vec<&str>) {
+        let (mut names, mut words, mut rest) = (Vec::new(), Vec::new(), vec![&self.root]);
+        while let Some(term) = rest.pop() {
+            match &term.op {
+                Op::Header(name) | Op::HasHeader(name) => names.push(&**name),
+                Op::Literal(Literal::Text(text)) => words.push(&**text),
+                _ => rest.extend(term.parts()),
+            }
+        }
+        (names, words)
     }
 
     /// A string that does not depend on the message.

@@ -45,8 +45,41 @@ pub(super) fn index_of(text: &str, of: &str, from: usize) -> Result<Option<usize
     Ok(text[start..].find(of).map(|at| from + text[start..start + at].chars().count()))
 }
 
-pub(super) fn last_index_of(text: &str, of: &str) -> Option<usize> {
-    text.rfind(of).map(|at| text[..at].chars().count())
+/// The last place at or before a character; an empty text is found there.
+pub(super) fn last_index_of(text: &str, of: &str, to: Option<usize>) -> Result<Option<usize>, &'static str> {
+    let end = match to {
+        None => text.len(),
+        Some(to) => {
+            let start = byte_of(text, to).ok_or("the place to begin is behind the end of the text")?;
+            // what begins there may end behind it
+            text.len().min(start.saturating_add(of.len()))
+        }
+    };
+    // what is found ends with a character: never past the last that is whole
+    let end = text.floor_char_boundary(end);
+    Ok(text[..end].rfind(of).map(|at| text[..at].chars().count()))
+}
+
+/// In double quotes, as CEL writes a string: what would end or break it is escaped.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// `None`: longer than a message may become. An empty `from` is found before each character and at the end.

@@ -37,10 +37,24 @@ fn a_promise_that_is_broken_is_shown_with_its_message() {
             .replace("envelope:", "unproven: dead-letter\nenvelope:"),
     );
     assert_eq!(mappings.fuzz(7, 400, |_| true)[0].failure, None, "nothing was promised");
-    mappings.all[0].proofs.clear();
+    mappings.all[0].proofs.iter_mut().for_each(|proof| proof.verdict = Verdict::Proven);
     let failure = mappings.fuzz(7, 400, |_| true)[0].failure.clone().unwrap();
     assert!(failure.why.contains("division by zero") && failure.address.starts_with("POST /a/"), "{failure:?}");
     assert_eq!(Json::parse(failure.payload.into()).unwrap().root().get("n").unwrap().source().parse(), Ok(1.0));
+}
+
+#[test]
+fn headers_that_the_mapping_reads_are_made_up_from_what_it_names_and_what_its_tests_give() {
+    let text = "mapping: m\nfrom: { bridge: web, address: a }\nwhen: headers[\"x-kind\"] == \"order\"\n\
+        envelope: { topic: t, key: \"${headers[\'x-shop\']}\", data: { \"n\": \"${int(headers[\'x-n\'])}\" } }\ntests:\n  - name: one\n    \
+        given: { address: a, headers: { x-kind: order, x-shop: oslo, x-n: \"17\" }, payload: {} }\n    expect: { topic: t }\n";
+    let result = loaded(text).fuzz(5, 400, |_| true).remove(0);
+    assert!(result.failure.is_none() && result.mapped > 100 && result.refused > 50, "{result:?}");
+    let mut mappings = loaded(text);
+    mappings.all[0].proofs.iter_mut().for_each(|proof| proof.verdict = Verdict::Proven);
+    let failure = mappings.fuzz(5, 400, |_| true).remove(0).failure.unwrap();
+    assert!(failure.why.contains(" is proven, and it was refused: "), "{failure:?}");
+    assert!(failure.headers.len() < 3 || failure.headers.iter().any(|(_, value)| value != "17"), "{failure:?}");
 }
 
 #[test]

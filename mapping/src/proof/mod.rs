@@ -4,6 +4,9 @@
 //! envelope's schema. What is proven here never fails there; what is not is checked at run time, and `check` says why.
 
 mod fits;
+mod head;
+#[cfg(test)]
+mod head_tests;
 mod json_schema;
 mod number;
 mod place;
@@ -80,14 +83,12 @@ pub(crate) fn prove(
 ) -> Option<Vec<FieldProof>> {
     let before = problems.len();
     let proof = Proof { given, problems };
-    let mut env = proof.keys(keys)?;
-    let fields = match action {
-        Action::Drop => Vec::new(),
-        Action::Envelope(plan) => {
-            proof.items(keys, &mut env);
-            proof.plan(plan, &env)
-        }
-    };
+    let mut fields = Vec::new();
+    let mut env = proof.keys(keys, &mut fields)?;
+    if let Action::Envelope(plan) = action {
+        proof.items(keys, &mut env, &mut fields);
+        proof.plan(plan, &env, &mut fields);
+    }
     (problems.len() == before).then_some(fields)
 }
 
@@ -95,7 +96,8 @@ pub(crate) fn prove(
 
 impl Proof<'_> {
     /// `let` but for what is made of the item, and `when`: what is known once a message is taken. `None`: it never is.
-    fn keys(&self, keys: &mut Keys) -> Option<Env> {
+    /// What is known of `when` itself is put to `found`.
+    fn keys(&self, keys: &mut Keys, found: &mut Vec<FieldProof>) -> Option<Env> {
         let mut env = Env::new(self.given.payload.clone());
         env.lets = vec![Inferred::ANYTHING; keys.lets.all.len()];
         let once = keys.lets.once.clone();
@@ -108,6 +110,7 @@ impl Proof<'_> {
             return Some(env);
         };
         guard.expr.mark_whole(&env);
+        found.push(self.key("when", &guard.expr.infer_guard(&env).0));
         let taken = match guard.expr.assumed(&env) {
             Ok(taken) => taken,
             Err(why) => {
@@ -154,22 +157,25 @@ impl Proof<'_> {
     }
 
     /// `identity`, `each`, and the names that are made of the item.
-    fn items(&self, keys: &mut Keys, env: &mut Env) {
+    fn items(&self, keys: &mut Keys, env: &mut Env, found: &mut Vec<FieldProof>) {
         if let Some(identity) = &mut keys.identity {
-            self.infer(identity, env, Kinds::WRITABLE);
+            let mut inferred = self.infer(identity, env, Kinds::WRITABLE);
+            if inferred.of.text.as_ref().is_some_and(place::may_be_empty) {
+                inferred.doubt(identity, "may be empty");
+            }
+            found.push(self.key("identity", &inferred));
         }
         if let Some(each) = &mut keys.each {
             let over = self.infer(&mut each.expr, env, Kinds::LIST);
+            found.push(self.key("each", &over));
             env.item = Some(over.of.list.map_or(Type::NEVER, |list| list.items()));
         }
         let per_item = keys.lets.per_item.clone();
         self.lets(keys, &per_item, env);
     }
 
-    fn plan(&self, plan: &mut Plan, env: &Env) -> Vec<FieldProof> {
-        for expr in plan.text_exprs_mut() {
-            self.infer(expr, env, Kinds::WRITABLE);
-        }
+    fn plan(&self, plan: &mut Plan, env: &Env, found: &mut Vec<FieldProof>) {
+        found.extend(self.head(plan, env));
         let through = env.item.clone().unwrap_or_else(|| env.payload.clone());
         if let Some(body) = &mut plan.body {
             for expr in body.exprs_mut() {
@@ -180,7 +186,7 @@ impl Proof<'_> {
         let root = schema.as_ref().map(|schema| schema.json().root());
         let conforms = plan.body.is_none() && env.item.is_none() && self.is_held_to(schema.as_ref());
         let made = Made { field: "envelope.data", body: plan.body.as_ref(), through: &through, root, conforms };
-        report::fields(self, made, env).0
+        found.extend(report::fields(self, made, env).0);
     }
 
     /// The payload was held to the same schema, word by word.

@@ -15,8 +15,10 @@ pub(crate) enum Place {
     Address,
     /// A header's value.
     Header,
-    /// A name that messages are kept in order by: never empty.
+    /// An attribute or a name that messages are kept in order by: never empty.
     Key,
+    /// A part of a mesh topic: one segment or a piece of one, never empty.
+    Topic,
 }
 
 /// What an attribute of an envelope is known to be: not empty, without control characters.
@@ -29,6 +31,7 @@ impl Place {
     fn refuses(self, c: char) -> bool {
         match self {
             Self::Address => crate::egress::is_special(c),
+            Self::Topic => crate::plan::is_shape(c),
             Self::Header | Self::Key => c.is_control(),
         }
     }
@@ -40,6 +43,7 @@ impl Place {
                 Self::Address => !["", ".", ".."].contains(&text),
                 Self::Header => true,
                 Self::Key => around || !text.is_empty(),
+                Self::Topic => !text.is_empty(),
             }
     }
 }
@@ -50,8 +54,13 @@ pub(super) fn unfit(of: &Type, place: Place, around: bool) -> Option<String> {
         return Some("a timestamp has ':', which is not allowed in what is put into an address".to_owned());
     }
     let spelt = |held| matches!(held, Held::Source | Held::Mixed);
-    if place == Place::Address && of.number.as_ref().is_some_and(|number| spelt(number.held)) {
-        return Some("a number may be spelt with '+', as 1e+2: not allowed in an address".to_owned());
+    let name = match place {
+        Place::Address => "an address",
+        Place::Topic => "a topic",
+        Place::Header | Place::Key => "",
+    };
+    if !name.is_empty() && of.number.as_ref().is_some_and(|number| spelt(number.held)) {
+        return Some(format!("a number may be spelt with '+', as 1e+2: not allowed in {name}"));
     }
     let text = of.text.as_ref()?;
     match &text.only {
@@ -63,18 +72,61 @@ pub(super) fn unfit(of: &Type, place: Place, around: bool) -> Option<String> {
         None if text.facts.iter().any(|fact| known(fact, text, place, around)) => None,
         None => Some(match place {
             Place::Address => "may have characters that are not allowed in what is put into an address".to_owned(),
-            Place::Key if text.least == 0 && !around => "may be empty or have control characters".to_owned(),
+            Place::Topic if may_be_empty(text) => {
+                "may be empty, or have characters that are not allowed in what is put into a topic".to_owned()
+            }
+            Place::Topic => "may have characters that are not allowed in what is put into a topic".to_owned(),
+            Place::Key if may_be_empty(text) && !around => "may be empty or have control characters".to_owned(),
             Place::Header | Place::Key => "may have control characters".to_owned(),
         }),
     }
 }
 
+/// Whether one of them may be empty.
+pub(super) fn may_be_empty(text: &Text) -> bool {
+    let filled = |fact: &str| match fact.strip_prefix("pattern:") {
+        Some(pattern) => regex_syntax::parse(pattern).is_ok_and(|hir| hir.properties().minimum_len() > Some(0)),
+        None => matches!(
+            fact,
+            ATTRIBUTE | "format:uuid" | "format:date" | "format:date-time" | "format:ipv4" | "format:ipv6"
+        ),
+    };
+    match &text.only {
+        Some(only) => only.iter().any(|text| text.is_empty()),
+        None => text.least == 0 && !text.facts.iter().any(|fact| filled(fact)),
+    }
+}
+
+/// Why a value never fits its place.
+pub(super) fn never(of: &Type, place: Place, around: bool) -> Option<String> {
+    let only = of.text.as_ref()?.only.as_ref()?;
+    let refused = of.kinds() == Kinds::TEXT && !only.iter().any(|text| place.takes(text, around));
+    let first: String = only.first().filter(|_| refused)?.chars().take(64).collect();
+    Some(format!("this is {first:?}, which is not allowed there"))
+}
+
+/// Why a value that a topic begins with may make it one of the gateway's own.
+pub(super) fn reserved(of: &Type, place: Place) -> Option<String> {
+    let text = of.text.as_ref().filter(|_| place == Place::Topic)?;
+    let may = match &text.only {
+        Some(only) => only.iter().any(|text| text.starts_with('$')),
+        None => !text.facts.iter().any(|fact| match fact.strip_prefix("pattern:").map(regex_syntax::parse) {
+            Some(Ok(hir)) => hir.properties().look_set_prefix().contains(Look::Start) && plain(&hir, &|c| c == '$'),
+            Some(Err(_)) => false,
+            None => matches!(&**fact, "format:uuid" | "format:date" | "format:ipv4" | "format:ipv6"),
+        }),
+    };
+    may.then(|| "may begin with '$', which is reserved at the beginning of a topic".to_owned())
+}
+
 /// Whether a fact of a text is enough for its place.
 fn known(fact: &str, text: &Text, place: Place, around: bool) -> bool {
     match fact {
-        ATTRIBUTE => return place != Place::Address,
+        ATTRIBUTE => return matches!(place, Place::Header | Place::Key),
         "format:uuid" | "format:date" | "format:ipv4" => return true,
-        "format:date-time" | "format:ipv6" => return place != Place::Address,
+        // an offset has a '+'
+        "format:date-time" => return matches!(place, Place::Header | Place::Key),
+        "format:ipv6" => return place != Place::Address,
         _ => {}
     }
     let Some(hir) = fact.strip_prefix("pattern:").and_then(|pattern| regex_syntax::parse(pattern).ok()) else {
@@ -87,6 +139,7 @@ fn known(fact: &str, text: &Text, place: Place, around: bool) -> bool {
         Place::Address => least > 2 || least > 0 && plain(&hir, &|c| c == '.'),
         Place::Header => true,
         Place::Key => around || least > 0,
+        Place::Topic => least > 0,
     };
     whole && long_enough && plain(&hir, &|c| place.refuses(c))
 }

@@ -1,4 +1,6 @@
 //! What is proven of each field of the data, and what is an error because it is not.
+//!
+//! The rest of an envelope is in `head`, what is sent or answered in `sent`.
 
 use std::fmt;
 
@@ -18,10 +20,10 @@ use super::{
     types::{Kinds, List, Object, Type},
 };
 
-/// What is known at load of a field of the data.
+/// What is known at load of a field: of the data, of the rest of the envelope, of what is sent or answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldProof {
-    /// As the file has it: `envelope.data.celsius`.
+    /// As the file has it: `envelope.topic`, `envelope.data.celsius`.
     pub field: String,
     /// What is known.
     pub verdict: Verdict,
@@ -30,8 +32,8 @@ pub struct FieldProof {
 /// What is known at load of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// For every message that `from.schema` lets in it has a value, and that conforms to the envelope's schema. Only a
-    /// number, time or size out of range refuses a message.
+    /// For every message that `from.schema` lets in it has a value, and that conforms to the envelope's schema or fits
+    /// its place. Only a number, time or size out of range refuses a message.
     Proven,
     /// For every message it has a value; there is no schema that says which.
     Given,
@@ -261,7 +263,7 @@ impl<'s> Rows<'_, 's> {
 }
 
 /// What a value becomes within a text.
-fn written(of: &Type) -> Text {
+pub(super) fn written(of: &Type) -> Text {
     if of.number.is_some() || of.time || of.duration {
         return Text::ANY;
     }

@@ -52,6 +52,11 @@ impl Samples {
         (0..self.0.usize(1..=8)).map(|_| self.0.alphanumeric()).collect()
     }
 
+    /// A text without control characters.
+    pub(crate) fn line(&mut self) -> String {
+        self.text(&Text::ANY)
+    }
+
     fn value(&mut self, of: &Type, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         let mut kinds: Vec<Kinds> = of.kinds().each().collect();
         if depth >= MAX_DEPTH {

@@ -37,8 +37,9 @@ pub(crate) fn prove_sent(
 ) -> Option<Vec<FieldProof>> {
     let before = problems.len();
     let proof = Proof { given, problems };
-    let env = proof.keys(keys)?;
-    let mut parts = Parts { proof, env, found: Vec::new() };
+    let mut found = Vec::new();
+    let env = proof.keys(keys, &mut found)?;
+    let mut parts = Parts { proof, env, found };
     to.prove(&mut parts);
     (problems.len() == before).then_some(parts.found)
 }

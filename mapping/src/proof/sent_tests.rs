@@ -87,11 +87,11 @@ fn what_only_the_message_shows_is_said_of_each_part() {
 fn what_when_says_holds_in_what_is_sent() {
     let to = "to: { bridge: out, address: \"POST /${payload.note}\", headers: { x-at: \"${payload.at}\" } }\n";
     let found = parts(&format!("when: has(payload.at) && payload.note in [\"a\", \"b\"]\n{to}"));
-    assert_eq!(found, ["to.address: proven", "to.headers.x-at: proven"]);
+    assert_eq!(found, ["when: proven", "to.address: proven", "to.headers.x-at: proven"]);
     let found = parts(&format!("when: has(payload.at) && payload.note.matches(\"^[a-z]+$\")\n{to}"));
-    assert_eq!(found, ["to.address: proven", "to.headers.x-at: proven"]);
+    assert_eq!(found, ["when: proven", "to.address: proven", "to.headers.x-at: proven"]);
     let unanchored = parts(&format!("when: has(payload.at) && payload.note.matches(\"[a-z]+\")\n{to}"));
-    assert!(unanchored[0].starts_with("to.address: checked at run time"), "{unanchored:?}");
+    assert!(unanchored[1].starts_with("to.address: checked at run time"), "{unanchored:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::{Env, Inference, Inferred};
 
 /// The seconds of the times there are: from 1970 to 9999.
 const SECONDS: f64 = 253_402_300_800.0;
-const INTS: Number = Number::ints(i64::MIN as f64, i64::MAX as f64);
+pub(super) const INTS: Number = Number::ints(i64::MIN as f64, i64::MAX as f64);
 /// An index: a payload is far smaller.
 const MAX_INDEX: f64 = 281_474_976_710_656.0;
 
@@ -43,6 +43,12 @@ impl Inference<'_> {
         let doubts: Vec<_> = given.into_iter().flat_map(|one| one.doubts).collect();
         if types.iter().any(Type::is_never) {
             return Inferred::never().with(doubts);
+        }
+        if function == Function::Format {
+            let list = types.get(1).cloned().unwrap_or(Type::ANY);
+            let (refused, least) = self.format(terms, &list, env);
+            let text = Text { least, ..Text::ANY };
+            return Inferred::sure(Type::text(text)).with(doubts).with(refused);
         }
         let refused = self.refused(function, terms, &types, call);
         Inferred::sure(gives(function, &types)).with(doubts).with(refused)
@@ -100,7 +106,7 @@ impl Inference<'_> {
                     to.is_none_or(|to| to.whole && to.high <= least && from.is_some_and(|from| from.high <= to.low));
                 (!(within && ordered)).then_some("the text may be shorter")
             }
-            Function::IndexOf => {
+            Function::IndexOf | Function::LastIndexOf => {
                 let least = text(0).map_or(0, |text| text.least) as f64;
                 let within = index(2).is_none_or(|at| at.whole && at.low >= 0.0 && at.high <= least);
                 (!within).then_some("the text may be shorter")
@@ -173,12 +179,14 @@ impl Inference<'_> {
             | Function::UpperAscii
             | Function::Trim
             | Function::Reverse
-            | Function::LastIndexOf
             | Function::Rounding(_)
             | Function::Text
             | Function::AsList
             | Function::Uuid
+            | Function::Quote
+            | Function::Format
             | Function::Encode => None,
+            Function::Math(by) => super::math::refused(by, types),
         };
         let at = terms.first().filter(|_| matches!(function, Function::Int | Function::Double | Function::Timestamp));
         why.map(|why| self.doubt(at.unwrap_or(call), why))
@@ -280,6 +288,9 @@ fn gives(function: Function, types: &[Type]) -> Type {
             (Field::Milliseconds, _) => Number::ints(0.0, 999.0),
         }),
         Function::Hash => of_length(64, 128),
+        Function::Math(by) => super::math::gives(by, types),
+        Function::Quote => of_length(2, usize::MAX),
+        Function::Format => Type::TEXT,
         Function::Uuid => of_length(36, 36),
         Function::AsList => {
             let of = types.first().cloned().unwrap_or(Type::ANY);

@@ -5,6 +5,8 @@
 
 mod assume;
 mod calls;
+mod format;
+mod math;
 mod operations;
 mod walk;
 mod whole;
@@ -57,6 +59,8 @@ pub(crate) struct Inference<'t> {
 
 /// The most doubts that are kept of one expression.
 const MAX_DOUBTS: usize = 16;
+/// What has an order.
+const ORDERED: Kinds = Kinds::NUMBER.and(Kinds::TEXT).and(Kinds::TIME).and(Kinds::DURATION);
 /// The greatest count of elements or characters, as a number: a payload is far smaller.
 const MAX_COUNT: f64 = 281_474_976_710_656.0;
 
@@ -95,6 +99,11 @@ impl Inferred {
             }
         }
         self
+    }
+
+    /// Adds a reason against the whole of an expression.
+    pub(crate) fn doubt(&mut self, expr: &Expr, why: &str) {
+        self.doubts.push(Doubt { why: format!("{}: {why}", expr.text()) });
     }
 
     fn map(self, with: impl FnOnce(Type) -> Type) -> Self {
@@ -227,7 +236,8 @@ impl Inference<'_> {
     /// A macro: the body reads the element, of an object its key.
     fn each(&mut self, by: Macro, list: &Term, body: &Term, env: &Env) -> Inferred {
         let over = self.term(list, env);
-        let over = self.expect(list, over, Kinds::LIST.and(Kinds::OBJECT));
+        let wanted = if by == Macro::SortBy { Kinds::LIST } else { Kinds::LIST.and(Kinds::OBJECT) };
+        let over = self.expect(list, over, wanted);
         let mut element = over.of.list.as_ref().map_or(Type::NEVER, List::items);
         if over.of.object.is_some() {
             element = element.join(&Type::TEXT);
@@ -239,15 +249,25 @@ impl Inference<'_> {
         if element.is_never() {
             // there are no elements
             return over.map(|_| match by {
-                Macro::Map | Macro::Filter => Type::list(List { items: None, least: 0, most: 0 }),
+                Macro::Map | Macro::Filter | Macro::SortBy => Type::list(List { items: None, least: 0, most: 0 }),
                 Macro::All | Macro::Exists | Macro::ExistsOne => Type::BOOL,
             });
         }
         let within = env.within(element.clone());
         let made = self.term(body, &within);
-        let made = if by == Macro::Map { made } else { self.expect(body, made, Kinds::BOOL) };
+        let made = match by {
+            Macro::Map => made,
+            Macro::SortBy => {
+                let keys = self.expect(body, made, ORDERED);
+                let kinds = keys.of.kinds().each().count();
+                let doubt = (kinds > 1).then(|| self.doubt(body, "not all keys may be of one kind"));
+                keys.with(doubt)
+            }
+            Macro::All | Macro::Exists | Macro::ExistsOne | Macro::Filter => self.expect(body, made, Kinds::BOOL),
+        };
         let of = match by {
             Macro::Map => Type::list(List { items: Some(Arc::new(made.of)), least, most }),
+            Macro::SortBy => Type::list(List { items: Some(Arc::new(element)), least, most }),
             Macro::Filter => {
                 let kept = self.assume(body, true, &within).and_then(|env| env.locals.last().cloned());
                 Type::list(List { items: kept.map(Arc::new), least: 0, most })

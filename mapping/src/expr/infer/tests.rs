@@ -126,3 +126,31 @@ fn what_is_never_reached_is_not_looked_at() {
     sure("has(payload.state) ? 1 : payload.s * 2");
     sure("payload.n > 20 ? payload.s * 2 : 1");
 }
+
+#[test]
+fn roots_bits_formats_and_sorting_are_proven_by_what_they_get() {
+    let root = sure("math.sqrt(payload.f)").number.unwrap();
+    assert_eq!((root.low, root.high), (0.0, 10.0));
+    doubtful("math.sqrt(payload.f - 50)", "may be negative, and has no square root then");
+    let bits = sure("math.bitAnd(payload.n, 3)").number.unwrap();
+    assert_eq!((bits.low, bits.high, bits.held), (0.0, 3.0, Held::Int));
+    sure("math.bitShiftLeft(payload.n, payload.n)");
+    doubtful("math.bitOr(payload.n, payload.f)", "may be no whole number of 64 bits");
+    doubtful("math.bitShiftRight(payload.n, payload.n - 5)", "or no number of places from 0");
+    assert_eq!(sure("math.isFinite(payload.f)").bools, Bools::only(true));
+    let text = sure("'at %s: %.2f'.format([payload.s, payload.f])").text.unwrap();
+    assert_eq!(text.least, 5);
+    sure("'%x %s'.format([payload.n, payload.lines])");
+    doubtful("'%d'.format([payload.mixed])", "may be a string");
+    doubtful("'%x'.format([payload.f])", "payload.f: may be no whole number of 64 bits");
+    doubtful("'%s %s'.format(payload.lines)", "may have fewer values than the 2 of the format");
+    doubtful("payload.s.format([1])", "may be no format of these values");
+    wrong("'%d'.format([payload.s])", "expected a number, found a string");
+    assert_eq!(sure("strings.quote(payload.s)").text.unwrap().least, 2);
+    let sorted = sure("payload.lines.sortBy(l, l.sku)").list.unwrap();
+    assert_eq!((sorted.least, sorted.items().kinds()), (1, Kinds::OBJECT));
+    doubtful("payload.lines.sortBy(l, l.qty)", "member \"qty\" may be missing");
+    doubtful("payload.lines.sortBy(l, has(l.qty) ? l.qty : l.sku)", "not all keys may be of one kind");
+    sure("payload.s.lastIndexOf('a', 1)");
+    doubtful("payload.s.lastIndexOf('a', 2)", "the text may be shorter");
+}
