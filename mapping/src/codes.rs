@@ -98,7 +98,12 @@ pub const LOAD: &[Code] = &[
         "an object's key that is no string literal, or there twice",
         "write `{\"key\": value}`",
     ),
-    code("M0307", "expression-number", "a number out of range", "write a smaller one"),
+    code(
+        "M0307",
+        "expression-number",
+        "a number that is out of the range of 64 bits, or of a double",
+        "write a smaller one, or text",
+    ),
     code(
         "M0308",
         "expression-pattern",
@@ -153,6 +158,18 @@ pub const LOAD: &[Code] = &[
         "a mapping that no message gets to",
         "give it the lower `order`, or the other a `when`",
     ),
+    code(
+        "M0504",
+        "circle",
+        "a mapping sends to where its bridge takes it in again",
+        "name it under `own` of the bridge, or send it elsewhere",
+    ),
+    code(
+        "M0505",
+        "not-permitted",
+        "no policy lets a bridge read what one of its mappings is to send",
+        "add the `permit` that is suggested",
+    ),
     // tables
     code("M0601", "csv", "a table that is no CSV of RFC 4180", "mend the row"),
     code(
@@ -160,6 +177,13 @@ pub const LOAD: &[Code] = &[
         "same-key",
         "two rows of a table have the same key",
         "remove one; the other's line is in the message",
+    ),
+    // schemas
+    code(
+        "M0701",
+        "bad-schema",
+        "a file below `schemas/` that is no JSON Schema, or more than one may be",
+        "mend it at the place in the message",
     ),
 ];
 
@@ -252,12 +276,22 @@ mod tests {
         let mut found = BTreeSet::new();
         named(&root.join("src"), &mut found);
         named(&root.join("../yaml/src"), &mut found);
+        found.extend(of_the_gateway(root));
         assert!(found.len() > 40, "{found:?}");
         let unknown: Vec<_> = found.iter().filter(|name| of_load(name).is_none()).collect();
         assert!(unknown.is_empty(), "without a code in mapping/src/codes.rs: {unknown:?}");
         let sources = sources(root);
         let gone: Vec<_> = LOAD.iter().filter(|code| !sources.contains(&format!("\"{}\"", code.name))).collect();
         assert!(gone.is_empty(), "nobody reports {gone:?}");
+    }
+
+    /// What the gateway says of mappings, schemas and tables as it reads them all; of its own file, it says it without a code.
+    fn of_the_gateway(root: &Path) -> BTreeSet<String> {
+        let text = fs::read_to_string(root.join("../gateway/src/config/load.rs")).unwrap();
+        let call = regex::Regex::new(r#"of_file\((?:[^"\n;]{0,80},\s*)"([a-z-]+)","#).unwrap();
+        let found: BTreeSet<_> = call.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+        assert!(found.contains("bad-schema") && found.contains("circle"), "{found:?}");
+        found.into_iter().filter(|name| name != "open-to-anybody").collect()
     }
 
     fn sources(root: &Path) -> String {

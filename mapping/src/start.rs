@@ -91,6 +91,9 @@ pub fn start(sample: Sample<'_>) -> Result<Started, Rejection> {
     file += &format!("envelope:\n  topic: {}\n  performative: inform\n", quoted(sample.name));
     if let Some(taken) = taken.as_ref().filter(|taken| !taken.members.is_empty()) {
         file += "  data:\n";
+        if taken.left_out > 0 {
+            file += &format!("    # {} more members of the sample are not taken over\n", taken.left_out);
+        }
         let from = if taken.each { "item" } else { "payload" };
         for name in &taken.members {
             file += &format!("    {}: {}\n", quoted(name), quoted(&format!("${{{from}{}}}", step(name))));
@@ -138,6 +141,8 @@ struct Taken {
     /// Each element of the payload, an array of objects, by itself.
     each: bool,
     members: Vec<String>,
+    /// How many more there are, past [`MAX_MEMBERS`].
+    left_out: usize,
 }
 
 // === impl Taken ===
@@ -152,7 +157,10 @@ impl Taken {
         // an expression in a key of the data is none
         let plain = members.filter(|name| !name.contains("${") && !name.is_empty());
         let everywhere = plain.filter(|name| items.iter().all(|item| !each || item.get(name).is_some()));
-        Self { each, members: everywhere.take(MAX_MEMBERS).map(str::to_owned).collect() }
+        let mut members: Vec<_> = everywhere.map(str::to_owned).collect();
+        let left_out = members.len().saturating_sub(MAX_MEMBERS);
+        members.truncate(MAX_MEMBERS);
+        Self { each, members, left_out }
     }
 
     fn write(&self, from: Node<'_>, out: &mut Vec<u8>) {

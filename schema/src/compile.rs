@@ -51,8 +51,24 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
         .should_ignore_unknown_formats(false)
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX))
         .build(&schema)
-        .map_err(|error| detail::of_schema(&error))?;
+        .map_err(|error| {
+            let place = detail::place_in_schema(&error);
+            match pattern(&schema, place) {
+                Some(why) => detail::bounded(format_args!("at {place:?}: {why}")),
+                None => detail::of_schema(&error),
+            }
+        })?;
     Ok(Compiled { json, validator, residency })
+}
+
+/// What is wrong with the pattern at a place; among `patternProperties`, with the first that is wrong.
+fn pattern(schema: &Value, place: &str) -> Option<String> {
+    let at = schema.pointer(place)?;
+    match (at, place.rsplit_once('/')?.1) {
+        (Value::String(pattern), "pattern") => cost::refused(pattern, MAX_REGEX),
+        (Value::Object(named), "patternProperties") => named.keys().find_map(|name| cost::refused(name, MAX_REGEX)),
+        (_, _) => None,
+    }
 }
 
 /// One jurisdiction or a list of them, as in `no` or `us-ca`.

@@ -54,6 +54,29 @@ fn of(hir: &Hir) -> usize {
     }
 }
 
+/// Why the library takes no such pattern; `None` if it does.
+pub(crate) fn refused(pattern: &str, most: usize) -> Option<String> {
+    match regex::RegexBuilder::new(pattern).size_limit(most).build() {
+        Ok(_) => None,
+        Err(regex::Error::CompiledTooBig(limit)) => {
+            Some(format!("{} is too large: compiled it has more than {limit} bytes", shown(pattern)))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            Some(format!("{} is no pattern that runs in linear time: {last}", shown(pattern)))
+        }
+    }
+}
+
+fn shown(pattern: &str) -> String {
+    const SHOWN: usize = 48;
+    match pattern.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &pattern[..end]),
+        None => format!("{pattern:?}"),
+    }
+}
+
 /// Gives each costly pattern its bound.
 pub(crate) fn bound(schema: &mut Value) {
     let Some(keywords) = schema.as_object_mut() else { return };

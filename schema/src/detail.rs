@@ -27,15 +27,18 @@ pub(crate) fn violation(error: &ValidationError<'_>, json: &Json) -> Violation {
 
 /// What is wrong with a schema.
 pub(crate) fn of_schema(error: &ValidationError<'_>) -> String {
-    // What its meta-schema refuses is an instance there; what fails later is found by where the keyword stands.
-    let place = match error.instance_path().as_str() {
-        "" => error.schema_path().as_str(),
-        path => path,
-    };
-    bounded(format_args!("at {place:?}: {error}"))
+    bounded(format_args!("at {:?}: {error}", place_in_schema(error)))
 }
 
-fn bounded(text: impl fmt::Display) -> String {
+/// What its meta-schema refuses is an instance there; what fails later is found by where the keyword stands.
+pub(crate) fn place_in_schema<'e>(error: &'e ValidationError<'_>) -> &'e str {
+    match error.instance_path().as_str() {
+        "" => error.schema_path().as_str(),
+        path => path,
+    }
+}
+
+pub(crate) fn bounded(text: impl fmt::Display) -> String {
     let mut bounded = Bounded { text: String::new(), room: MAX_DETAIL };
     match write!(bounded, "{text}") {
         Ok(()) => bounded.text,

@@ -45,6 +45,7 @@ pub(crate) use infer::{Env, Inferred};
 pub(crate) use laid::about_to_laid;
 pub(crate) use own::{Bound, Item, Let, OwnNames, Uses};
 pub(crate) use parse::Problem;
+pub(crate) use time::is_rfc_3339;
 pub(crate) use value::{Fault, Scope, ScopePayload};
 
 use std::cmp::Ordering;

@@ -39,7 +39,10 @@ pub(super) fn parse(text: &str) -> Result<(IdedExpr, SourceInfo), Problem> {
     // without macros: the plan has its own
     let parser = Env::default().with_optional_support(false).parser();
     parser.parse_with_source_info(text).map_err(|errors| match errors.errors.first() {
-        Some(first) => Problem::new(place(text, first), "expression-syntax", sentence(&first.msg)),
+        Some(first) => match out_of_range(&first.msg) {
+            Some(message) => Problem::new(place(text, first), "expression-number", message),
+            None => Problem::new(place(text, first), "expression-syntax", sentence(&first.msg)),
+        },
         None => Problem::new(0..text.len(), "expression-syntax", "not an expression"),
     })
 }
@@ -66,6 +69,15 @@ fn place(text: &str, error: &ParseError) -> Range<usize> {
     match within {
         Some((offset, c)) => start + offset..start + offset + c.len_utf8(),
         None => text.len()..text.len(),
+    }
+}
+
+/// What is wrong with a number that the parser's grammar takes and its types do not.
+fn out_of_range(message: &str) -> Option<&'static str> {
+    match message.strip_prefix("invalid ")?.strip_suffix(" literal")? {
+        "int" | "uint" => Some("the number is out of the range of 64 bits"),
+        "double" => Some("the number is out of the range of a double"),
+        _ => None,
     }
 }
 
@@ -103,7 +115,9 @@ mod tests {
         assert_eq!(refused("\"å\" + @").0, 7..8);
         assert_eq!(refused("a\n + %").0, 5..6);
         assert_eq!(refused(" ").1, "expected an expression between \"${\" and \"}\"");
-        assert_eq!(refused("9223372036854775808").1, "invalid int literal");
+        assert_eq!(refused("9223372036854775808").1, "the number is out of the range of 64 bits");
+        let huge = parse(&format!("a + {}", "9".repeat(400))).map(|_| ()).unwrap_err();
+        assert_eq!((huge.code, huge.at.start), ("expression-number", 4));
     }
 
     #[test]

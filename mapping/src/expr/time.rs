@@ -119,6 +119,11 @@ fn signed(time: Timestamp) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Whether `timestamp` takes it.
+pub(crate) fn is_rfc_3339(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 /// RFC 3339 with `Z` or an offset: `2026-11-23T10:00:00+01:00`. `t` and `z` are those letters too.
 pub(super) fn parse(text: &str) -> Result<Timestamp, &'static str> {
     const WANTED: &str = "no RFC 3339 timestamp, as in 2026-11-23T10:00:00Z";

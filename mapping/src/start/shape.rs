@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use envelope::json::{Node, View, write_string};
+use envelope::{
+    Timestamp,
+    json::{Node, View, write_string},
+};
+
+use crate::expr::is_rfc_3339;
 
 /// The most members that are named.
 const MAX_NAMED: usize = 256;
@@ -13,8 +18,19 @@ pub(super) struct Shape {
     seen: [bool; TYPES.len()],
     items: Option<Box<Shape>>,
     objects: usize,
+    /// What every string so far was written as.
+    format: Option<Written>,
     /// With how many of the objects have it.
     members: BTreeMap<String, (Shape, usize)>,
+}
+
+/// How a string is written, as far as nothing else is written so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    DateTime,
+    Date,
+    Uuid,
+    Otherwise,
 }
 
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
@@ -29,7 +45,11 @@ impl Shape {
             View::Bool(_) => 1,
             View::Number(text) if text.contains(['.', 'e', 'E']) => 3,
             View::Number(_) => 2,
-            View::String(_) => 4,
+            View::String(text) => {
+                let of = Written::of(text);
+                self.format = if self.seen[4] { self.format.filter(|format| *format == of) } else { Some(of) };
+                4
+            }
             View::Array(items) => {
                 let shape = self.items.get_or_insert_default();
                 items.for_each(|item| shape.add(item));
@@ -64,6 +84,10 @@ impl Shape {
             [] => return,
             [one] => out.extend_from_slice(format!("\"type\": {one}").as_bytes()),
             several => out.extend_from_slice(format!("\"type\": [{}]", several.join(", ")).as_bytes()),
+        }
+        if let Some(format) = self.format.and_then(Written::format) {
+            separator(out);
+            out.extend_from_slice(format!("\"format\": \"{format}\"").as_bytes());
         }
         if let Some(items) = self.items.as_ref().filter(|items| items.seen.contains(&true)) {
             separator(out);
@@ -111,6 +135,39 @@ impl Shape {
         out.push(b'\n');
         indent(out, depth);
         out.push(b'}');
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    fn of(text: &str) -> Self {
+        // `0` is a digit, `x` a hexadecimal one; anything else is itself
+        let is = |shape: &str| {
+            text.len() == shape.len()
+                && text.bytes().zip(shape.bytes()).all(|(byte, of)| match of {
+                    b'0' => byte.is_ascii_digit(),
+                    b'x' => byte.is_ascii_hexdigit(),
+                    of => byte == of,
+                })
+        };
+        let date = text.get(..10).is_some_and(|date| Timestamp::parse(&format!("{date}T00:00:00Z")).is_some());
+        match text.len() {
+            10 if date && is("0000-00-00") => Self::Date,
+            20.. if date && text.as_bytes()[10] == b'T' && is_rfc_3339(text) => Self::DateTime,
+            36 if is("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") => Self::Uuid,
+            _ => Self::Otherwise,
+        }
+    }
+
+    /// As JSON Schema calls it.
+    const fn format(self) -> Option<&'static str> {
+        match self {
+            Self::DateTime => Some("date-time"),
+            Self::Date => Some("date"),
+            Self::Uuid => Some("uuid"),
+            Self::Otherwise => None,
+        }
     }
 }
 

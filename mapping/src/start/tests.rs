@@ -40,6 +40,33 @@ fn an_object_is_taken_over_member_by_member() {
 }
 
 #[test]
+fn a_string_keeps_the_format_that_it_is_written_in_wherever_it_stands() {
+    let made = holds(
+        br#"[{"at": "2026-11-23T10:00:00+01:00", "day": "2026-11-23", "id": "0d5c6f0e-8a54-4c0f-9c3a-2b1d4e5f6a7b", "odd": "2026-02-30", "mixed": "2026-11-23"},
+            {"at": "1969-07-20T20:17:40.5Z", "day": "2024-02-29", "id": "0D5C6F0E-8A54-4C0F-9C3A-2B1D4E5F6A7B", "odd": "a", "mixed": "soon"}]"#,
+        None,
+    );
+    let schema = made.schema.unwrap();
+    let compact: String = schema.split_whitespace().collect();
+    for says in [r#""day":{"type":"string","format":"date"}"#, r#""id":{"type":"string","format":"uuid"}"#] {
+        assert!(compact.contains(says), "{schema}");
+    }
+    assert!(
+        compact.contains(r#""odd":{"type":"string"}"#) && compact.contains(r#""mixed":{"type":"string"}"#),
+        "{schema}"
+    );
+    let one = holds(br#"{"at": "2026-11-23T10:00:00+01:00"}"#, None).schema.unwrap();
+    assert!(one.contains(r#""format": "date-time""#), "{one}");
+}
+
+#[test]
+fn members_that_are_not_taken_over_are_said() {
+    let members: Vec<_> = (0..70).map(|number| format!("\"m{number}\": {number}")).collect();
+    let made = holds(format!("{{{}}}", members.join(",")).as_bytes(), None);
+    assert!(made.mapping.contains("# 6 more members of the sample are not taken over"), "{}", made.mapping);
+}
+
+#[test]
 fn rows_become_envelopes_each_with_what_all_of_them_have() {
     let made = holds(br#"[{"id": 1, "note": "a"}, {"id": 2}]"#, None);
     assert!(made.mapping.contains("each: payload") && made.mapping.contains("${item.id}"), "{}", made.mapping);

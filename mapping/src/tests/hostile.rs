@@ -166,9 +166,9 @@ fn files_of_bad_intent_are_refused_with_their_place() {
     let huge = "9".repeat(400);
     for (text, says) in [
         (with("", "  topic: t\n  data: ${1 / 0}"), "0.yaml:5:11 expression-value division by zero"),
-        (with("", "  topic: t\n  data: ${9223372036854775808}"), "0.yaml:5:11 expression-syntax"),
+        (with("", "  topic: t\n  data: ${9223372036854775808}"), "0.yaml:5:11 expression-number"),
         (with("", "  topic: t\n  data: ${9223372036854775807 + 1}"), "0.yaml:5:11 expression-value"),
-        (with("", "  topic: t\n  data: ${1e999}"), "0.yaml:5:11 expression-"),
+        (with("", "  topic: t\n  data: ${1e999}"), "0.yaml:5:11 expression-number"),
         (with("", "  topic: t\n  data: ${0.0 / 0.0}"), "0.yaml:5:11 expression-value"),
         (with("", &format!("  topic: t\n  data: {huge}")), "0.yaml:5:9"),
         (with("", "  topic: t\n  data: .nan"), "0.yaml:5:9"),

@@ -97,3 +97,19 @@ fn keys_with_syntax_of_pointers_in_them_do_not_confuse() {
         &[r#"{"": {"0": 1}}"#],
     );
 }
+
+#[test]
+fn a_pattern_that_is_refused_says_why_and_where() {
+    for (schema, says) in [
+        (
+            r#"{"properties":{"a":{"pattern":"a{1000}{1000}"}}}"#,
+            "at \"/properties/a/pattern\": \"a{1000}{1000}\" is too large: compiled it has more than 1048576 bytes",
+        ),
+        (r#"{"pattern":"(?=a)b"}"#, "at \"/pattern\": \"(?=a)b\" is no pattern that runs in linear time: look-around"),
+        (r#"{"pattern":"["}"#, "\"[\" is no pattern that runs in linear time: unclosed character class"),
+        (r#"{"patternProperties":{"^a$":true,"b{999}{999}":true}}"#, "\"b{999}{999}\" is too large"),
+    ] {
+        let detail = refused(schema);
+        assert!(detail.contains(says), "{schema}: {detail}");
+    }
+}
