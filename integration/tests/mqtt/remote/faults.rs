@@ -89,3 +89,30 @@ fn several_brokers_are_asked_in_turn() {
     far.post("1", "{}");
     far.assert_settled(1);
 }
+
+#[test]
+fn a_broker_that_is_killed_is_followed_by_the_next_one_and_comes_back() {
+    let mut brokers = [Mosquitto::start(), Mosquitto::start()];
+    let far = Far::new(&brokers[0].url(), "v5", "");
+    far.configure(&format!("servers: ['{}', '{}'], max_backoff: 1s", brokers[0].url(), brokers[1].url()));
+    let _gateway = Gateway::start(&far.site);
+    far.until_connected(&brokers[0]);
+    for (sent, now) in [0, 1, 0].into_iter().enumerate() {
+        let heard = brokers[now].subscribe(&format!("heard-{sent}"), "mirror/#", "> %p");
+        eventually("it has the other one", PATIENCE, || {
+            let stands = |way: &&str| {
+                let one = far.connection(way);
+                one["state"] == "connected" && one["peer"] == brokers[now].url()
+            };
+            ["in", "out"].iter().all(stands).then_some(())
+        });
+        far.post("1", &format!("{{\"n\":{sent}}}"));
+        far.assert_settled(sent as i64 + 1);
+        eventually("it arrives there", PATIENCE, || (heard.messages() == [format!("{{\"n\":{sent}}}")]).then_some(()));
+        brokers[now].publish(&["-q", "1", "-t", "floor/7/temp", "-m", "{}"]);
+        eventually("what is there comes in", PATIENCE, || (far.stored() == sent as i64 + 1).then_some(()));
+        drop(heard);
+        brokers[now].kill();
+        brokers[1 - now].again();
+    }
+}

@@ -68,6 +68,13 @@ impl Mosquitto {
         eventually("mosquitto listens", PATIENCE, || TcpStream::connect(self.address).ok());
     }
 
+    /// Up, if it is not.
+    pub(crate) fn again(&mut self) {
+        if self.child.is_none() {
+            self.up();
+        }
+    }
+
     /// SIGTERM: it writes down what it has.
     pub(crate) fn end(&mut self) {
         self.signal("TERM");
@@ -117,10 +124,15 @@ impl Mosquitto {
 
     /// Subscribes in a session of its own that outlives restarts of the broker.
     pub(crate) fn subscribe(&self, name: &str, topic: &str, format: &str) -> Heard {
+        self.subscribe_at("2", name, topic, format)
+    }
+
+    /// The same at another QoS.
+    pub(crate) fn subscribe_at(&self, qos: &str, name: &str, topic: &str, format: &str) -> Heard {
         let port = self.address.port().to_string();
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", &port, "-V", "mqttv5", "-i", name]);
-        command.args(["-c", "-q", "2", "-x", "3600", "-t", topic, "-F", format, "-d"]);
+        command.args(["-c", "-q", qos, "-x", "3600", "-t", topic, "-F", format, "-d"]);
         Heard::of(&mut command)
     }
 }

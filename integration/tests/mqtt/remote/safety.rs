@@ -49,6 +49,32 @@ fn a_broker_that_refuses_the_password_is_seen_and_asked_seldom() {
     assert!(!log.contains("\"right\"") && !log.contains("password=right"), "{log}");
 }
 
+#[test]
+fn a_broker_that_refuses_the_password_for_a_while_gets_what_waited_once_it_does_not() {
+    let mut broker = Mosquitto::prepared("allow_anonymous false\npassword_file DIR/users\n", &[("users", "")]);
+    let may = |broker: &Mosquitto, password: &str| {
+        let mut command = Command::new("mosquitto_passwd");
+        let made = command.arg("-b").arg(broker.path("users")).args(["gateway", password]).status();
+        assert!(made.expect("mosquitto_passwd to run").success());
+    };
+    may(&broker, "another");
+    broker.up();
+    let far = Far::new(&broker.url(), "v3.1.1", ", username: gateway, password: '${file:secret}'");
+    far.site.write("secret", "right");
+    let _gateway = Gateway::start(&far.site);
+    for n in 0..10 {
+        far.post("1", &format!("{{\"n\":{n}}}"));
+    }
+    eventually("the refusal is seen", PATIENCE, || (far.connection("out")["state"] == "refused").then_some(()));
+    may(&broker, "right");
+    broker.end();
+    broker.up();
+    far.until_connected(&broker);
+    far.assert_settled(10);
+    let out = &far.ledger()["subscriptions"]["mapping:out"];
+    assert_eq!(out["dead_lettered"], serde_json::json!({}), "a refusal of the gateway is none of its messages");
+}
+
 /// Runs openssl in a folder.
 fn openssl(folder: &std::path::Path, line: &str) {
     let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().expect("openssl to run");
