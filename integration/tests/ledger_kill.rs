@@ -30,7 +30,10 @@ struct Record {
     seen: Mutex<HashMap<String, Value>>,
     refused: AtomicU64,
     repeats: AtomicU64,
+    /// The senders are to end.
     stop: AtomicBool,
+    /// They have: there is no receipt any more that is not in `receipts`.
+    sent: AtomicBool,
 }
 
 #[test]
@@ -65,6 +68,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     for sender in senders {
         sender.join().expect("a sender's end");
     }
+    record.sent.store(true, Ordering::SeqCst);
     let receipts = record.receipts.lock().expect("receipts").clone();
     assert_all_come(&site, &record, &receipts);
     consumer.join().expect("the consumer's end");
@@ -118,7 +122,7 @@ fn consume(site: &Site, record: &Record, _: usize) {
     loop {
         let opened = Subscriber::open(site.http, &["orders/#"], &json!("earliest"), Some("kill"), 64);
         let Some(mut subscriber) = opened else {
-            if record.stop.load(Ordering::SeqCst) && all_seen(record) {
+            if record.sent.load(Ordering::SeqCst) && all_seen(record) {
                 return;
             }
             thread::park_timeout(Duration::from_millis(2));
@@ -132,7 +136,7 @@ fn consume(site: &Site, record: &Record, _: usize) {
             } else if subscriber.ack(&message).is_none() {
                 break;
             }
-            if record.stop.load(Ordering::SeqCst) && all_seen(record) {
+            if record.sent.load(Ordering::SeqCst) && all_seen(record) {
                 for message in &unacked {
                     subscriber.ack(message).expect("the last acks");
                 }
