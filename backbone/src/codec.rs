@@ -65,7 +65,6 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// What is left to read.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }

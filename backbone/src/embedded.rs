@@ -25,7 +25,7 @@ use crate::{
     pull::Pull,
     query,
     queue::{Job, Queue, closed, queue},
-    shared::{Shared, locked},
+    shared::{Shared, locked, read},
     state::State,
     store::Store,
     times,
@@ -140,6 +140,10 @@ impl Backbone for Embedded {
 
     fn keys(&self, owner: &str) -> Arc<dyn KeyValue> {
         Arc::new(Bucket::new(self.shared.clone(), self.queue.clone(), owner))
+    }
+
+    fn last_values(&self) -> u64 {
+        read(&self.shared.last).len() as u64
     }
 
     fn ledger(&self) -> Arc<dyn Ledger> {

@@ -1,6 +1,6 @@
 //! The conservation ledger's counters in memory, and their rows on disk.
 //!
-//! Bridges and the Account layer count `received`, `returned`, `refused` and `filtered` here without blocking; the
+//! Bridges and the Account layer count `received`, `returned`, `refused`, `passed` and `filtered` here without blocking; the
 //! writer adds what it stores once that is on disk. [`Books::rows`] reads the outcomes before `received`, so that what
 //! is in flight is never negative.
 
@@ -45,6 +45,7 @@ pub(crate) struct BridgeRow {
 #[derive(Debug, Default)]
 pub(crate) struct RouteRow {
     pub(crate) stored: StoredCounters,
+    passed: AtomicU64,
     filtered: AtomicU64,
     pub(crate) rejected: Kinds,
 }
@@ -195,6 +196,10 @@ impl Ledger for Books {
         }
     }
 
+    fn passed(&self, bridge: &str, route: &Route) {
+        self.route(bridge, route.name()).passed.fetch_add(1, SeqCst);
+    }
+
     fn filtered(&self, bridge: &str, route: &Route) {
         self.route(bridge, route.name()).filtered.fetch_add(1, SeqCst);
     }
@@ -244,6 +249,7 @@ impl BridgeRow {
         let mut counts = BridgeCounts {
             accepted: routes.values().map(|route| route.accepted).sum(),
             duplicate: routes.values().map(|route| route.duplicate).sum(),
+            passed: routes.values().map(|route| route.passed).sum(),
             filtered: routes.values().map(|route| route.filtered).sum(),
             rejected,
             returned: self.returned.counts(),
@@ -262,7 +268,7 @@ impl BridgeRow {
 impl RouteRow {
     fn outcomes(&self) -> u64 {
         let stored = self.stored.accepted.load(SeqCst) + self.stored.duplicate.load(SeqCst);
-        stored + self.filtered.load(SeqCst) + self.rejected.sum()
+        stored + self.passed.load(SeqCst) + self.filtered.load(SeqCst) + self.rejected.sum()
     }
 
     fn encode(&self, delta: Delta) -> Vec<u8> {
@@ -273,9 +279,11 @@ impl RouteRow {
         put_u64(&mut out, self.stored.unclaimed.load(SeqCst) + delta.unclaimed);
         put_u64(&mut out, self.filtered.load(SeqCst));
         put_by_kind(&mut out, &self.rejected.counts());
+        put_u64(&mut out, self.passed.load(SeqCst));
         out
     }
 
+    /// Rows of stores that passed nothing through end before `passed`.
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             stored: StoredCounters {
@@ -286,6 +294,7 @@ impl RouteRow {
             },
             filtered: reader.u64("filtered")?.into(),
             rejected: Kinds::read(reader)?,
+            passed: if reader.rest().is_empty() { AtomicU64::default() } else { reader.u64("passed")?.into() },
         })
     }
 
@@ -294,6 +303,7 @@ impl RouteRow {
         RouteCounts {
             accepted: self.stored.accepted.load(SeqCst),
             duplicate: self.stored.duplicate.load(SeqCst),
+            passed: self.passed.load(SeqCst),
             filtered: self.filtered.load(SeqCst),
             rejected: self.rejected.counts(),
             stored: claimed + unclaimed,

@@ -73,6 +73,9 @@ pub trait Backbone: Send + Sync {
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>>;
 
+    /// How many topics have a last value.
+    fn last_values(&self) -> u64;
+
     /// A page of the stored envelopes that `query` looks for; each page has bounded work.
     fn query(&self, query: Query) -> BoxFuture<'static, Result<Page, Rejection>>;
 

@@ -70,7 +70,7 @@ impl Group {
         let (kind, detail) = match outcome {
             Outcome::DeadLettered(kind) => (kind, format!("its consumer gave it up: {kind}")),
             Outcome::GivenUp(times) => (RejectKind::Unavailable, format!("nobody took it in {times} deliveries")),
-            Outcome::Delivered | Outcome::Refused(_) | Outcome::Expired | Outcome::Lapsed => return,
+            Outcome::Delivered | Outcome::LeftOut | Outcome::Refused(_) | Outcome::Expired | Outcome::Lapsed => return,
         };
         let unknown = || Arc::from("");
         let (quota, subscription) = (shared.config.dead_letters, feed.name.clone().unwrap_or_else(unknown));
@@ -122,8 +122,9 @@ impl Group {
         }
         cursor.gaps.insert(*sequence);
         let kind = letter.kind.as_str();
-        match cursor.counts.dead_lettered.get(kind).copied() {
-            // The letter is of an earlier subscription of the name: this one gets one more.
+        // The letter of an earlier subscription of the name is in the counts of this one nowhere: it gets one more.
+        let dead = if *sequence <= cursor.since { None } else { cursor.counts.dead_lettered.get(kind).copied() };
+        match dead {
             None | Some(0) => cursor.counts.matched += 1,
             Some(1) => drop(cursor.counts.dead_lettered.remove(kind)),
             Some(count) => drop(cursor.counts.dead_lettered.insert(kind, count - 1)),

@@ -6,11 +6,10 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap, HashSet, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-use envelope::{Batch, Deliveries, Delivery, Filter, Lane, Position, RejectKind, Rejection, Settlement, Timestamp};
+use envelope::{Batch, Deliveries, Delivery, Filter, Position, RejectKind, Rejection, Settlement, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::{Notify, oneshot},
@@ -53,11 +52,11 @@ pub(crate) struct Pull {
     again: BinaryHeap<Reverse<(Instant, u64)>>,
     /// To be handed out again now.
     redeliver: VecDeque<u64>,
-    /// Read and not handed out yet: repeats, and new ones at or below the mark.
-    repeats: VecDeque<(u64, Arc<Stored>)>,
-    fresh: VecDeque<(u64, Arc<Stored>)>,
+    /// Read and not handed out yet: repeats, and new ones at or below the mark. What can't be read has its turn as well.
+    repeats: VecDeque<Found>,
+    fresh: VecDeque<Found>,
     /// Read; may be handed out once `step` is answered.
-    coming: Vec<(u64, Arc<Stored>)>,
+    coming: Vec<Found>,
     step: Option<Step>,
     reading: Option<Reading>,
     /// The last values that it begins with.
@@ -161,7 +160,7 @@ impl Pull {
         let now = Timestamp::now();
         let mut out = Vec::new();
         while out.len() < room {
-            let (sequence, stored, repeat) = match self.repeats.pop_front() {
+            let (sequence, found, repeat) = match self.repeats.pop_front() {
                 Some((sequence, stored)) => (sequence, stored, true),
                 None => match self.fresh.pop_front_if(|_| takes_new) {
                     Some((sequence, stored)) => (sequence, stored, false),
@@ -171,6 +170,10 @@ impl Pull {
             if durable && !hold(&mut state, sequence, repeat) {
                 continue;
             }
+            let Some(stored) = found else {
+                self.outcomes.extend(durable.then_some((sequence, Outcome::DeadLettered(RejectKind::Malformed))));
+                continue;
+            };
             // before it counts as another delivery, which it is not
             if stored.envelope.expirytime.is_some_and(|end| end <= now) {
                 self.outcomes.extend(durable.then_some((sequence, Outcome::Expired)));
@@ -261,19 +264,18 @@ impl Pull {
         match wanted {
             Wanted::Again(_) => {
                 self.redeliver.drain(..found.len().min(self.redeliver.len()));
-                let readable = self.readable(found);
-                self.repeats.extend(readable);
+                self.repeats.extend(found);
             }
             Wanted::Listed(_) => {
                 self.read = self.read.max(found.last().map_or(0, |(sequence, _)| *sequence));
-                self.coming = self.readable(found);
+                self.coming = found;
                 self.plan(None);
             }
             Wanted::Last(_) => {
                 if let Some(snapshot) = &mut self.snapshot {
                     snapshot.pass(found.len());
                 }
-                self.fresh.extend(found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?))));
+                self.fresh.extend(found);
             }
             Wanted::After(after) => self.take_chunk(after, found, tip),
         }
@@ -287,29 +289,13 @@ impl Pull {
         let filters = &self.filters;
         let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
         let readable = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
-        self.coming = readable.filter(|(_, stored)| selects(stored)).collect();
+        self.coming = readable.filter(|(_, stored)| selects(stored)).map(|(at, stored)| (at, Some(stored))).collect();
         let passed = counted.filter(|from| *from < to).map(|from| {
             let above = self.coming.iter().map(|(sequence, _)| *sequence).filter(|sequence| *sequence > from);
             let matched = above.collect();
             Passed { from, to, matched }
         });
         self.plan(passed);
-    }
-
-    /// A matching record that can't be read can't be delivered.
-    fn readable(&mut self, found: Vec<Found>) -> Vec<(u64, Arc<Stored>)> {
-        let mut readable = Vec::with_capacity(found.len());
-        for (sequence, stored) in found {
-            match stored {
-                Some(stored) => readable.push((sequence, stored)),
-                None if self.is_durable() => {
-                    hold(&mut self.attachment.feed.lock(), sequence, false);
-                    self.outcomes.push((sequence, Outcome::DeadLettered(RejectKind::Malformed)));
-                }
-                None => {}
-            }
-        }
-        readable
     }
 
     /// Hands `coming` on, at once or after a step.
@@ -363,6 +349,7 @@ impl Pull {
             }
             match settlement {
                 Settlement::Delivered => outcomes.push((sequence, Outcome::Delivered)),
+                Settlement::LeftOut => outcomes.push((sequence, Outcome::LeftOut)),
                 Settlement::Refused(kind) => outcomes.push((sequence, Outcome::Refused(kind))),
                 Settlement::DeadLettered(kind) => outcomes.push((sequence, Outcome::DeadLettered(kind))),
                 Settlement::Again { after } => later.push((after, sequence)),
@@ -435,7 +422,5 @@ fn over(state: &mut FeedState, sequence: u64, most: Option<u32>) -> Option<u32> 
 /// An envelope on its way out.
 pub(crate) fn delivery(sequence: u64, stored: Stored, redelivered: bool) -> Delivery {
     let Stored { envelope, retained } = stored;
-    let mut hasher = DefaultHasher::new();
-    envelope.partitionkey.as_deref().unwrap_or(envelope.subject.as_str()).hash(&mut hasher);
-    Delivery { position: position::of(sequence), redelivered, retained, lane: Lane(hasher.finish()), envelope }
+    Delivery { position: position::of(sequence), redelivered, retained, lane: envelope.lane(), envelope }
 }

@@ -20,7 +20,7 @@ pub struct LedgerReport {
 }
 
 /// Messages of one bridge.
-/// `received = accepted + duplicate + filtered + rejected + returned + interrupted + in_flight`.
+/// `received = accepted + duplicate + passed + filtered + rejected + returned + interrupted + in_flight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BridgeCounts {
     /// Decoded by the bridge.
@@ -29,6 +29,8 @@ pub struct BridgeCounts {
     pub accepted: u64,
     /// Stored before.
     pub duplicate: u64,
+    /// Handed to who sends it without being stored.
+    pub passed: u64,
     /// Acked without being stored.
     pub filtered: u64,
     /// Refused for good.
@@ -50,6 +52,8 @@ pub struct RouteCounts {
     pub accepted: u64,
     /// Messages stored before.
     pub duplicate: u64,
+    /// Messages handed to who sends them without being stored.
+    pub passed: u64,
     /// Messages acked without being stored.
     pub filtered: u64,
     /// Messages refused for good.
@@ -62,13 +66,15 @@ pub struct RouteCounts {
     pub unclaimed: u64,
 }
 
-/// Envelopes of one durable subscription. `matched = delivered + dead_lettered + refused + expired + lapsed + pending`.
+/// Envelopes of one durable subscription. `matched = delivered + left_out + dead_lettered + refused + expired + lapsed + pending`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubscriptionCounts {
     /// Selected by its filters, counted at append or, in a backlog, as the cursor passes.
     pub matched: u64,
     /// The peer took it.
     pub delivered: u64,
+    /// The mapping that sends says that nothing of it is to be sent.
+    pub left_out: u64,
     /// It could not be delivered.
     pub dead_lettered: ByKind,
     /// Egress policy refused it.
@@ -143,7 +149,7 @@ impl BridgeCounts {
     /// Messages with an outcome.
     pub(crate) fn outcomes(&self) -> u64 {
         let refused: u64 = self.rejected.values().chain(self.returned.values()).sum();
-        self.accepted + self.duplicate + self.filtered + refused + self.interrupted
+        self.accepted + self.duplicate + self.passed + self.filtered + refused + self.interrupted
     }
 
     fn check(&self, name: &str, wrong: &mut Vec<String>) {
@@ -160,6 +166,7 @@ impl BridgeCounts {
         for (word, whole, sum) in [
             ("accepted", self.accepted, self.sum(|route| route.accepted)),
             ("duplicate", self.duplicate, self.sum(|route| route.duplicate)),
+            ("passed", self.passed, self.sum(|route| route.passed)),
             ("filtered", self.filtered, self.sum(|route| route.filtered)),
         ] {
             if whole != sum {
@@ -193,6 +200,7 @@ impl SubscriptionCounts {
     /// Envelopes with an outcome.
     pub(crate) fn settled(&self) -> u64 {
         self.delivered
+            + self.left_out
             + self.expired
             + self.lapsed
             + self.dead_lettered.values().chain(self.refused.values()).sum::<u64>()

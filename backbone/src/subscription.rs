@@ -30,6 +30,8 @@ const MAX_FEED: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
+    /// Nothing of it was to be sent.
+    LeftOut,
     Refused(RejectKind),
     DeadLettered(RejectKind),
     Expired,
@@ -132,6 +134,7 @@ impl Cursor {
         self.mark = self.mark.max(sequence);
         match outcome {
             Outcome::Delivered => self.counts.delivered += 1,
+            Outcome::LeftOut => self.counts.left_out += 1,
             Outcome::Refused(kind) => *self.counts.refused.entry(kind.as_str()).or_default() += 1,
             Outcome::DeadLettered(kind) => *self.counts.dead_lettered.entry(kind.as_str()).or_default() += 1,
             Outcome::GivenUp(_) => {
@@ -174,6 +177,7 @@ impl Cursor {
         put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.at.as_micros()));
         put_u64(&mut out, self.since);
         put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.clock));
+        put_u64(&mut out, self.counts.left_out);
         out
     }
 
@@ -210,6 +214,10 @@ impl Cursor {
         if !reader.rest().is_empty() {
             let clock = reader.option("idle clock", |reader| reader.u64("idle clock"))?;
             idle = clock.zip(idle_since).map(|(clock, at)| Idle { clock, at });
+        }
+        // An older one ends here, and has counted as delivered what was left out.
+        if !reader.rest().is_empty() {
+            counts.left_out = reader.u64("left out")?;
         }
         Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since })
     }
@@ -352,7 +360,7 @@ mod tests {
     fn of_an_older_cursor_nothing_settled_counts_as_handed_out() {
         let cursor = Cursor { top: 7, since: 7, ..cursor() };
         let mut older = cursor.encode();
-        assert_eq!(older.split_off(older.len() - 2), [7, 0]);
+        assert_eq!(older.split_off(older.len() - 3), [7, 0, 0], "since, no idle clock, none left out");
         assert_eq!(Cursor::decode(&older), Ok(cursor));
     }
 

@@ -6,8 +6,9 @@ use crate::{Principal, RejectKind, Rejection, Route};
 
 /// The conservation ledger, as bridges and the Account layer see it.
 ///
-/// Per bridge: `received = accepted + duplicate + filtered + rejected(kind) + returned(kind) + interrupted + in flight`.
-/// `received` and `returned` are counted by the bridge, `refused` and `filtered` by Account, `accepted` and
+/// Per bridge: `received = accepted + duplicate + passed + filtered + rejected(kind) + returned(kind) + interrupted + in flight`.
+/// `received` and `returned` are counted by the bridge, `refused` and `filtered` by Account, `passed` by who hands on what is
+/// not stored, `accepted` and
 /// `duplicate` by the store in the atomic batch that stores them: independent counters, so that a gap shows.
 /// What is counted here rides with the next group commit. Implementations must not block.
 pub trait Ledger: Send + Sync {
@@ -19,6 +20,9 @@ pub trait Ledger: Send + Sync {
 
     /// A message was acked without being stored.
     fn filtered(&self, bridge: &str, route: &Route);
+
+    /// A message was handed to who sends it without being stored.
+    fn passed(&self, bridge: &str, route: &Route);
 
     /// The bridge gave a message back to its peer, which keeps it: it was under Retry for too long, or at drain.
     fn returned(&self, bridge: &str, kind: RejectKind);

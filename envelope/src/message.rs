@@ -1,6 +1,13 @@
 //! A message at each stage of the pipeline, and the envelope it carries.
 
-use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 
@@ -241,6 +248,13 @@ pub trait InLane {
 // === impl Envelope ===
 
 impl Envelope {
+    /// What it is kept in order with in the mesh: what has its key, or without one its topic.
+    pub fn lane(&self) -> Lane {
+        let mut hasher = DefaultHasher::new();
+        self.partitionkey.as_deref().unwrap_or(self.subject.as_str()).hash(&mut hasher);
+        Lane(hasher.finish())
+    }
+
     /// One that has what every envelope has, and nothing else.
     #[inline]
     pub fn plain(
@@ -365,6 +379,14 @@ impl fmt::Debug for Outbound {
 // === impl Group ===
 
 impl Group {
+    /// The envelopes, in order; at least one.
+    pub fn into_vec(self) -> Vec<Envelope> {
+        match self {
+            Self::One(envelope) => vec![envelope],
+            Self::Many(envelopes) => envelopes,
+        }
+    }
+
     /// The envelopes, in order; at least one.
     pub fn as_slice(&self) -> &[Envelope] {
         match self {

@@ -72,6 +72,8 @@ pub struct Subscribe {
 pub enum Settlement {
     /// The peer took it, in its own terms.
     Delivered,
+    /// Nothing of it is to be sent: the mapping that sends says so.
+    LeftOut,
     /// To be delivered again, not before `after` has passed.
     Again {
         /// Zero for at once.

@@ -17,6 +17,7 @@ mod notice;
 mod outlet;
 mod readiness;
 mod reload;
+mod store;
 pub mod telemetry;
 mod tickets;
 mod wiring;

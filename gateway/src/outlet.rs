@@ -142,7 +142,7 @@ impl Outlet for GatewayOutlet {
     }
 
     fn last_values(&self) -> u64 {
-        self.backbone.report().store.last_values
+        self.backbone.last_values()
     }
 
     fn shown(&self) -> Arc<[Shown]> {

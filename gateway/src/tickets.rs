@@ -27,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::table::{Entry, Fate, MAX_WAITING, Table};
-use crate::egress::{Fates, Taker};
+use crate::{
+    egress::{Fates, Taker},
+    store::{Store, behind},
+};
 
 /// The messages that are waited for. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -63,8 +66,6 @@ struct Due {
     durable: Arc<str>,
     id: EnvelopeId,
     topic: Topic,
-    /// The mapping may be done with it without having sent it.
-    may_leave_out: bool,
 }
 
 /// What a batch's messages are waited for, of those that the store is offered; and the others, by their place.
@@ -85,18 +86,18 @@ impl Tickets {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Stores a batch; what is waited for gets its ticket before anybody can have taken it.
+    /// Stores a batch, or hands it on; what is waited for gets its ticket before anybody can have taken it.
     pub(crate) async fn publish(
         &self,
-        backbone: &Arc<dyn Backbone>,
+        store: &Store,
         batch: Batch<Admitted>,
     ) -> Result<Verdicts<Admission>, Rejection> {
         if !batch.as_slice().iter().any(|admitted| waits(admitted.mapped())) {
-            return backbone.publish(batch).await;
+            return store.publish(batch).await;
         }
         let Offer { messages, waits, refused } = self.offer(batch);
         let mut verdicts = match Batch::new(messages) {
-            Some(batch) => match backbone.publish(batch).await {
+            Some(batch) => match store.publish(batch).await {
                 Ok(verdicts) => verdicts,
                 Err(rejection) => {
                     waits.into_iter().flatten().for_each(|wait| self.forget(&wait));
@@ -107,7 +108,14 @@ impl Tickets {
         };
         for (verdict, wait) in verdicts.iter_mut().zip(waits) {
             match (&mut verdict.answer, wait) {
-                (Ok(Admission::Stored(receipt)), Some(wait)) => self.promise(backbone, receipt, &wait),
+                (Ok(Admission::Stored(receipt)), Some(wait)) => {
+                    // what is not stored has no position
+                    if receipt.duplicate && receipt.position.is_none() {
+                        let sent = wait.dues.iter().filter(|due| store.through.has_sent(due.id));
+                        sent.for_each(|due| self.settled(due.id, true));
+                    }
+                    self.promise(&store.backbone, receipt, &wait);
+                }
                 (_, Some(wait)) => self.forget(&wait),
                 (_, None) => {}
             }
@@ -122,7 +130,7 @@ impl Tickets {
         for (index, admitted) in batch.into_vec().into_iter().enumerate() {
             let lane = admitted.mapped().lane;
             let entered = match stopped.contains(&lane) {
-                true => Err(Rejection::new(RejectKind::Behind, "lane", "an earlier message is retried first")),
+                true => Err(behind()),
                 false => self.expect(admitted.mapped()),
             };
             match entered {
@@ -167,7 +175,7 @@ impl Tickets {
         let envelopes = mapped.group.as_slice();
         let dues = match reply_within {
             Some(_) => Vec::new(),
-            None => self.dues(envelopes, &mapped.bridge),
+            None => self.dues(envelopes),
         };
         let wait = |new, dues| Wait { message, new, is_one: envelopes.len() == 1, dues, within };
         let until = Instant::now() + within;
@@ -197,18 +205,16 @@ impl Tickets {
         if let (true, true, Some(position)) = (receipt.duplicate, wait.new, &receipt.position) {
             self.look_back(backbone, position, wait);
         }
-        if let Some(ticket) = self.table().ticket(wait.message, wait.within) {
-            receipt.settled = Settled::Later(ticket);
-        }
+        receipt.settled = Settled::Later(self.table().ticket(wait.message, wait.within));
     }
 
-    /// What the store knows of a message that was stored before. It is a yes only where each way to be done with it without
-    /// having sent it is ruled out; what is done with in any other way is a no, for it comes to nobody any more.
+    /// What the store knows of a message that was stored before. It is a yes only where no envelope was ever done with in
+    /// another way than that a peer took it; what is done with in any other way is a no, for it comes to nobody any more.
     fn look_back(&self, backbone: &Arc<dyn Backbone>, position: &Position, wait: &Wait) {
-        for Due { durable, id, topic, may_leave_out } in &wait.dues {
+        for Due { durable, id, topic } in &wait.dues {
             let taken = match backbone.standing(durable, topic, position) {
                 Some(Standing::Pending) => continue,
-                Some(Standing::Delivered) => wait.is_one && !may_leave_out,
+                Some(Standing::Delivered) => wait.is_one,
                 Some(Standing::Done | Standing::NotSelected) | None => false,
             };
             self.settled(*id, taken);
@@ -221,7 +227,7 @@ impl Tickets {
         }
     }
 
-    fn dues(&self, envelopes: &[Envelope], bridge: &str) -> Vec<Due> {
+    fn dues(&self, envelopes: &[Envelope]) -> Vec<Due> {
         let takers = self.0.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut dues = Vec::new();
         for Envelope { id, subject, .. } in envelopes {
@@ -229,7 +235,6 @@ impl Tickets {
                 durable: taker.durable.clone(),
                 id: *id,
                 topic: subject.clone(),
-                may_leave_out: taker.may_leave_out(bridge),
             }));
         }
         dues

@@ -13,10 +13,11 @@ use crate::{
     audit::AuditLog,
     config::{Limits, NamedBridge},
     drain::Stoppable,
-    egress::{Around, EgressPumps, Way, principal_of},
+    egress::{Around, EgressPumps, PassThrough, Way, principal_of},
     letters::Letters,
     notice::Notices,
     outlet::GatewayOutlet,
+    store::Store,
     tickets::Tickets,
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct Wiring {
     audit: AuditLog,
     /// Who waits for more than the store.
     tickets: Tickets,
+    /// What is not stored.
+    through: PassThrough,
     /// How the connections stand that bridges make.
     standings: Standings,
 }
@@ -54,6 +57,7 @@ impl Wiring {
         tickets: Tickets,
     ) -> Self {
         Self {
+            through: PassThrough::new(backbone.ledger()),
             backbone,
             authenticator,
             current,
@@ -143,6 +147,7 @@ impl Wiring {
             current: self.current.clone(),
             meters: self.meters.clone(),
             fates: Arc::new(self.tickets.clone()),
+            through: self.through.clone(),
         };
         EgressPumps::new(around, ways, until.clone())
     }
@@ -162,11 +167,11 @@ impl Wiring {
             desk: Some(Arc::new(self.tickets.clone())),
         };
         // The store is always ready: what bounds it is the permits above.
-        let backbone = self.backbone.clone();
-        let tickets = self.tickets.clone();
+        let ends =
+            Arc::new((self.tickets.clone(), Store { backbone: self.backbone.clone(), through: self.through.clone() }));
         let store = service_fn(move |batch: Batch<Admitted>| {
-            let (tickets, backbone) = (tickets.clone(), backbone.clone());
-            async move { tickets.publish(&backbone, batch).await }
+            let ends = ends.clone();
+            async move { ends.0.publish(&ends.1, batch).await }
         });
         let stack = policy::ingress(store, &ingress, self.current.clone(), self.backbone.ledger());
         match &self.notices {

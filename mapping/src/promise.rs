@@ -55,7 +55,7 @@ impl Promise {
         let ack = ack_found.map_or(Some(AckPoint::Durable), |(_, node)| ack(node, reader));
         let ack_within = within.map_or(Some(Terms::ACK_WITHIN), |(key, node)| ack_within(key, node, ack, problems));
         let keep_last = keep.map_or(Some(false), |(_, node)| keep_last(node, action, reader));
-        let shed_latest = shed.map_or(Some(false), |(_, node)| shed_latest(node, action, problems));
+        let shed_latest = shed.map_or(Some(false), |(_, node)| shed_latest(node, action, ack, problems));
         let stored = store.map_or(Some(true), |(_, node)| stored(node, ack, keep.is_some(), reader));
         let dead_letter = unproven.map_or(Some(false), |(_, node)| node.one_of(&[("dead-letter", true)], problems));
         let keep_denied = denied.map_or(Some(false), |(_, node)| node.bool(problems));
@@ -71,10 +71,20 @@ impl Promise {
             let help = "say \"reply: { within: 5s }\": the answer is what tells that somebody consumed it";
             problems.report_with_help(at, "nobody-takes", "nobody is asked for an answer", help);
         }
-        if let (AckPoint::Received, Some((_, node))) = (ack, ack_found) {
-            kept_once(node, bridge, reader);
+        if let (Some((key, _)), true) = (shed, reply.as_ref().is_some_and(|reply| reply.waits())) {
+            let message = "what is dropped for the next one is answered by nobody, and its sender waits for an answer";
+            problems.report_with_help(key.span, "contradiction", message, "leave \"shed\" out, or \"within\"");
         }
         let stored = stored?;
+        match (ack, ack_found, store) {
+            (_, _, Some((_, node))) if !stored => {
+                taken_once(node, "store: false", "it may be sent twice", bridge, reader)
+            }
+            (AckPoint::Received, Some((_, node)), _) => {
+                taken_once(node, "ack: received", "a crash may lose them", bridge, reader);
+            }
+            _ => {}
+        }
         let terms = Terms {
             ack_within: ack_within?,
             keep_last: keep_last?,
@@ -133,14 +143,11 @@ fn ack_within(key: &Key, node: &Node, ack: Option<AckPoint>, problems: &Problems
     node.duration(WITHIN, problems)
 }
 
-/// What a sender is promised to be taken exactly once is not lost in a crash.
-fn kept_once(node: &Node, bridge: Option<&str>, reader: Reader<'_>) {
+/// What a sender is promised to be taken exactly once is on disk before it hears so.
+fn taken_once(node: &Node, said: &str, then: &str, bridge: Option<&str>, reader: Reader<'_>) {
     let known = reader.context.bridges.iter().find(|known| Some(known.name) == bridge);
     let Some(known) = known.filter(|known| known.exactly_once) else { return };
-    let message = format!(
-        "bridge {:?} takes messages exactly once, and with \"ack: received\" a crash may lose them",
-        known.name
-    );
+    let message = format!("bridge {:?} takes messages exactly once, and with {said:?} {then}", known.name);
     let help = "say \"ack: durable\", or \"max_qos: 1\" in the bridge";
     reader.problems.report_with_help(node.span, "contradiction", message, help);
 }
@@ -164,8 +171,13 @@ fn keep_last(node: &Node, action: Option<&Action>, reader: Reader<'_>) -> Option
 }
 
 /// What is said once is not made old by what is said next.
-fn shed_latest(node: &Node, action: Option<&Action>, problems: &Problems) -> Option<bool> {
+fn shed_latest(node: &Node, action: Option<&Action>, ack: Option<AckPoint>, problems: &Problems) -> Option<bool> {
     let latest = node.one_of(&[("latest", true)], problems)?;
+    if matches!(ack, Some(AckPoint::Delivered | AckPoint::Consumer)) {
+        let message = "what is dropped for the next one is taken by nobody, and its sender is promised that it is";
+        problems.report_with_help(node.span, "contradiction", message, "leave \"shed\" out, or say \"ack: durable\"");
+        return None;
+    }
     let Some(Action::Envelope(plan)) = action else { return Some(latest) };
     if let Some(performative) = plan.asks() {
         let message = format!("{performative} is dropped for the next one of its topic and key");

@@ -1,4 +1,4 @@
-//! What a promise needs of the other files of a set: somebody who takes the message.
+//! What a promise needs of the other files of a set: somebody who takes the message, or nobody else.
 
 use envelope::{AckPoint, Filter};
 use yaml::Diagnostic;
@@ -14,12 +14,13 @@ pub(crate) fn unkept(read: &[(Mapping, yaml::Source)], egress: &[(Egress, yaml::
     let mut found = Vec::new();
     for (mapping, source) in read {
         let Action::Envelope(plan) = &mapping.action else { continue };
-        let takers: Vec<_> = egress
-            .iter()
-            .filter(|(egress, _)| !egress.to.shown)
-            .filter(|(egress, _)| may_select(&egress.filter, &plan.topic))
-            .map(|(egress, _)| format!("{:?}", egress.route.name()))
-            .collect();
+        let selecting =
+            egress.iter().map(|(egress, _)| egress).filter(|egress| may_select(&egress.filter, &plan.topic));
+        let (shown, takers): (Vec<_>, Vec<_>) = selecting.partition(|egress| egress.to.shown);
+        let names = |found: &[&Egress]| {
+            let names: Vec<_> = found.iter().map(|egress| format!("{:?}", egress.route.name())).collect();
+            names.join(", ")
+        };
         let topic = &plan.topic.text;
         if let (AckPoint::Delivered, true, Some(at)) = (mapping.ack, takers.is_empty(), mapping.ack_at) {
             let message = format!("no mapping sends what goes to {topic:?}, so nothing is ever delivered");
@@ -27,9 +28,15 @@ pub(crate) fn unkept(read: &[(Mapping, yaml::Source)], egress: &[(Egress, yaml::
             found.push(source.diagnostic(at, "nobody-takes", message).with_help(help));
         }
         if let (Some(at), true) = (mapping.pass_through_at, takers.len() != 1) {
-            let takers = if takers.is_empty() { "none does".to_owned() } else { takers.join(", ") };
+            let takers = if takers.is_empty() { "none does".to_owned() } else { names(&takers) };
             let message = format!("exactly one mapping must send what goes to {topic:?}: {takers}");
             let help = "what is not stored has one taker, which its sender waits for";
+            found.push(source.diagnostic(at, "nobody-takes", message).with_help(help));
+        }
+        if let (Some(at), false) = (mapping.pass_through_at, shown.is_empty()) {
+            let message =
+                format!("{} shows what goes to {topic:?} to subscribers, who get what is stored", names(&shown));
+            let help = "leave \"store: false\" out, or let that mapping select other topics";
             found.push(source.diagnostic(at, "nobody-takes", message).with_help(help));
         }
     }

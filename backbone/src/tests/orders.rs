@@ -277,3 +277,25 @@ async fn a_letter_of_an_earlier_subscription_of_the_name_is_delivered_again_and_
     assert_eq!((counts.matched, counts.delivered, counts.pending), (1, 1, 0));
     assert_balanced(&store);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_an_earlier_subscription_of_the_name_is_not_taken_for_one_of_the_present() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for (id, name) in [(1, "s"), (2, "s")] {
+        let mut consumer = store.subscribe(subscribe("#", Some(name), Start::New, 9)).await.unwrap();
+        put(&store, id, "a").await;
+        let one = take(&mut consumer, 1).await;
+        settle(&mut consumer, &one, Settlement::DeadLettered(RejectKind::Malformed)).await;
+        if id == 1 {
+            assert!(store.drop_subscription("s").await.unwrap());
+        }
+    }
+    assert!(store.replay_dead_letter(1).await.unwrap());
+    let mut consumer = consumer(&store, "s", 9).await;
+    let again = take(&mut consumer, 1).await;
+    settle(&mut consumer, &again, Settlement::Delivered).await;
+    let counts = store.report().subscriptions["s"].clone();
+    assert_eq!((counts.matched, counts.delivered, counts.dead_lettered), (2, 1, [("malformed", 1)].into()));
+    assert_balanced(&store);
+}

@@ -279,6 +279,8 @@ impl Ledger for Fakes {
         self.counts.send_modify(|counts| counts.refused.push(kind));
     }
 
+    fn passed(&self, _: &str, _: &Route) {}
+
     fn filtered(&self, _: &str, _: &Route) {}
 
     fn returned(&self, _: &str, kind: RejectKind) {

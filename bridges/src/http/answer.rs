@@ -75,11 +75,15 @@ pub(super) fn not_settled(receipt: &Receipt) -> Option<Problem> {
     match receipt.settled {
         Settled::Now => None,
         Settled::Later(_) => {
-            let detail = format!("{} is stored, not yet delivered", receipt.id);
+            let detail = match receipt.position {
+                Some(_) => format!("{} is stored, not yet delivered", receipt.id),
+                None => format!("{} is not stored, and not delivered yet: send it again", receipt.id),
+            };
             Some(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not-settled", "ack", detail))
         }
         Settled::Never => {
-            let detail = format!("{} is stored, and who was to take it did not", receipt.id);
+            let what = if receipt.position.is_some() { "stored" } else { "not stored" };
+            let detail = format!("{} is {what}, and who was to take it did not", receipt.id);
             Some(Problem::new(StatusCode::BAD_GATEWAY, "not-delivered", "ack", detail))
         }
     }

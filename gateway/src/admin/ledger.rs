@@ -101,11 +101,12 @@ pub(super) fn expose(report: &LedgerReport) {
 }
 
 fn expose_bridge(bridge: &str, counts: &BridgeCounts) {
-    let BridgeCounts { received, accepted, duplicate, filtered, interrupted, .. } = *counts;
+    let BridgeCounts { received, accepted, duplicate, passed, filtered, interrupted, .. } = *counts;
     let stages = [
         ("received", received),
         ("accepted", accepted),
         ("duplicate", duplicate),
+        ("passed", passed),
         ("filtered", filtered),
         ("interrupted", interrupted),
     ];
@@ -125,7 +126,12 @@ fn expose_bridge(bridge: &str, counts: &BridgeCounts) {
 fn expose_route(bridge: &str, route: &str, counts: &RouteCounts) {
     let labels =
         |stage: &'static str| [("bridge", bridge.to_owned()), ("route", route.to_owned()), ("stage", stage.to_owned())];
-    let messages = [("accepted", counts.accepted), ("duplicate", counts.duplicate), ("filtered", counts.filtered)];
+    let messages = [
+        ("accepted", counts.accepted),
+        ("duplicate", counts.duplicate),
+        ("passed", counts.passed),
+        ("filtered", counts.filtered),
+    ];
     for (stage, count) in messages {
         counter!("openmesh_route_messages_total", &labels(stage)).absolute(count);
     }
@@ -139,10 +145,11 @@ fn expose_route(bridge: &str, route: &str, counts: &RouteCounts) {
     }
 }
 
-fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 6] {
+fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 7] {
     [
         ("matched", counts.matched),
         ("delivered", counts.delivered),
+        ("left-out", counts.left_out),
         ("dead-lettered", counts.dead_lettered.values().sum()),
         ("refused", counts.refused.values().sum()),
         ("expired", counts.expired),

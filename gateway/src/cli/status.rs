@@ -32,7 +32,7 @@ struct Told {
 }
 
 /// What is not worth a column while it is 0.
-const RARE: [&str; 3] = ["filtered", "duplicate", "interrupted"];
+const RARE: [&str; 4] = ["passed", "filtered", "duplicate", "interrupted"];
 
 // === impl Status ===
 
@@ -147,6 +147,7 @@ fn write_subscriptions(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
     for (name, counts) in ledger["subscriptions"].as_object().into_iter().flatten() {
         let mut line = format!("subscription {}\n  envelopes    {} matched", clean(name), number(&counts["matched"]));
         push(&mut line, &counts["delivered"], "delivered");
+        push_if_any(&mut line, &counts["left_out"], "left out");
         push_if_any(&mut line, &counts["expired"], "expired");
         for stage in ["refused", "dead_lettered"] {
             push_kinds(&mut line, &counts[stage], &stage.replace('_', "-"));

@@ -256,7 +256,7 @@ fn exposed(file: &File, config: &Config, policy: &PolicyConfig) -> Vec<Diagnosti
 }
 
 /// What mapping files may ask of this gateway.
-const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: true, pass_through: false };
+const ABILITIES: mapping::Abilities = mapping::Abilities { last_values: true, later_acks: true, pass_through: true };
 
 /// What says whether an address is one.
 type Check<'c> = dyn Fn(&str) -> Result<(), String> + Sync + 'c;

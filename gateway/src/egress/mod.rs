@@ -9,6 +9,7 @@ mod pump;
 mod status;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,10 +27,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     pump::{Fates, Taker},
     status::{Shown, describe},
+    through::PassThrough,
 };
 use self::{
     pump::{Pump, subscription},
     status::Status,
+    through::Queue,
 };
 use crate::{drain::Stoppable, reload::Reload};
 
@@ -60,6 +63,8 @@ pub(crate) struct Around {
     pub(crate) meters: Arc<Meters>,
     /// Hears what becomes of envelopes.
     pub(crate) fates: Arc<dyn Fates>,
+    /// What is not stored.
+    pub(crate) through: PassThrough,
 }
 
 struct Shared {
@@ -68,6 +73,8 @@ struct Shared {
     /// Ends the pumps.
     until: Stoppable,
     running: Mutex<BTreeMap<String, Running>>,
+    /// What each mapping that sends is to send that is not stored.
+    queues: Mutex<HashMap<String, Arc<Queue>>>,
 }
 
 /// A pump that runs.
@@ -90,7 +97,7 @@ pub(crate) fn principal_of(bridge: &str, domain: &Arc<str>) -> Principal {
 impl EgressPumps {
     /// Nothing runs yet; `until` ends what will.
     pub(crate) fn new(around: Around, ways: HashMap<Arc<str>, Way>, until: Stoppable) -> Self {
-        Self(Arc::new(Shared { around, ways, until, running: Mutex::default() }))
+        Self(Arc::new(Shared { around, ways, until, running: Mutex::default(), queues: Mutex::default() }))
     }
 
     /// Makes the subscriptions that are not there yet, so that nothing stored from here on is missed by its mapping.
@@ -98,11 +105,9 @@ impl EgressPumps {
         let taker = |sender: mapping::EgressInfo<'_>| Taker {
             durable: durable(sender.route.name()),
             filter: sender.topic.clone(),
-            bridge: sender.bridge.into(),
-            has_condition: sender.when.is_some(),
-            echoes: sender.echoes,
         };
         self.0.around.fates.takers(sending(mappings).map(taker).collect());
+        self.queue(mappings);
         for sender in sending(mappings) {
             let name = sender.route.name();
             if !self.running().contains_key(name) {
@@ -111,6 +116,19 @@ impl EgressPumps {
             }
         }
         Ok(())
+    }
+
+    /// Has a queue for each mapping that sends, and drops those of the others with what is in them: nobody is to send it.
+    fn queue(&self, mappings: &Mappings) {
+        let mut queues = self.queues();
+        let mut before = std::mem::take(&mut *queues);
+        queues.extend(sending(mappings).map(|sender| {
+            let name = sender.route.name();
+            (name.to_owned(), before.remove(name).unwrap_or_default())
+        }));
+        let filters = sending(mappings)
+            .filter_map(|sender| Some((sender.topic.clone(), queues.get(sender.route.name())?.clone())));
+        self.0.around.through.follow(filters.collect());
     }
 
     /// Has the pumps run that these mappings ask for, and no others.
@@ -164,8 +182,9 @@ impl EgressPumps {
     }
 
     fn start(&self, bridge: &Arc<str>, way: &Way, sender: &mapping::EgressInfo<'_>) -> Running {
-        let Around { backbone, current, meters, fates } = &self.0.around;
+        let Around { backbone, current, meters, fates, .. } = &self.0.around;
         let route = sender.route.clone();
+        let queue = self.queues().get(route.name()).cloned().unwrap_or_default();
         let stop = self.0.until.stop.child_token();
         let ended = CancellationToken::new();
         let status = Arc::new(Status::new(route.name(), bridge));
@@ -181,6 +200,8 @@ impl EgressPumps {
             current: current.clone(),
             status: status.clone(),
             fates: fates.clone(),
+            queue,
+            drain: self.0.until.stop.clone(),
             stop: stop.clone(),
             tasks: self.0.until.tasks.clone(),
         };
@@ -190,6 +211,10 @@ impl EgressPumps {
             drop(guard);
         });
         Running { filter: sender.topic.clone(), bridge: bridge.clone(), stop, ended, status }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<String, Arc<Queue>>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {

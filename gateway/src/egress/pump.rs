@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use super::{
     lanes::Lanes,
     status::{Outcome, Status},
+    through::{Beside, Queue, is_passed},
 };
 
 /// The most deliveries of a mapping that are unsettled at a time.
@@ -46,6 +47,10 @@ pub(super) struct Pump {
     pub(super) status: Arc<Status>,
     /// Hears what became of each envelope, once that is durable.
     pub(super) fates: Arc<dyn Fates>,
+    /// What it is to send that is not stored.
+    pub(super) queue: Arc<Queue>,
+    /// The gateway ends: what nobody else has is sent first.
+    pub(super) drain: CancellationToken,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
 }
@@ -66,21 +71,6 @@ pub(crate) struct Taker {
     pub(crate) durable: Arc<str>,
     /// What that selects.
     pub(crate) filter: Filter,
-    /// The bridge it sends through.
-    pub(crate) bridge: Arc<str>,
-    /// It sends only some of it.
-    pub(crate) has_condition: bool,
-    /// It sends back what came by that bridge.
-    pub(crate) echoes: bool,
-}
-
-// === impl Taker ===
-
-impl Taker {
-    /// Whether it may be done with an envelope that came by `bridge` without having sent it.
-    pub(crate) fn may_leave_out(&self, bridge: &str) -> bool {
-        self.has_condition || (!self.echoes && *self.bridge == *bridge)
-    }
 }
 
 /// An open subscription and what is under way of it.
@@ -110,7 +100,7 @@ impl Pump {
             let ended = match self.backbone.subscribe(self.subscription()).await {
                 Ok(deliveries) => {
                     self.status.opened();
-                    self.session(deliveries).await
+                    self.session(Box::new(Beside::new(deliveries, self.queue.clone()))).await
                 }
                 Err(rejection) => Err(rejection),
             };
@@ -130,6 +120,11 @@ impl Pump {
         let (settled, fates) = (Vec::new(), Vec::new());
         let session = Session { pump: self, deliveries, lanes: Lanes::default(), calls: 0, answers, settled, fates };
         session.run(answered).await
+    }
+
+    /// What is left to be done before it ends.
+    fn is_to_go_on(&self) -> bool {
+        !self.stop.is_cancelled() || (self.drain.is_cancelled() && self.queue.is_owed())
     }
 
     /// One call of the stack, in a task that the drain waits for.
@@ -152,6 +147,11 @@ impl Pump {
     }
 }
 
+/// What can't be sent is kept as a dead letter if it is stored.
+fn given_up(delivery: &Delivery, rejection: Rejection) -> Outcome {
+    if is_passed(delivery) { Outcome::GivenUp(rejection) } else { Outcome::DeadLettered(rejection) }
+}
+
 /// The subscription of a mapping that sends.
 pub(super) fn subscription(durable: &Arc<str>, filter: &Filter, credit: u32) -> Subscribe {
     Subscribe { filters: vec![filter.clone()], start: Start::New, durable: Some(durable.clone()), credit }
@@ -169,7 +169,7 @@ impl Session<'_> {
         let most = self.pump.sending.max_calls.max(1);
         let mut done = Vec::with_capacity(most);
         loop {
-            let open = ended.is_ok() && !self.pump.stop.is_cancelled();
+            let open = ended.is_ok() && self.pump.is_to_go_on();
             if open {
                 self.dispatch();
                 // what had expired is in no call that would settle it with its answer
@@ -191,7 +191,7 @@ impl Session<'_> {
                         ended = ended.and(Err(rejection));
                     }
                 }
-                () = self.pump.stop.cancelled(), if open => {}
+                () = self.pump.stop.cancelled(), if open && !self.pump.stop.is_cancelled() => {}
                 batch = self.deliveries.next(), if open => match batch {
                     Ok(batch) => self.queue(batch),
                     Err(rejection) => ended = Err(rejection),
@@ -225,6 +225,7 @@ impl Session<'_> {
             let (old, call): (Vec<_>, Vec<_>) = taken.into_iter().partition(expired);
             // the store finds that it is over when it is about to hand it out, and counts it so
             let again = Settlement::Again { after: Duration::ZERO };
+            old.iter().filter(|delivery| is_passed(delivery)).for_each(|_| self.pump.status.expired());
             self.settled.extend(old.into_iter().map(|delivery| (delivery.position, again.clone())));
             for lane in lanes.into_iter().filter(|lane| call.iter().all(|delivery| delivery.lane != *lane)) {
                 self.lanes.done(lane);
@@ -282,20 +283,22 @@ impl Session<'_> {
         };
         let by_policy = route.is_none();
         if rejection.disposition() == Disposition::Final {
-            return Ok(if by_policy { Outcome::Refused(rejection) } else { Outcome::DeadLettered(rejection) });
+            return Ok(if by_policy { Outcome::Refused(rejection) } else { given_up(delivery, rejection) });
         }
         let failing = self.lanes.failing_since(delivery.lane);
         let over = failing.zip(self.pump.sending.retry_for).is_some_and(|(since, most)| now - since >= most);
-        if first && over && !by_policy { Ok(Outcome::DeadLettered(rejection)) } else { Err(rejection) }
+        if first && over && !by_policy { Ok(given_up(delivery, rejection)) } else { Err(rejection) }
     }
 
     fn settle_as(&mut self, delivery: &Delivery, outcome: Outcome) {
         self.pump.status.settled(&outcome);
         let (settlement, taken) = match outcome {
             Outcome::Delivered => (Settlement::Delivered, true),
-            Outcome::NotSent => (Settlement::Delivered, false),
+            Outcome::NotSent => (Settlement::LeftOut, false),
             Outcome::Refused(rejection) => (Settlement::Refused(rejection.kind), false),
-            Outcome::DeadLettered(rejection) => (Settlement::DeadLettered(rejection.kind), false),
+            Outcome::GivenUp(rejection) | Outcome::DeadLettered(rejection) => {
+                (Settlement::DeadLettered(rejection.kind), false)
+            }
         };
         self.settled.push((delivery.position.clone(), settlement));
         self.fates.push((delivery.envelope.id, taken));

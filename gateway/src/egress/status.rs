@@ -21,6 +21,8 @@ pub(super) enum Outcome {
     Refused(Rejection),
     /// It could not be mapped, or the peer refused it, or did not take it for too long.
     DeadLettered(Rejection),
+    /// So it is with what is not stored: it is gone.
+    GivenUp(Rejection),
 }
 
 /// Of one mapping; kept up to date by its pump.
@@ -128,13 +130,23 @@ impl Status {
             Outcome::NotSent => return self.not_sent.increment(1),
             Outcome::Refused(rejection) => ("refused", rejection),
             Outcome::DeadLettered(rejection) => ("dead-lettered", rejection),
+            Outcome::GivenUp(rejection) => ("given-up", rejection),
         };
         let (bridge, route, kind) = (self.bridge.clone(), self.route.clone(), rejection.kind.as_str());
         counter!(MESSAGES, "bridge" => bridge, "route" => route, "stage" => stage, "kind" => kind).increment(1);
         if stage == "dead-lettered" {
             tracing::error!(route = %self.route, bridge = %self.bridge, %kind, detail = %rejection.detail,
                 "an envelope could not be sent and is a dead letter");
+        } else if stage == "given-up" {
+            tracing::error!(route = %self.route, bridge = %self.bridge, %kind, detail = %rejection.detail,
+                "an envelope that is not stored could not be sent and is gone");
         }
+    }
+
+    /// The time of one that is not stored had passed.
+    pub(super) fn expired(&self) {
+        let (bridge, route) = (self.bridge.clone(), self.route.clone());
+        counter!(MESSAGES, "bridge" => bridge, "route" => route, "stage" => "expired").increment(1);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -56,6 +56,10 @@ impl Backbone for OneSubscription {
         Box::pin(async { Ok(LastValues { values, next: Some(Topic::new("t").unwrap()) }) })
     }
 
+    fn last_values(&self) -> u64 {
+        unreachable!("nothing is kept")
+    }
+
     fn query(&self, _: Query) -> BoxFuture<'static, Result<Page, Rejection>> {
         unreachable!("nothing is looked for")
     }

@@ -4,7 +4,7 @@
 //! goes first: of a delivery the store knows the rest.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,8 @@ use uuid::Uuid;
 pub(super) struct Table {
     next: u64,
     entries: HashMap<Uuid, Entry>,
-    tickets: HashMap<Ticket, Held>,
+    /// By their numbers. Nobody may ever ask for one.
+    tickets: BTreeMap<u64, Held>,
     /// When entries are over, the first first.
     ends: BTreeSet<(Instant, Uuid)>,
     /// Those whose fate is known, and since when.
@@ -97,19 +98,23 @@ impl Table {
         }
     }
 
-    /// A ticket for a message that is there.
-    pub(super) fn ticket(&mut self, message: Uuid, within: Duration) -> Option<Ticket> {
-        let entry = self.entries.get(&message)?;
-        let held = Held { fate: entry.fate.subscribe(), until: Instant::now() + within, asks: entry.terms.is_some() };
+    /// A ticket for a message. If that is not there any more, whoever asks with it hears that it is too late.
+    pub(super) fn ticket(&mut self, message: Uuid, within: Duration) -> Ticket {
         self.next += 1;
-        let ticket = Ticket(self.next);
-        self.tickets.insert(ticket, held);
-        Some(ticket)
+        if let Some(entry) = self.entries.get(&message) {
+            let asks = entry.terms.is_some();
+            let held = Held { fate: entry.fate.subscribe(), until: Instant::now() + within, asks };
+            self.tickets.insert(self.next, held);
+        }
+        if self.tickets.len() > MAX_WAITING {
+            self.tickets.pop_first();
+        }
+        Ticket(self.next)
     }
 
     /// A ticket is asked for once.
     pub(super) fn redeem(&mut self, ticket: Ticket) -> Option<Held> {
-        self.tickets.remove(&ticket)
+        self.tickets.remove(&ticket.0)
     }
 
     /// One of the mappings that this envelope was for is done with it; whether a peer took it.
@@ -144,9 +149,6 @@ impl Table {
     pub(super) fn end(&mut self, now: Instant) {
         while let Some((_, message)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
             self.remove(message);
-        }
-        if self.tickets.len() > MAX_WAITING {
-            self.tickets.retain(|_, held| held.until > now);
         }
     }
 

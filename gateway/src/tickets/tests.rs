@@ -20,7 +20,7 @@ fn entry(tickets: &Tickets, open: &[(EnvelopeId, usize)], within: Duration) -> T
     let mut table = tickets.table();
     let (message, until) = (open[0].0.uuid(), Instant::now() + within);
     assert!(table.enter(message, Entry::new(open.iter().copied().collect(), None, until)));
-    table.ticket(message, within).unwrap()
+    table.ticket(message, within)
 }
 
 fn id(number: u128) -> EnvelopeId {
@@ -105,6 +105,27 @@ async fn a_full_table_forgets_what_is_decided_before_it_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_promise_that_is_over_before_it_is_given_is_late_and_no_yes() {
+    let (tickets, _drain) = tickets();
+    let until = Instant::now() + Duration::from_millis(100);
+    assert!(tickets.table().enter(id(1).uuid(), Entry::new([(id(1), 1)].into(), None, until)));
+    // the store takes longer than the sender waits, and somebody else looks at the table meanwhile
+    tickets.table().end(until + table::GRACE);
+    let ticket = tickets.table().ticket(id(1).uuid(), Duration::from_millis(100));
+    assert_eq!(tickets.reached(ticket).await, Reached::Late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tickets_that_nobody_asks_for_do_not_pile_up() {
+    let (tickets, _drain) = tickets();
+    let oldest = entry(&tickets, &[(id(1), 1)], LONG);
+    let later: Vec<_> = (0..MAX_WAITING).map(|_| tickets.table().ticket(id(1).uuid(), LONG)).collect();
+    tickets.settled(id(1), true);
+    assert_eq!(tickets.reached(oldest).await, Reached::Late);
+    assert_eq!(tickets.reached(later[MAX_WAITING - 1]).await, Reached::Yes);
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_drain_who_waits_for_an_answer_is_told_at_once_and_who_waits_for_a_delivery_goes_on() {
     let (drain, over) = (CancellationToken::new(), CancellationToken::new());
     let tickets = Tickets::new("plant-a".into(), drain.clone(), over.clone()).unwrap();
@@ -113,7 +134,7 @@ async fn at_the_drain_who_waits_for_an_answer_is_told_at_once_and_who_waits_for_
         let mut table = tickets.table();
         let terms = Some(Arc::new(Terms::default()));
         assert!(table.enter(id(2).uuid(), Entry::new([(id(2), 0)].into(), terms, Instant::now() + LONG)));
-        table.ticket(id(2).uuid(), LONG).unwrap()
+        table.ticket(id(2).uuid(), LONG)
     };
     drain.cancel();
     assert_eq!(tickets.reached(asks).await, Reached::Late);

@@ -23,6 +23,7 @@ mod revocation;
 mod sends;
 mod spelling;
 mod support;
+mod through;
 mod tls;
 mod tokens;
 mod ways;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     receiver::Hook,
-    sends::{counts, site},
-    support::{Answer, Site, Socket, get, post, post_as, request, web},
+    sends::{counts, keyed, site},
+    support::{Site, Socket, get, post, post_as, web},
 };
 
 const DELIVERED: &str = "mapping: alerts
@@ -30,13 +30,6 @@ fn delivered(hook: &Hook, within: &str) -> Site {
     let site = site(hook, "");
     site.write("mappings/alerts.yaml", &format!("{DELIVERED}{within}\n"));
     site
-}
-
-/// A publish with this idempotency key.
-async fn keyed(running: &gateway::Running, key: &str, path: &str, body: &str) -> Answer {
-    let (at, length) = (web(running), body.len());
-    let head = format!("POST {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\nidempotency-key: {key}");
-    request(at, &format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

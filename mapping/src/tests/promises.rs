@@ -5,6 +5,7 @@ use std::time::Duration;
 use envelope::{AckPoint, Mapped, Mapper, Receipt, RejectKind, Reply, Route, Settled, Terms, Timestamp};
 
 use super::{
+    super::Abilities,
     sending::{able, errors_of, load_able},
     *,
 };
@@ -78,11 +79,14 @@ fn what_is_taken_exactly_once_is_not_lost_in_a_crash() {
     let (schemas, tables) = (schemas(), tables());
     let load = |exactly_once, ack| {
         let bridges = [Bridge { exactly_once, ..Bridge::named("web") }];
-        let context = Context::new("plant-a", &bridges, &schemas, &tables);
+        let gateway = Abilities { last_values: true, later_acks: true, pass_through: true };
+        let context = Context { gateway, ..Context::new("plant-a", &bridges, &schemas, &tables) };
         let text = file(ack);
         load(&[Source { path: "0.yaml", text: &text }], &context).map(|_| ()).map_err(|errors| errors.to_string())
     };
     assert_eq!((load(false, "ack: received"), load(true, "ack: durable")), (Ok(()), Ok(())));
+    let twice = load(true, "ack: delivered\nstore: false").unwrap_err();
+    assert!(twice.contains("\"store: false\" it may be sent twice"), "{twice}");
     let refused = load(true, "ack: received").unwrap_err();
     for part in ["0.yaml:4:6", "bridge \"web\" takes messages exactly once", "max_qos: 1"] {
         assert!(refused.contains(part), "{refused}");
@@ -141,6 +145,10 @@ fn a_command_is_never_dropped_for_the_next_one() {
         let text = LEAST.replace("t/${address.line}\"", &format!("t\", performative: {performative}, expires: 5s"));
         let found = errors_of(&[&(text + "shed: latest\n")]);
         assert!(found[0].contains("sheds-a-command"), "{performative}: {found:?}");
+    }
+    for later in ["ack: delivered", "ack: consumer\nreply: { within: 5s }", "reply: { within: 5s }"] {
+        let found = errors_of(&[&(LEAST.to_owned() + "shed: latest\n" + later + "\n")]);
+        assert!(found.iter().any(|error| error.contains("contradiction")), "{later}: {found:?}");
     }
 }
 

@@ -104,6 +104,10 @@ fn nobody_takes_what_is_only_seen_and_what_says_how_to_send_says_nothing() {
     let errors = |texts: &[&str]| load_shown(texts).map(|_| ()).unwrap_err().to_string();
     let delivered = errors(&[&(LEAST.to_owned() + "ack: delivered\n"), SHOWS]);
     assert!(delivered.contains("nobody-takes"), "{delivered}");
+    let passed = LEAST.to_owned() + "ack: received\nstore: false\n";
+    let sends = "mapping: out\nfrom: { topic: \"t/#\" }\nto: { bridge: web, address: x }\n".to_owned();
+    let unseen = errors(&[&passed, SHOWS, &sends]);
+    assert!(unseen.contains("\"show\" shows what goes to") && unseen.contains("who get what is stored"), "{unseen}");
     for key in ["key: a", "retain: true", "echo: true"] {
         let said = errors(&[&SHOWS.replace("qos: at-least-once", key)]);
         let name = key.split(':').next().unwrap();

@@ -292,6 +292,10 @@ impl Ledger for Counts {
         self.count(route, kind.as_str());
     }
 
+    fn passed(&self, _: &str, _: &Route) {
+        unreachable!("whoever hands it on counts it")
+    }
+
     fn filtered(&self, bridge: &str, route: &Route) {
         assert_eq!(bridge, "web");
         self.count(Some(route), "filtered");

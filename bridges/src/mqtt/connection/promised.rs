@@ -127,7 +127,7 @@ impl Answer {
 }
 
 fn never() -> Rejection {
-    Rejection::new(RejectKind::Conflict, reject::DECIDED_BY, "the message is stored, and who was to take it did not")
+    Rejection::new(RejectKind::Conflict, reject::DECIDED_BY, "whoever was to take the message did not")
 }
 
 #[cfg(test)]
