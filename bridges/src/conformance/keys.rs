@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -15,6 +18,7 @@ use tokio::sync::watch;
 pub struct FakeKeys {
     written: Arc<Mutex<Written>>,
     revision: watch::Sender<u64>,
+    refuses: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +37,11 @@ struct Watch {
 // === impl FakeKeys ===
 
 impl FakeKeys {
+    /// Whether writes are refused from now on, as by a store that is away.
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
     /// What is written at `key` now.
     pub fn value(&self, key: &str) -> Option<Bytes> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|entry| entry.value)
@@ -46,6 +55,10 @@ impl KeyValue for FakeKeys {
     }
 
     fn write(&self, writes: Vec<KeyWrite>) -> BoxFuture<'static, Result<u64, Rejection>> {
+        if self.refuses.load(Ordering::Relaxed) {
+            let away = Rejection::new(RejectKind::Unavailable, "keys", "the store is away");
+            return Box::pin(std::future::ready(Err(away)));
+        }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = *self.revision.borrow() + 1;
         let answer = written.write(writes, revision).map(|()| revision);

@@ -22,6 +22,9 @@ use super::HARD_TIMEOUT;
 /// What a mapping makes of a delivery, for whoever subscribes to its address.
 pub type Show = fn(&Delivery) -> Result<Option<Outbound>, Rejection>;
 
+/// All that mappings show.
+type Shows = Vec<(Shown, Show)>;
+
 /// Every subscription gets all deliveries that its filters match.
 #[derive(Debug, Default)]
 pub struct FakeOutlet {
@@ -29,7 +32,9 @@ pub struct FakeOutlet {
     /// Filters that no one may read.
     forbidden: Mutex<Option<&'static str>>,
     /// What mappings show.
-    shown: watch::Sender<Vec<(Shown, Show)>>,
+    shown: watch::Sender<Shows>,
+    /// What they show once a subscription to a filter is opened.
+    soon: Mutex<Option<(&'static str, Shows)>>,
     /// A principal, and a topic that it gets nothing of where it shares a subscription.
     withheld: Mutex<Option<(&'static str, &'static str)>>,
     /// Whether last values are only of what says that it is one.
@@ -105,8 +110,13 @@ impl FakeOutlet {
     }
 
     /// Mappings show this from now on, and nothing else.
-    pub fn show(&self, shown: Vec<(Shown, Show)>) {
+    pub fn show(&self, shown: Shows) {
         self.shown.send_replace(shown);
+    }
+
+    /// Mappings show this, and nothing else, from when a subscription to `filter` is opened.
+    pub fn show_once_open(&self, filter: &'static str, shown: Shows) {
+        *self.soon.lock().unwrap_or_else(PoisonError::into_inner) = Some((filter, shown));
     }
 
     /// What happened so far.
@@ -143,6 +153,10 @@ impl Outlet for FakeOutlet {
                 credit: what.credit,
                 state: self.state.clone(),
             };
+            let mut soon = self.soon.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, shown)) = soon.take_if(|(when, _)| what.filters.iter().any(|f| f.as_str() == *when)) {
+                self.show(shown);
+            }
             self.state.send_modify(|state| state.opened.push((principal.id.clone(), what)));
             Ok(Box::new(subscribed) as Box<dyn Deliveries>)
         };

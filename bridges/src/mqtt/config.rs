@@ -28,7 +28,7 @@ pub struct MqttConfig {
     pub max_connections: usize,
     /// The largest payload of one message, inclusive.
     pub max_payload_bytes: usize,
-    /// How long a client may take from its first byte to the end of its CONNECT.
+    /// How long a client may take for its CONNECT, from when it has connected; for a handshake of TLS as long before.
     pub connect_timeout: Duration,
     /// How long a large packet may take from its first bytes, when room for all of it is reserved, to its last.
     pub packet_timeout: Duration,

@@ -77,11 +77,15 @@ impl Outbox {
 
     fn add(&self, settling: &Arc<Settling>, deliveries: Vec<Delivery>, value: bool) {
         let mut queues = self.lock();
+        if value {
+            settling.values_in(deliveries.len());
+        }
         let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery, value });
         if settling.is_at_most_once() {
             queues.once.extend(waiting);
             while queues.once.len() > self.most {
                 if let Some(oldest) = queues.once.pop_front() {
+                    self.left(&oldest);
                     oldest.settling.settle(oldest.delivery.position, Settlement::Delivered);
                     queues.dropped += 1;
                 }
@@ -104,20 +108,22 @@ impl Outbox {
         let mut queues = self.lock();
         let acked = if window { queues.acked.pop_front() } else { None };
         let next = acked.or_else(|| queues.once.pop_front());
-        if queues.acked.is_empty() && queues.once.is_empty() {
-            self.drained.notify_waiters();
-        }
-        next
+        next.inspect(|next| self.left(next))
     }
 
-    /// Waits until nothing waits.
-    pub(super) async fn drained(&self) {
-        let drained = self.drained.notified();
-        let empty = {
-            let queues = self.lock();
-            queues.acked.is_empty() && queues.once.is_empty()
-        };
-        if !empty {
+    fn left(&self, waiting: &Waiting) {
+        if waiting.value && waiting.settling.value_out() {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Waits until no last value of this subscription waits, whatever does of others.
+    pub(super) async fn drained(&self, settling: &Settling) {
+        loop {
+            let drained = self.drained.notified();
+            if !settling.waits() {
+                return;
+            }
             drained.await;
         }
     }
@@ -173,6 +179,25 @@ mod tests {
         assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
         assert!(outbox.pop(false).is_none());
         assert_eq!(outbox.pop(true).map(|waiting| data(&waiting)), Some(Bytes::from("acked")));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_waits_for_its_own_last_values_and_for_no_others() {
+        let (own, other) = (Arc::new(Settling::new(0, true)), Arc::new(Settling::new(1, false)));
+        let outbox = Outbox::new(2);
+        outbox.push_values(&own, ["1", "2", "3"].map(|data| delivery(1, "a", Bytes::from(data))).into());
+        // without a window it stays
+        outbox.push(&other, vec![delivery(2, "a", Bytes::from("other"))]);
+        {
+            let mut drained = std::pin::pin!(outbox.drained(&own));
+            assert!(futures_util::poll!(drained.as_mut()).is_pending());
+            assert!(outbox.pop(false).is_some());
+            assert!(futures_util::poll!(drained.as_mut()).is_pending(), "one was dropped, one is left");
+            assert!(outbox.pop(false).is_some());
+            assert!(futures_util::poll!(drained.as_mut()).is_ready());
+        }
+        outbox.drained(&other).await;
+        assert!(outbox.pop(true).is_some());
     }
 
     #[test]

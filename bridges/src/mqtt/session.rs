@@ -330,6 +330,8 @@ impl Session {
 
     /// Keeps a subscription; one of the same filter is replaced and keeps its number. The number, and whether it is new.
     pub(super) fn subscribe(&mut self, wanted: Wanted, subscription_id: Option<u32>) -> (u32, bool) {
+        // of its own, or the packet that it came in would stay as long as the session
+        let wanted = Wanted { filter: ByteString::from(&*wanted.filter), ..wanted };
         if let Some(known) = self.subscriptions.get_mut(&wanted.filter) {
             (known.wanted, known.subscription_id) = (wanted, subscription_id);
             return (known.number, false);

@@ -68,6 +68,15 @@ pub(super) struct Held {
 /// How long the connection before may take to let go of the session.
 const HAND_OVER: Duration = Duration::from_secs(30);
 
+// === impl Key ===
+
+impl Key {
+    pub(super) fn new(principal: &Arc<str>, client_id: &str) -> Self {
+        // of its own, or the packet that it came in would stay as long as the session
+        Self { principal: principal.clone(), client_id: ByteString::from(client_id) }
+    }
+}
+
 // === impl Sessions ===
 
 impl Sessions {
@@ -145,11 +154,16 @@ impl Sessions {
         ended
     }
 
-    /// Takes out the sessions that have expired.
+    /// Takes out the sessions that have expired. A slot without one that nobody holds or waits for is left over from a
+    /// connection that did not get it.
     pub(super) fn expired(&self, now: Instant) -> Vec<(Key, Session)> {
         let mut ended = Vec::new();
         self.lock().retain(|key, slot| {
+            let is_held = Arc::strong_count(&slot.cell) > 1;
             let Ok(mut parked) = slot.cell.try_lock() else { return true };
+            if parked.session.is_none() {
+                return is_held;
+            }
             if parked.expires.is_none_or(|at| at > now) {
                 return true;
             }
@@ -256,6 +270,27 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         let (held, ended) = sessions.take(key("a"), false).await.unwrap();
         assert!(!held.present && held.session.id() != id && ended.is_some_and(|ended| ended.id() == id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_is_free_again_that_nobody_got() {
+        let sessions = Sessions::new(1);
+        let (held, _) = sessions.take(key("a"), false).await.unwrap();
+        // the connection before does not let go in time, but then it does
+        assert!(sessions.take(key("a"), false).await.is_err());
+        assert!(sessions.expired(Instant::now()).is_empty() && sessions.len() == 1, "it is held");
+        assert!(sessions.leave(held, Duration::ZERO).is_some());
+        assert!(sessions.expired(Instant::now()).is_empty());
+        assert!(sessions.take(key("b"), false).await.is_ok());
+    }
+
+    #[test]
+    fn a_key_has_nothing_of_the_packet_that_it_came_in() {
+        let packet = bytes::Bytes::from(b"a packet".to_vec());
+        let client_id = ByteString::try_from(packet.slice(2..)).unwrap();
+        let key = Key::new(&"p".into(), &client_id);
+        drop(client_id);
+        assert!(packet.is_unique() && &*key.client_id == "packet");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use envelope::{Deliveries, Delivery, Filter, Outlet, Position, Principal, Rejection, Settlement};
@@ -20,6 +20,8 @@ pub(super) struct Settling {
     /// Of all that was noted, how much is on disk: the first so many.
     stored: AtomicU64,
     values: AtomicBool,
+    /// Last values that wait in the outbox.
+    waiting: AtomicUsize,
     /// At QoS 0, where what is too much is dropped.
     at_most_once: AtomicBool,
     wake: Notify,
@@ -56,6 +58,7 @@ impl Settling {
             noted: Mutex::default(),
             stored: AtomicU64::new(0),
             values: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             at_most_once: AtomicBool::new(at_most_once),
             wake: Notify::new(),
             stop: CancellationToken::new(),
@@ -89,6 +92,21 @@ impl Settling {
     pub(super) fn want_values(&self) {
         self.values.store(true, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// Whether last values wait in the outbox, which alone counts them.
+    pub(super) fn waits(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// So many last values are in the outbox now.
+    pub(super) fn values_in(&self, values: usize) {
+        self.waiting.fetch_add(values, Ordering::AcqRel);
+    }
+
+    /// A last value has left the outbox; whether it was the last one of all.
+    pub(super) fn value_out(&self) -> bool {
+        self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Ends the subscription; what is noted is settled before.
@@ -145,7 +163,7 @@ impl Subscription {
             let values: Vec<Delivery> = page.values;
             if !values.is_empty() {
                 self.outbox.push_values(&self.settling, values);
-                self.outbox.drained().await;
+                self.outbox.drained(&self.settling).await;
             }
             after = match page.next {
                 Some(next) => Some(next),

@@ -15,7 +15,7 @@ use crate::mqtt::{
 /// Why a connection is over.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The client said so; whether it wants its will published, and how long its session is to stay from now on.
+    /// The client said so; whether it wants its will published.
     Left { with_will: bool },
     /// The client can't be reached, or closed without a word.
     Gone,
@@ -37,7 +37,6 @@ impl Connection {
     /// Lets everything come to its end: what is in flight, the last word to the client, the will, the session.
     pub(super) async fn finish(mut self, end: End) {
         self.settle_lane(&end).await;
-        let deadline = Instant::now() + CLOSE_WITHIN;
         if let Some((reason, detail)) = end.last_word() {
             let detail = Some(detail).filter(|_| self.problem_information);
             let version = self.version;
@@ -48,10 +47,11 @@ impl Connection {
         }
         if !matches!(end, End::Gone) {
             // nobody is left to hear it if this fails
-            _ = tokio::time::timeout_at(deadline, self.link.close()).await;
+            _ = tokio::time::timeout(CLOSE_WITHIN, self.link.close()).await;
         }
         let leaves = if self.expiry.is_zero() { Leaves::ForGood } else { Leaves::ForNow };
-        self.close_subscriptions(deadline, leaves).await;
+        // a client that reads nothing takes no time from the store
+        self.close_subscriptions(Instant::now() + CLOSE_WITHIN, leaves).await;
         let wants_will = !matches!(end, End::Left { with_will: false });
         let ended = self.expiry.is_zero();
         let was_kept = self.was_kept;

@@ -162,7 +162,7 @@ async fn enter(
     if !fits {
         return Err(Broken::new(Reason::PACKET_TOO_LARGE, "CONNACK is larger than the client takes"));
     }
-    let key = Key { principal: principal.id.clone(), client_id: connect.client_id.clone() };
+    let key = Key::new(&principal.id, &connect.client_id);
     let (held, ended) = shared.sessions.take(key, clean).await?;
     if let Some(ended) = ended {
         tracing::debug!(session = %ended.id(), "a clean start ends the session before");
@@ -171,17 +171,21 @@ async fn enter(
     let session = held.session.id();
     let will = connect.will.take().map(|will| Testament::new(will, session, principal.clone(), peer));
     // one that the client left the last time is not published any more
-    let no_more = shared.wills.back(session).into_iter().map(Keeper::no_will);
+    let no_more = shared.wills.waiting(session).into_iter().map(Keeper::no_will);
     let writes = no_more.chain(will.as_ref().map(|will| Keeper::will(will, None)));
     if held.is_kept(expiry)
         && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true, writes).await
     {
         let detail = reject::detail(&rejection);
-        // a session that was there stays: nobody was let in to end it
-        let stays = if held.present { config.session.max_expiry } else { expiry };
-        shared.sessions.leave(held, stays);
+        // a session that was there stays: nobody was let in to end it; of one that was not nobody has heard
+        let stays = if held.present { config.session.max_expiry } else { Duration::ZERO };
+        if let Some(ended) = shared.sessions.leave(held, stays) {
+            shared.end(&ended).await;
+        }
         return Err(Broken::new(Reason::SERVER_UNAVAILABLE, detail));
     }
+    // not before it is off the disk: a client that is not let in is not back
+    shared.wills.back(session);
     let says = ConnAck { session_present: held.present, ..says };
     packet::connack(&mut link.out, version, Reason::SUCCESS, &says);
     Ok(Accepted { decoder, connect: *connect, principal, held, will, expiry, keep_alive })

@@ -103,6 +103,8 @@ impl Connection {
 
     /// Other mappings are in force: what they show may be something else.
     pub(super) async fn follow(&mut self) -> Result<(), End> {
+        // before it is looked at what they show, so that none is missed
+        self.changed = None;
         self.look_for_changes();
         let own: Vec<_> = self.held.session.subscriptions().map(|known| known.wanted.filter.clone()).collect();
         let before: Vec<_> = self.held.session.subscriptions().map(|known| known.shown.clone()).collect();
@@ -120,9 +122,9 @@ impl Connection {
         self.keep().await
     }
 
-    /// Whoever subscribes hears when other mappings are in force.
+    /// Whoever subscribes hears when other mappings are in force than now. To be asked before what they show is; a change
+    /// that has not been followed yet stays one.
     pub(super) fn look_for_changes(&mut self) {
-        let subscribed = self.held.session.subscriptions().next().is_some();
-        self.changed = subscribed.then(|| self.shared.cx.outlet.changed());
+        self.changed.get_or_insert_with(|| self.shared.cx.outlet.changed());
     }
 }

@@ -16,10 +16,10 @@ impl Connection {
     pub(super) async fn subscribe(&mut self, subscribe: packet::Subscribe) -> Result<(), End> {
         let packet::Subscribe { id, subscription_id, filters } = subscribe;
         let (mut answers, mut refused) = (Vec::with_capacity(filters.len()), None);
+        self.look_for_changes();
         for wanted in filters {
             answers.push(self.subscribe_to(wanted, subscription_id, &mut refused).await);
         }
-        self.look_for_changes();
         self.keep().await?;
         // there is one for all of them: that of the first which is refused
         let detail = refused.as_ref().and_then(|rejection| self.detail(rejection));
@@ -71,7 +71,7 @@ impl Connection {
         };
         let mut was_durable = false;
         if let Some(number) = known {
-            was_durable = self.close(number, Leaves::ForNow).await;
+            was_durable = self.close_own(number, Leaves::ForNow).await;
             if was_durable && !durable {
                 self.shared.end_subscription(&self.held.session, number).await;
                 self.held.session.abandoned(number);
@@ -101,6 +101,20 @@ impl Connection {
                 reason(refused.get_or_insert(rejection))
             }
         }
+    }
+
+    /// Closes a subscription; whether it may have a position of its own in the store.
+    async fn close_own(&mut self, number: u32, leaves: Leaves) -> bool {
+        let may_have = self.may_have_position(number);
+        self.close(number, leaves).await || may_have
+    }
+
+    /// Whether a subscription that is not open may have a position all the same, from when it was over an earlier connection.
+    fn may_have_position(&self, number: u32) -> bool {
+        let Some(known) = self.held.session.known(number) else { return false };
+        let wanted = &known.wanted;
+        let is_own = matches!(self.served(&wanted.filter), Some((Served::Own, _)));
+        self.was_kept && is_own && wanted.qos != Qos::AtMostOnce && !self.open.contains_key(&number)
     }
 
     /// What mappings show a subscription of the client's own.
@@ -157,6 +171,9 @@ impl Connection {
             .subscriptions()
             .map(|known| (known.number, known.wanted.filter.clone(), known.wanted.qos))
             .collect();
+        if !known.is_empty() {
+            self.look_for_changes();
+        }
         for (number, native, qos) in known {
             let Some(served) = self.served(&native) else { continue };
             let kind = served.0;
@@ -172,7 +189,6 @@ impl Connection {
             }
         }
         self.look_for_own();
-        self.look_for_changes();
         Ok(())
     }
 
@@ -187,7 +203,7 @@ impl Connection {
             for (mapping, number) in shown {
                 self.hide(filter, &mapping, number).await;
             }
-            let was_durable = self.close(number, Leaves::ByItself).await;
+            let was_durable = self.close_own(number, Leaves::ByItself).await;
             self.held.session.unsubscribe(filter);
             if is_shared(filter) {
                 self.shared.shares.left(&self.shared, filter, self.held.session.id()).await;

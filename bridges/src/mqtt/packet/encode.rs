@@ -125,7 +125,7 @@ pub(in crate::mqtt) fn ack(
     }
 }
 
-/// The size of what [`publish`] writes.
+/// The properties of what [`publish`] writes in MQTT 5.0.
 fn properties_of(message: &Outgoing<'_>) -> BytesMut {
     let mut properties = BytesMut::new();
     put_u32(&mut properties, id::MESSAGE_EXPIRY, message.message_expiry);

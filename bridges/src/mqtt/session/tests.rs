@@ -33,6 +33,17 @@ fn wanted(filter: &'static str) -> Wanted {
 }
 
 #[test]
+fn a_subscription_has_nothing_of_the_packet_that_it_came_in() {
+    let packet = Bytes::from(b"a packet".to_vec());
+    let mut session = Session::new();
+    for _ in 0..2 {
+        let filter = ByteString::try_from(packet.slice(2..)).unwrap();
+        session.subscribe(Wanted { filter, ..wanted("packet") }, None);
+    }
+    assert!(packet.is_unique() && session.subscription("packet").is_some());
+}
+
+#[test]
 fn a_repeat_of_what_is_on_its_way_says_nothing() {
     for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
         let mut session = Session::new();

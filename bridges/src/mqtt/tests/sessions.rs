@@ -28,6 +28,21 @@ async fn mqtt_3_2_2_2_session_present_says_whether_the_session_was_there() {
 }
 
 #[tokio::test]
+async fn a_session_that_could_not_be_stored_is_not_there_the_next_time() {
+    let rig = rig().await;
+    let hello = Hello::five("same").staying();
+    rig.keys.refuse(true);
+    assert_eq!(connack(&rig, &hello).await, (0, 0x88));
+    rig.keys.refuse(false);
+    assert_eq!(connack(&rig, &hello).await, (0, 0), "the client has never heard of one");
+    rig.keys.refuse(true);
+    assert_eq!(connack(&rig, &hello).await, (0, 0x88));
+    rig.keys.refuse(false);
+    assert_eq!(connack(&rig, &hello).await, (1, 0), "of this one it has");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn mqtt_3_1_4_3_a_second_connection_takes_over_and_the_first_hears_of_it() {
     let rig = rig().await;
     let hello = Hello::five("same").staying();

@@ -120,6 +120,33 @@ async fn last_values_are_shown_too_and_unsubscribing_ends_all_of_it() {
 }
 
 #[tokio::test]
+async fn mappings_that_change_while_a_client_subscribes_are_followed() {
+    let rig = rig().await;
+    give(&rig, &["temp"]);
+    rig.outlet.show_once_open("other/#", vec![(plant(None), at)]);
+    let mut client = Client::five(&rig).await;
+    assert_eq!(subscribed(&mut client, &[("plant/#", 1), ("other/#", 1)]).await, [1, 1]);
+    assert_eq!(client.next().await.unwrap().published(true).0, "plant/temp");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_only_shown_something_any_more_leaves_nothing_when_it_ends() {
+    let rig = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, &[("plant/temp", 1)]).await;
+    let own = rig.outlet.state().opened[0].1.durable.clone().unwrap();
+    drop(client);
+    rig.outlet.show(vec![(plant(None), at)]);
+    rig.outlet.forbid("plant/temp");
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.ask(&packet(0xA2, &[&[0, 5, 0], &text("plant/temp")])).await;
+    assert!(rig.outlet.state().forgotten.contains(&own), "{:?}", rig.outlet.state().forgotten);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn another_set_of_mappings_is_followed_by_who_is_connected_and_after_a_restart() {
     let first = rig().await;
     let hello = Hello::five("same").staying();

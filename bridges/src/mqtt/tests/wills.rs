@@ -63,6 +63,22 @@ async fn a_will_with_a_delay_is_published_when_its_session_ends_if_that_is_earli
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_will_waits_on_where_its_client_was_not_let_in() {
+    let rig = rig().await;
+    let mut client = Client::connect(rig.address(), &staying(1)).await;
+    // gone without a word, and its will is on disk as one that waits
+    client.send(&[0x00, 0x00]).await;
+    client.disconnected().await;
+    rig.keys.refuse(true);
+    let mut back = Client::open(rig.address()).await;
+    assert_eq!(back.ask(&staying(1).bytes()).await.unwrap().body[1], 0x88);
+    rig.keys.refuse(false);
+    rig.until(|counts| counts.offered == 1).await;
+    assert_eq!(&*rig.seen()[0][0].address, "gone");
+    rig.stop().await;
+}
+
 fn staying(delay: u8) -> Hello {
     Hello { will: with_will("a", &[0x18, 0, 0, 0, delay]).will, ..Hello::five("a").staying() }
 }

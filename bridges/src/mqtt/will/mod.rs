@@ -60,8 +60,8 @@ impl Testament {
             session,
             delay: Duration::from_secs(delay.into()),
             address: to_mesh(&will.topic).into(),
-            headers: will.properties.as_deref().map_or_else(Headers::default, headers),
             // of its own, or the whole CONNECT would stay
+            headers: will.properties.as_deref().map_or_else(Headers::default, |all| own(&headers(all))),
             payload: Bytes::copy_from_slice(&will.payload),
             retain: will.retain,
             principal,
@@ -144,11 +144,14 @@ impl Wills {
         }
     }
 
-    /// The client is back in its session: none is published. What has to go from disk.
-    pub(super) fn back(&self, session: Uuid) -> Vec<Uuid> {
-        let pending = self.lock().remove(&session).unwrap_or_default();
-        pending.iter().for_each(|one| one.back.cancel());
-        pending.into_iter().map(|one| one.id).collect()
+    /// Those of a session that wait.
+    pub(super) fn waiting(&self, session: Uuid) -> Vec<Uuid> {
+        self.lock().get(&session).map(|pending| pending.iter().map(|one| one.id).collect()).unwrap_or_default()
+    }
+
+    /// The client is back in its session: none is published.
+    pub(super) fn back(&self, session: Uuid) {
+        self.lock().remove(&session).unwrap_or_default().iter().for_each(|one| one.back.cancel());
     }
 
     /// The session has ended: nothing waits any longer.
@@ -169,6 +172,10 @@ impl Wills {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Pending>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn own(headers: &Headers) -> Headers {
+    headers.iter().map(|(name, value)| (name.clone(), Bytes::copy_from_slice(value))).collect()
 }
 
 /// Offers it until it is taken or refused; whether it was.
