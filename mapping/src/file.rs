@@ -145,6 +145,19 @@ impl Mapping {
 }
 
 impl Mapping {
+    /// Whether it takes every message of an address that the other would take, as far as the two conditions show it. What is read of the
+    /// payload is the same only in the same format.
+    pub(crate) fn takes_all_of(&self, other: &Self) -> bool {
+        let Some(guard) = &self.keys.when else { return true };
+        let Some(other_guard) = &other.keys.when else { return false };
+        let same_names = guard.lets.iter().chain(&other_guard.lets).all(|number| {
+            let (ours, theirs) = (self.keys.lets.all.get(*number), other.keys.lets.all.get(*number));
+            ours.zip(theirs).is_some_and(|(ours, theirs)| ours.expr.same(&theirs.expr))
+        });
+        let format = self.from.decode == other.from.decode || !guard.reads_payload;
+        format && same_names && other_guard.expr.implies(&guard.expr)
+    }
+
     /// All expressions that may read a message.
     pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         let plan = match &self.action {

@@ -95,19 +95,23 @@ fn sends(root: &Node) -> bool {
 
 /// Another that is always asked first takes all of its messages.
 fn shadowed(read: &[(Mapping, yaml::Source)], bridges: &BTreeMap<Box<str>, Index>) -> Vec<Diagnostic> {
-    let always = |number: usize| read[number].0.keys.when.is_none();
     let mut found = Vec::new();
     for (mapping, source) in read {
+        let takes_all = |number: usize| read[number].0.takes_all_of(mapping);
         let index = bridges.get(&mapping.from.bridge);
-        let Some(first) = index.and_then(|index| index.shadow(&mapping.from.pattern, mapping.order, always)) else {
+        let Some(first) = index.and_then(|index| index.shadow(&mapping.from.pattern, mapping.order, takes_all)) else {
             continue;
         };
         let (first, first_source) = &read[first];
         let place = place(first_source, first.from.address_at);
         let pattern = mapping.from.pattern.as_str();
+        let rest = if first.keys.when.is_some() { " and this \"when\" lets in" } else { "" };
         let message =
-            format!("no message gets here: {place}, of a lower \"order\", takes all that {pattern:?} matches");
-        let help = "give it the lower \"order\", or the other a \"when\"";
+            format!("no message gets here: {place}, of a lower \"order\", takes all that {pattern:?} matches{rest}");
+        let help = match first.keys.when.is_some() {
+            true => "give it the lower \"order\", or the other a \"when\" that leaves something to it",
+            false => "give it the lower \"order\", or the other a \"when\"",
+        };
         found.push(source.diagnostic(mapping.from.address_at, "unreachable", message).with_help(help));
     }
     found

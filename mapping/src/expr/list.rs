@@ -27,7 +27,7 @@ pub(super) enum Macro {
 }
 
 /// A macro with what it goes over.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Each {
     pub(super) by: Macro,
     pub(super) list: Term,

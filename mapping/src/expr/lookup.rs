@@ -122,6 +122,11 @@ fn known(cell: &Cell) -> Known {
 // === impl Lookup ===
 
 impl Lookup {
+    /// The table's name and the column, from 0.
+    pub(super) fn cell(&self) -> (&str, usize) {
+        (self.table.name(), self.column)
+    }
+
     /// The type of what it gives.
     pub(super) fn gives(&self) -> Type {
         let Some(column) = self.table.columns().get(self.column).filter(|column| !column.optional) else {

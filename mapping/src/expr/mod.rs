@@ -21,6 +21,7 @@ mod frame;
 mod function;
 #[cfg(test)]
 mod function_tests;
+mod implied;
 mod infer;
 mod laid;
 mod list;
@@ -116,7 +117,7 @@ struct Term {
     span: (u32, u32),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Op {
     Literal(Literal),
     Payload(Path),

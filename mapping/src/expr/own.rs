@@ -36,7 +36,7 @@ pub(crate) struct Uses {
 }
 
 /// A name of the file's own in an expression.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Own {
     Let(usize, Path),
     Item(Path),

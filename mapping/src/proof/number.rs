@@ -194,11 +194,13 @@ impl Number {
         Self::result(low, high, held == Held::Int, held)
     }
 
-    /// Where `other` is not 0: less than it, and of the sign of `self`.
+    /// Where `other` is not 0 and both are whole: nearer to 0 than either of them, and of the sign of `self`.
     pub(crate) fn remainder(&self, other: &Self) -> Self {
-        let most = other.low.abs().max(other.high.abs());
-        let low = if self.low >= 0.0 { 0.0 } else { -most };
-        let high = if self.high <= 0.0 { 0.0 } else { most };
+        let most = other.low.abs().max(other.high.abs()).floor();
+        // past 2^53 the next whole number below is the same double
+        let most = if most <= EXACT { (most - 1.0).max(0.0) } else { most };
+        let low = if self.low >= 0.0 { 0.0 } else { self.low.max(-most) };
+        let high = if self.high <= 0.0 { 0.0 } else { self.high.min(most) };
         Self::result(low, high, true, self.mixed(other))
     }
 
@@ -235,6 +237,20 @@ mod tests {
         let made = of(-9.0, -7.0).divide(&of(2.0, 2.0));
         assert_eq!((made.low, made.high), (-4.5, -3.0));
         assert!(of(1.0, 2.0).divide(&of(-1.0, 1.0)).low.is_infinite());
+    }
+
+    #[test]
+    fn a_remainder_is_nearer_to_0_than_what_it_is_of() {
+        let of = |a: &Number, b: (f64, f64)| {
+            let made = a.remainder(&Number::ints(b.0, b.1));
+            (made.low, made.high, made.whole)
+        };
+        assert_eq!(of(&Number::ints(0.0, 1_000.0), (7.0, 7.0)), (0.0, 6.0, true));
+        assert_eq!(of(&Number::ints(-1_000.0, 1_000.0), (-7.0, 3.0)), (-6.0, 6.0, true));
+        assert_eq!(of(&Number::ints(-3.0, 4.0), (7.0, 7.0)), (-3.0, 4.0, true));
+        assert_eq!(of(&Number::ints(-9.0, -1.0), (1.0, 1.0)), (0.0, 0.0, true));
+        assert_eq!(of(&Number::ANY, (2.0, 7.0)), (-6.0, 6.0, true));
+        assert_eq!(of(&Number::ints(0.0, 1e19), (1.0, 1e18)), (0.0, 1e18, true));
     }
 
     #[test]

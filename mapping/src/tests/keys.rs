@@ -45,7 +45,8 @@ fn where_every_guard_is_false_the_answer_names_them() {
     let mappings = load_all(&[&files[0], &files[1]]).unwrap();
     let says = "no mapping takes address \"POST /t/7\" of bridge \"web\": \"when\" is false in \"a\", \"b\"";
     assert_eq!(refused(&mappings, "{\"n\":3}"), (RejectKind::Unmapped, says.to_owned()));
-    let many: Vec<_> = (0..20).map(|n| file(&format!("m{n}"), &format!("when: payload.n == 1\norder: {n}"))).collect();
+    let many: Vec<_> =
+        (4..24).map(|n| file(&format!("m{}", n - 4), &format!("when: payload.n == {n}\norder: {n}"))).collect();
     let many = load_all(&many.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     assert!(refused(&many, "{\"n\":3}").1.ends_with("\"m7\" and 12 more"));
 }
@@ -117,6 +118,47 @@ fn a_file_that_no_message_reaches_is_refused() {
     assert!(load_all(&[&file("general", ""), &exact]).is_ok());
     assert!(load_all(&[&general, &exact.replace("bridge: web", "bridge: floor")]).is_ok());
     assert!(load_all(&[&file("general", "order: -1\nwhen: payload.a"), &exact]).is_ok());
+    let behind = |first: &str, second: &str| {
+        load_all(&[
+            &file("general", &format!("order: -1\nwhen: {first}")),
+            &file("exact", &format!("when: {second}")).replace("{line}", "7"),
+        ])
+    };
+    for (first, second) in [
+        ("payload.a == 1", "payload.a   ==  1"),
+        ("payload.a == 1", "1 == payload.a"),
+        ("payload.a", "payload.b && payload.a"),
+        ("payload.a || payload.b", "payload.b"),
+        ("payload.a || payload.b", "payload.b || payload.a"),
+        ("payload.u in ['F', 'C']", "payload.u == 'C' && payload.a > 2"),
+        ("payload.u in ['F', 'C']", "payload.u in ['C']"),
+        ("payload.u.matches('^a')", "payload.a && payload.u.matches('^a')"),
+        ("table('lines.limit', payload.u) > 3", "table('lines.limit', payload.u) > 3"),
+        ("payload.l.exists(x, x > 2)", "payload.l.exists(y, y > 2)"),
+        ("double == 2\nlet: { double: payload.a * 2 }", "double == 2\nlet: { double: payload.a * 2 }"),
+    ] {
+        let errors = behind(first, second).map(|_| ()).expect_err(second).to_string();
+        assert!(
+            errors.contains("unreachable") && errors.contains("and this \"when\" lets in"),
+            "{first}: {second}: {errors}"
+        );
+    }
+    for (first, second) in [
+        ("payload.a == 1", "payload.a == 2"),
+        ("payload.a && payload.b", "payload.a"),
+        ("payload.a", "payload.a || payload.b"),
+        ("payload.u in ['F', 'C']", "payload.u in ['C', 'K']"),
+        ("payload.u.matches('^a')", "payload.u.matches('^b')"),
+        ("table('lines.limit', payload.u) > 3", "table('lines.floor', payload.u) > 0"),
+        ("double == 2\nlet: { double: payload.a * 2 }", "double == 2\nlet: { double: payload.a * 3 }"),
+    ] {
+        behind(first, second).unwrap_or_else(|errors| panic!("{first}: {second}: {errors}"));
+    }
+    let other_format = file("exact", "when: payload.a").replace("{line}", "7").replace("/7\"", "/7\", decode: cbor");
+    assert!(load_all(&[&file("general", "order: -1\nwhen: payload.a"), &other_format]).is_ok());
+    let long = |name: &str| (0..90).map(|n| format!("payload.{name}{n}")).collect::<Vec<_>>();
+    let (either, both) = (long("a").join(" || "), long("b").join(" && "));
+    assert!(behind(&either, &both).is_ok(), "what would take long to find out is left");
     let slash = exact.replace("/t/7", "/t/");
     assert!(load_all(&[&general, &slash]).is_ok(), "a capture takes no empty segment");
 }
