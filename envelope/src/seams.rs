@@ -134,6 +134,10 @@ pub trait Outlet: Send + Sync {
     /// Pending until another epoch decides than when this was asked.
     fn changed(&self) -> BoxFuture<'static, ()>;
 
+    /// Whether a message that its client leaves to be sent later, as a will is, may be on disk until then: `false` for one
+    /// that its sender may not send, whose data may not be here, or that no mapping takes. It is decided on anew when it is sent.
+    fn may_keep(&self, message: Inbound) -> bool;
+
     /// Ends what a durable name stands for, with all that is pending for it: whose it was comes back for it no more. `false`
     /// if there is none of this name. Once it answers, it is gone from disk.
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>>;

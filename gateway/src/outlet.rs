@@ -4,8 +4,8 @@ use std::{fmt, mem, sync::Arc, time::Duration};
 
 use backbone::{Backbone, Page, Query};
 use envelope::{
-    Batch, Deliveries, Delivery, Disposition, Filter, LastValues, Outbound, Outgoing, Outlet, Position, Principal,
-    Rejection, Route, Settlement, Shown, Subscribe, Topic, Verdicts,
+    Batch, Deliveries, Delivery, Disposition, Filter, Inbound, LastValues, Outbound, Outgoing, Outlet, Position,
+    Principal, Rejection, Route, Settlement, Shown, Subscribe, Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use policy::{Current, Egress, Meters, Pass, Trail};
@@ -159,6 +159,10 @@ impl Outlet for GatewayOutlet {
             // the epochs live as long as the gateway
             _ = changes.changed().await;
         })
+    }
+
+    fn may_keep(&self, message: Inbound) -> bool {
+        policy::may_be_sent(&self.current.load(), message)
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {

@@ -86,6 +86,15 @@ pub fn explain(epoch: &Epoch, max_payload_bytes: usize, inbound: Inbound) -> Exp
     told
 }
 
+/// Whether a message would pass Access and Residency if it were sent now, whatever its data are: what no mapping takes does
+/// not.
+pub fn may_be_sent(epoch: &Epoch, message: Inbound) -> bool {
+    let MapResult::Mapped(mut mapped) = epoch.mapper.map(message) else { return false };
+    residency::label(epoch, &mut mapped).is_ok()
+        && MaySend.check(epoch, &mapped).is_ok()
+        && Residency.check(epoch, &mapped).is_ok()
+}
+
 /// Of an envelope that is about to go through `bridge` to somebody.
 pub fn explain_egress(epoch: &Epoch, bridge: &str, outgoing: &Outgoing) -> Explanation {
     let mut told = Explanation::default();

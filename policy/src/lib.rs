@@ -45,7 +45,7 @@ pub use config::{AccessConfig, Attributes, DataField, PolicyConfig, ValueType, p
 pub use egress::{Egress, egress, hand_over, sending};
 pub use envelope::Flow;
 pub use epoch::{Current, Epoch, Pass};
-pub use explain::{Explained, Explanation, LayerDecision, explain, explain_egress, judge, sender};
+pub use explain::{Explained, Explanation, LayerDecision, explain, explain_egress, judge, may_be_sent, sender};
 pub use limits::{LimitsConfig, Meters};
 pub use priority::PriorityConfig;
 pub use residency::{Labels, ResidencyConfig};

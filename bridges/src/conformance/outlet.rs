@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outbound, Outlet,
-    Position, Principal, RejectKind, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdict,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Inbound, Lane, LastValues, Outbound,
+    Outlet, Position, Principal, RejectKind, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdict,
     Verdicts,
 };
 use futures_util::future::BoxFuture;
@@ -161,6 +161,11 @@ impl Outlet for FakeOutlet {
             Ok(Box::new(subscribed) as Box<dyn Deliveries>)
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn may_keep(&self, message: Inbound) -> bool {
+        let forbidden = *self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(&*message.address) != forbidden
     }
 
     fn may_open(&self, _: &Arc<Principal>, filter: &Filter) -> Result<(), Rejection> {

@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Lane, LastValues, Outbound, Outlet,
-    Position, Principal, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdicts,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Inbound, Lane, LastValues, Outbound,
+    Outlet, Position, Principal, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -255,6 +255,10 @@ impl Outlet for Reading {
 
     fn changed(&self) -> BoxFuture<'static, ()> {
         self.outlet.changed()
+    }
+
+    fn may_keep(&self, message: Inbound) -> bool {
+        self.outlet.may_keep(message)
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {

@@ -80,6 +80,31 @@ impl Client {
         Said { code: answer.get(2).copied().unwrap_or_default(), reason: reason(answer.get(3..).unwrap_or_default()) }
     }
 
+    /// Connects with MQTT 3.1.1 to a session that stays, and leaves this will.
+    pub(crate) async fn with_will(wire: Wire, id: &str, topic: &str, payload: &str) -> Self {
+        let body = [&text("MQTT")[..], &[4, 0x0C, 0, 60], &text(id), &text(topic), &text(payload)].concat();
+        let mut client = Self { wire, is_five: false, heard: Vec::new() };
+        assert_eq!(client.ask(&packet(0x10, &body)).await, (0x20, vec![0, 0]));
+        client
+    }
+
+    /// At QoS 0 and 2 as well, retained or not; ended by a PINGRESP, so that it was read.
+    pub(crate) async fn publish_at(&mut self, qos: u8, retain: bool, topic: &str, payload: &str) {
+        let id: &[u8] = if qos == 0 { &[] } else { &[0, 8] };
+        let properties = if self.is_five { &[0][..] } else { &[] };
+        let body = [&text(topic)[..], id, properties, payload.as_bytes()].concat();
+        let first = 0x30 | qos << 1 | u8::from(retain);
+        self.wire.write(&packet(first, &body)).await;
+        if qos > 0 {
+            let (first, answer) = self.ask(&[]).await;
+            // a PUBREC that refuses ends it, in MQTT 5.0
+            if first == 0x50 && answer.get(2).is_none_or(|code| *code < 0x80) {
+                assert_eq!(self.ask(&packet(0x62, &answer[..2])).await.0, 0x70);
+            }
+        }
+        assert_eq!(self.ask(&[0xC0, 0]).await.0, 0xD0);
+    }
+
     pub(crate) async fn subscribe(&mut self, filter: &str) -> Said {
         let properties = if self.is_five { &[0][..] } else { &[] };
         let (first, answer) = self.ask(&packet(0x82, &[&[0, 9], properties, &text(filter), &[1]].concat())).await;

@@ -1,26 +1,38 @@
 //! Data that may not be here is refused over every protocol, and nothing of it is kept.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use gateway::drain::Drained;
 use serde_json::json;
 
-use super::support::{Site, Socket, get, post, web};
+use tokio::time::timeout;
+
+use super::{
+    mqtt::{Client, Wire},
+    support::{PATIENCE, Site, Socket, bridge, get, post, second, web},
+};
 
 const MAPPING: &str = "mapping: notes
 from: { bridge: web, address: \"POST /notes/{place}\" }
 envelope: { topic: \"notes/${address.place}\", residency: \"${address.place}\" }
 ";
 
-/// Whether any file below the folder has these bytes.
-pub(crate) fn is_kept(folder: &Path, what: &str) -> bool {
-    fs::read_dir(folder).unwrap().any(|entry| {
+/// All that is in files below the folder, with what is no text left out.
+pub(crate) fn all_kept(folder: &Path) -> String {
+    let file = |entry: io::Result<fs::DirEntry>| {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true => is_kept(&path, what),
-            false => fs::read(&path).unwrap().windows(what.len()).any(|bytes| bytes == what.as_bytes()),
+            true => all_kept(&path),
+            // a file that goes away meanwhile has nothing
+            false => String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned(),
         }
-    })
+    };
+    fs::read_dir(folder).unwrap().map(file).collect()
+}
+
+/// Whether any file below the folder has these bytes.
+pub(crate) fn is_kept(folder: &Path, what: &str) -> bool {
+    all_kept(folder).contains(what)
 }
 
 #[tokio::test]
@@ -50,6 +62,77 @@ async fn what_may_not_be_here_is_refused_with_the_reason_and_is_nowhere_in_the_d
     }
     for secret in ["secret-by-request", "secret-by-socket"] {
         assert!(!is_kept(&site.data(), secret), "{secret}");
+    }
+}
+
+/// Wherever it comes from: a request, a frame, MQTT of either version at any QoS, retained or left as a will.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_here_is_kept_nowhere_whatever_brings_it() {
+    let site = Site::shipped();
+    let floor = "  floor: { mqtt: { listen: 127.0.0.1:0, websocket: { listen: 127.0.0.1:0 } } }\n";
+    let listen = "http: { listen: 127.0.0.1:0";
+    let config = site.config_text(floor).replace(listen, &format!("{listen}, websocket: {{ paths: [/notes/*] }}"));
+    site.write("gateway.yaml", &config);
+    for (name, bridge, address) in [
+        ("posted", "web", "POST /notes/{place}"),
+        ("framed", "web", "WEBSOCKET /notes/{place}"),
+        ("published", "floor", "notes/{place}"),
+    ] {
+        let mapping = format!(
+            "mapping: {name}\nfrom: {{ bridge: {bridge}, address: \"{address}\", decode: text }}\n\
+             envelope: {{ topic: \"notes/${{address.place}}\", residency: \"${{address.place}}\" }}\n\
+             keep: last\nkeep_denied: true\nunproven: dead-letter\n"
+        );
+        site.write(&format!("mappings/{name}.yaml"), &mapping);
+    }
+    let running = site.start().await;
+    let (at, tcp, over_web) = (web(&running), bridge(&running, "floor"), second(&running, "floor"));
+    let (mut kept, mut secret) = (Vec::new(), Vec::new());
+    for (place, marks) in [("no", &mut kept), ("us", &mut secret)] {
+        let path = format!("/notes/{place}");
+        let mut mark = |way: &str| {
+            marks.push(format!("mark-{place}-{way}."));
+            marks[marks.len() - 1].clone()
+        };
+        post(at, &path, &mark("request")).await;
+        Socket::open(at).await.publish(&path, &format!("\"{}\"", mark("publish"))).await;
+        Socket::open_at(at, &path, None).await.unwrap().say(&mark("frame")).await;
+        for version in [4, 5] {
+            for (way, wire) in [("tcp", Wire::tcp(tcp).await), ("web", Wire::web_socket(over_web).await)] {
+                let mut client = Client::over(wire, version, None).await.unwrap();
+                for (qos, retain) in [(0, false), (1, false), (2, false), (0, true), (1, true), (2, true)] {
+                    let text = mark(&format!("{way}-{version}-{qos}-{retain}"));
+                    client.publish_at(qos, retain, &path[1..], &text).await;
+                }
+            }
+        }
+        let will = mark("will");
+        let client = Client::with_will(Wire::tcp(tcp).await, &format!("will-{place}"), &path[1..], &will).await;
+        assert_eq!(
+            is_kept(&site.data(), &will),
+            place == "no",
+            "a will that may be here is on disk while its client is"
+        );
+        drop(client);
+    }
+    let denied = json!({ "denied": 25 });
+    let told = async {
+        loop {
+            let ledger = get(running.addresses().admin, "/ledger").await.json();
+            if ledger["bridges"]["floor"]["rejected"] == denied && ledger["bridges"]["floor"]["accepted"] == 25 {
+                return ledger;
+            }
+        }
+    };
+    let ledger = timeout(PATIENCE, told).await.expect("all that is published is stored or refused");
+    assert_eq!(ledger["bridges"]["web"]["rejected"], json!({ "denied": 3 }), "{ledger}");
+    assert_eq!(running.drain().await, Drained::Clean);
+    let all = all_kept(&site.data());
+    for mark in &kept {
+        assert!(all.contains(mark), "{mark} is stored, so the search finds what is");
+    }
+    for mark in &secret {
+        assert!(!all.contains(mark), "{mark}");
     }
 }
 

@@ -59,7 +59,7 @@ impl Connection {
         let delay = will.as_ref().map(|will| will.delay(expiry)).unwrap_or_default();
         if !ended {
             held.session.disconnected();
-            let write = will.as_ref().map(|will| match wants_will {
+            let write = will.as_ref().filter(|will| will.may_be_kept).map(|will| match wants_will {
                 true => Keeper::will(will, Some(delay)),
                 false => Keeper::no_will(will.id),
             });
@@ -73,7 +73,8 @@ impl Connection {
             shared.forget_will(will.id).await;
         }
         if let Some(will) = will.filter(|_| wants_will) {
-            shared.wills.publish(&shared, will, lane_id, delay, was_kept);
+            let is_kept = was_kept && will.may_be_kept;
+            shared.wills.publish(&shared, will, lane_id, delay, is_kept);
         }
         match shared.sessions.leave(held, expiry) {
             Some(session) if was_kept => shared.end(&session).await,

@@ -169,10 +169,11 @@ async fn enter(
         shared.end(&ended).await;
     }
     let session = held.session.id();
-    let will = connect.will.take().map(|will| Testament::new(will, session, principal.clone(), peer));
+    let will = connect.will.take().map(|will| Testament::new(shared, will, session, principal.clone(), peer));
     // one that the client left the last time is not published any more
     let no_more = shared.wills.waiting(session).into_iter().map(Keeper::no_will);
-    let writes = no_more.chain(will.as_ref().map(|will| Keeper::will(will, None)));
+    let kept = will.as_ref().filter(|will| will.may_be_kept);
+    let writes = no_more.chain(kept.map(|will| Keeper::will(will, None)));
     if held.is_kept(expiry)
         && let Err(rejection) = shared.keeper.keep(held.key(), &held.session, expiry, true, writes).await
     {

@@ -32,6 +32,8 @@ pub(super) struct Testament {
     retain: bool,
     principal: Arc<Principal>,
     peer: Option<IpAddr>,
+    /// It may be on disk until it is published.
+    pub(super) may_be_kept: bool,
 }
 
 /// Those that wait, by session.
@@ -53,9 +55,10 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 // === impl Testament ===
 
 impl Testament {
-    pub(super) fn new(will: Will, session: Uuid, principal: Arc<Principal>, peer: IpAddr) -> Self {
+    /// Policy says whether it may be on disk: data that may not be here must not be there either, until it is refused.
+    pub(super) fn new(shared: &Shared, will: Will, session: Uuid, principal: Arc<Principal>, peer: IpAddr) -> Self {
         let delay = will.properties.as_ref().and_then(|properties| properties.will_delay).unwrap_or_default();
-        Self {
+        let testament = Self {
             id: Uuid::now_v7(),
             session,
             delay: Duration::from_secs(delay.into()),
@@ -66,7 +69,10 @@ impl Testament {
             retain: will.retain,
             principal,
             peer: Some(peer),
-        }
+            may_be_kept: false,
+        };
+        let may_be_kept = shared.cx.outlet.may_keep(testament.inbound(&shared.cx.bridge, Lane(0)));
+        Self { may_be_kept, ..testament }
     }
 
     /// How long it waits once its connection is over.

@@ -49,6 +49,7 @@ impl Testament {
             retain: reader.u8()? != 0,
             principal: Arc::new(principal(&mut reader)?),
             peer: reader.option(|reader| reader.text()?.parse::<IpAddr>().map_err(|_| SnapshotError::Damaged))?,
+            may_be_kept: true,
         };
         reader.finish()?;
         Ok(testament)
@@ -216,6 +217,7 @@ mod tests {
             retain: true,
             principal: Arc::new(principal),
             peer: Some("::1".parse().unwrap()),
+            may_be_kept: true,
         }
     }
 
