@@ -161,9 +161,59 @@ fn tls(error: impl ToString) -> ConnectError {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{fs, net::TcpListener};
+
+    use rustls::{ServerConfig, server::WebPkiClientVerifier};
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::tls::testing::Authority;
+
+    /// A server that asks for a certificate of the authority, which its own is from.
+    fn acceptor(authority: &Authority) -> TlsAcceptor {
+        let (provider, own) = (Arc::new(ring::default_provider()), authority.server(9));
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(clients);
+        let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+        TlsAcceptor::from(Arc::new(server.with_single_cert(chain, key).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn files_that_change_are_read_with_the_next_connection() {
+        let (authority, folder) = (Authority::new("a"), tempfile::tempdir().unwrap());
+        let [own, key, roots] = ["own.pem", "own.key", "authority.pem"].map(|name| folder.path().join(name));
+        let (first, second) = (authority.client("one", 1, false), authority.client("two", 2, false));
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+        let acceptor = acceptor(&authority);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // whom the server sees, or why there is no connection
+        let meets = async || {
+            let accepted = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                let stream = acceptor.accept(stream).await.ok()?;
+                stream.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec())
+            };
+            let trust = Trust { authorities: &roots, own: Some((&own, &key)) };
+            let (connected, seen) = tokio::join!(connect_to("127.0.0.1", port, Some(trust), |_| Ok(())), accepted);
+            connected.map(|_| seen).map_err(|error| error.to_string())
+        };
+        first.write(folder.path(), "own");
+        fs::write(&roots, Authority::new("b").certificate()).unwrap();
+        assert!(meets().await.unwrap_err().starts_with("no TLS"), "the server is of another authority");
+        fs::write(&roots, authority.certificate()).unwrap();
+        assert_eq!(meets().await, Ok(Some(der(&first.certificate))));
+        second.write(folder.path(), "own");
+        assert_eq!(meets().await, Ok(Some(der(&second.certificate))));
+        fs::remove_file(&key).unwrap();
+        assert!(meets().await.unwrap_err().contains("own.key"));
+    }
 
     #[tokio::test]
     async fn a_server_that_is_down_is_not_forbidden_because_it_has_an_address_that_is() {

@@ -26,7 +26,7 @@ pub(super) struct Explain {
     /// The id of an envelope that a running gateway has stored: what its way out would be
     #[arg(long, value_parser = id)]
     id: Option<EnvelopeId>,
-    /// To whom the envelope of --id would go
+    /// To whom the envelope of --id would go: a user, with what users.yaml says of it, or any other name
     #[arg(long = "as", default_value = Principal::ANONYMOUS)]
     receiver: String,
     /// The bridge; may be left out if there is only one
@@ -78,7 +78,9 @@ impl Explain {
         };
         self.stored.read(look).await?;
         let envelope = found.ok_or_else(|| format!("no envelope {id} that may be read is stored"))?;
-        let to = Arc::new(Principal::new(self.receiver.as_str(), loaded.config.domain.clone()));
+        let domain = &loaded.config.domain;
+        let user = loaded.guards.users.principal(&self.receiver, domain);
+        let to = Arc::new(user.unwrap_or_else(|| Principal::new(self.receiver.as_str(), domain.clone())));
         let delivery =
             Delivery { position: Position(Bytes::new()), redelivered: false, retained: false, envelope, lane: Lane(0) };
         let bridge = match &self.bridge {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::Write,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use envelope::{AckPoint, Envelope, Group, Identity, Lane, Mapped, Principal, RejectKind, Route, Timestamp};
-use policy::{Epoch, UsersFile};
+use policy::{BRIDGE, Epoch, UsersFile};
 
 use super::{Failure, Invalid, stored::Stored};
 use crate::{config, reload};
@@ -31,6 +32,9 @@ pub(super) struct Replay {
     /// The candidate: a folder with its gateway.yaml and what that names
     #[arg(long)]
     candidate: PathBuf,
+    /// What tokens or certificates say of senders: a file as users.yaml, of those who are in neither side's
+    #[arg(long, value_name = "FILE")]
+    senders: Option<PathBuf>,
     #[command(flatten)]
     stored: Stored,
     /// The configuration in force; what it names is relative to its folder
@@ -49,6 +53,8 @@ fn time(text: &str) -> Result<Timestamp, String> {
 struct Side {
     epoch: Epoch,
     users: UsersFile,
+    /// Who is in no file of a side.
+    senders: UsersFile,
 }
 
 /// How often which decision became which other.
@@ -64,7 +70,8 @@ struct Changes {
 
 impl Replay {
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
-        let (now, then) = (Side::load(&self.config)?, Side::load(&self.candidate.join("gateway.yaml"))?);
+        let load = |path: &Path| Side::load(path, self.senders.as_deref());
+        let (now, then) = (load(&self.config)?, load(&self.candidate.join("gateway.yaml"))?);
         let mut changes = Changes::default();
         let mut written = Ok(());
         let from = self.from.unwrap_or(Timestamp::from_micros(0));
@@ -83,15 +90,25 @@ impl Replay {
 // === impl Side ===
 
 impl Side {
-    fn load(path: &Path) -> Result<Self, Failure> {
+    fn load(path: &Path, senders: Option<&Path>) -> Result<Self, Failure> {
         let loaded = config::load(path).map_err(Invalid)?;
-        Ok(Self { epoch: reload::epoch_of(&loaded), users: loaded.guards.users })
+        let epoch = reload::epoch_of(&loaded);
+        let senders = match senders {
+            Some(file) => {
+                let text =
+                    fs::read_to_string(file).map_err(|error| format!("{}: can't be read: {error}", file.display()))?;
+                UsersFile::parse(&file.display().to_string(), &text, &epoch.access.access.attributes)
+                    .map_err(Invalid)?
+            }
+            None => UsersFile::default(),
+        };
+        Ok(Self { epoch, users: loaded.guards.users, senders })
     }
 
     /// What it decides; `None` if that can't be told.
     fn says(&self, envelope: Envelope) -> Option<String> {
         let (bridge, named) = policy::sender(&envelope)?;
-        let principal = match self.who(named) {
+        let principal = match self.who(named, &bridge) {
             Sender::Is(principal) => principal,
             Sender::Nobody => return Some(format!("{} by authentication", RejectKind::Unauthenticated)),
             Sender::NotKnown => return None,
@@ -100,8 +117,12 @@ impl Side {
     }
 
     /// The store has the name of a sender, and not how it proved it.
-    fn who(&self, named: Principal) -> Sender {
+    fn who(&self, named: Principal, bridge: &str) -> Sender {
         let access = &self.epoch.access;
+        // what a bridge brings from a remote peer is its own
+        if named.id.strip_prefix(BRIDGE) == Some(bridge) {
+            return Sender::Is(named);
+        }
         if named.id == Principal::anonymous("").id {
             return if access.anonymous { Sender::Is(named) } else { Sender::Nobody };
         }
@@ -109,7 +130,9 @@ impl Side {
         match self.users.principal(&named.id, &named.domain) {
             Some(principal) if user.is_some_and(|user| !user.disabled) => Sender::Is(principal),
             // who comes by a token or a certificate may be of any name, role and place
-            _ if !access.tokens.is_empty() || !access.certificates.is_empty() => Sender::NotKnown,
+            _ if !access.tokens.is_empty() || !access.certificates.is_empty() => {
+                self.senders.principal(&named.id, &named.domain).map_or(Sender::NotKnown, Sender::Is)
+            }
             _ => Sender::Nobody,
         }
     }
@@ -167,7 +190,7 @@ impl Changes {
             writeln!(out, "  {count}: {before}  ->  {after}")?;
         }
         if self.untold > 0 {
-            let why = "a sender may have come by a token or a certificate, and what that said of it is not stored";
+            let why = "a sender may have come by a token or a certificate, and what that said of it is not stored: see --senders";
             writeln!(out, "  {}: can't be told, {why}", self.untold)?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use policy::{NewKey, User, UsersFile};
 
-use crate::support::{Site, get, post, post_as, request, web};
+use crate::support::{Site, Socket, get, post, post_as, request, web};
 
 #[tokio::test]
 async fn it_says_that_it_is_alive_and_ready() {
@@ -130,6 +130,60 @@ async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
         let text = get(admin, path).await.text;
         assert!(secrets.iter().all(|secret| !text.contains(&secret[20..])) && !text.contains("sha256:"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn each_operation_is_for_whom_it_should_be_and_what_is_refused_or_changed_is_on_record() {
+    let site = Site::shipped();
+    let mut users = UsersFile::default();
+    let [viewer, operator, nobody] = ["viewer", "operator", "nobody"].map(|role| {
+        let (mut user, key) = (User::default(), NewKey::generate().unwrap());
+        user.roles = vec![role.into()];
+        users.add_user(role, user).unwrap();
+        users.add_key(role, &key, None).unwrap();
+        format!("Bearer {}", key.key.expose())
+    });
+    site.write("users.yaml", &users.to_string());
+    let running = site.start().await;
+    let admin = running.addresses().admin;
+    let document = get(admin, "/openapi.json").await.json();
+    let (mut changes, mut refused) = (0, 0_u64);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        if path == "/healthz" || path == "/readyz" {
+            continue;
+        }
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let path: String = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "/1" } else { part })
+                .collect::<Vec<_>>()
+                .join("/");
+            let path = path.replace("//", "/");
+            let looks = method == "GET" && !path.starts_with("/dead-letters");
+            changes += usize::from(method != "GET");
+            for (who, may) in [(None, looks), (Some(&nobody), false), (Some(&viewer), looks), (Some(&operator), true)] {
+                let credentials = who.map(|key| format!("authorization: {key}\r\n")).unwrap_or_default();
+                let head = format!("{method} {path} HTTP/1.1\r\nhost: {admin}\r\n{credentials}connection: close\r\n");
+                let answer = request(admin, &format!("{head}content-length: 0\r\n\r\n")).await;
+                let expected = if who.is_none() { 401 } else { 403 };
+                let is_refused = matches!(answer.status, 401 | 403);
+                assert_eq!(is_refused, !may, "{method} {path} as {who:?}: {answer:?}");
+                assert!(may || answer.status == expected, "{method} {path} as {who:?}: {answer:?}");
+                refused += u64::from(is_refused);
+            }
+        }
+    }
+    assert!(changes >= 4, "{changes} operations change something");
+    assert!(refused > 40, "{refused} were refused");
+    let mut reader = Socket::subscribe(web(&running), "$mesh/audit/refused/$admin", "earliest", None).await;
+    for (kind, who) in [("unauthenticated", None), ("denied", Some("nobody")), ("denied", Some("viewer"))] {
+        let is_it = |data: &serde_json::Value| data["kind"] == kind && data["principal"].as_str() == who;
+        while !is_it(&reader.envelope().await["data"]) {}
+    }
+    let mut changed = Socket::subscribe(web(&running), "$mesh/audit/admin", "earliest", None).await;
+    let is_it = |data: &serde_json::Value| data["who"] == "operator" && data["what"] == "reload";
+    while !is_it(&changed.envelope().await["data"]) {}
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::support::{Site, Socket, get, post, web};
+use super::{
+    mqtt::{Client, Wire},
+    support::{Site, Socket, bridge, get, post, second, web},
+};
 
 const READING: &str = r#"{"f": 50, "unit": "F"}"#;
 
@@ -35,6 +38,73 @@ async fn a_request_over_the_rate_is_a_429_that_says_when_to_come_again() {
     let ledger = get(running.addresses().admin, "/ledger").await.json();
     assert_eq!(ledger["bridges"]["web"]["returned"], json!({ "rate-limited": 1 }));
     assert_eq!(ledger["balanced"], true);
+    assert!(matches!(running.drain().await, gateway::drain::Drained::Clean));
+}
+
+#[tokio::test]
+async fn each_level_holds_says_which_it_is_and_what_it_counts() {
+    for (limits, passing, by, unit) in [
+        ("  address: { messages_per_second: 1, burst_messages: 3 }\n", 3, "peer_limit", "requests"),
+        ("  domain: { messages_per_second: 1, burst_messages: 3 }\n", 3, "domain_limit", "requests"),
+        ("  principal: { messages_per_second: 1, burst_messages: 3 }\n", 3, "principal_limit", "requests"),
+        (
+            "  topics: { \"telemetry/#\": { messages_per_second: 1, burst_messages: 3 } }\n",
+            3,
+            "topic_limit",
+            "requests",
+        ),
+        // a reading has 22 bytes
+        ("  domain: { bytes_per_second: 1, burst_bytes: 50 }\n", 2, "domain_limit", "content-bytes"),
+        ("  principal: { bytes_per_second: 1, burst_bytes: 50 }\n", 2, "principal_limit", "content-bytes"),
+        (
+            "  domain: { messages_per_second: 1, burst_messages: 5 }\n  principal: { messages_per_second: 1, burst_messages: 4 }\n  \
+             principals: { anonymous: { messages_per_second: 1, burst_messages: 9 } }\n",
+            5,
+            "domain_limit",
+            "requests",
+        ),
+    ] {
+        let site = limited(limits);
+        let running = site.start().await;
+        for n in 0..passing {
+            let answer = post(web(&running), "/telemetry/7/temperature", READING).await;
+            assert_eq!(answer.status, 202, "{limits} {n}: {answer:?}");
+        }
+        let answer = post(web(&running), "/telemetry/7/temperature", READING).await;
+        assert_eq!((answer.status, &answer.json()["decided_by"]), (429, &json!(by)), "{limits}: {answer:?}");
+        let policy = format!("\r\nratelimit-policy: \"{by}\";q=1;w=1;qu=\"{unit}\"");
+        assert!(answer.head.contains(&policy) && answer.head.contains("\r\nretry-after: "), "{limits}: {answer:?}");
+        // what was sent is known after a reload that changes something else
+        site.write(
+            "policies/more.cedar",
+            "permit(principal, action == Action::\"subscribe\", resource in Topic::\"x\");",
+        );
+        assert!(matches!(running.reload().await, gateway::Reloaded::Changed(_)));
+        assert_eq!(post(web(&running), "/telemetry/7/temperature", READING).await.status, 429, "{limits}");
+        assert!(matches!(running.drain().await, gateway::drain::Drained::Clean));
+    }
+}
+
+#[tokio::test]
+async fn who_publishes_by_mqtt_over_the_rate_hears_yes_later_in_both_versions() {
+    let site = limited("  topics: { \"say/#\": { messages_per_second: 10, burst_messages: 1 } }\n");
+    let floor = "  floor: { mqtt: { listen: 127.0.0.1:0, websocket: { listen: 127.0.0.1:0 } } }\n";
+    site.write("gateway.yaml", &site.config_text(floor));
+    let say = "mapping: say\nfrom: { bridge: floor, address: \"say/{what}\" }\nenvelope: { topic: \"say/${address.what}\" }\n";
+    site.write("mappings/say.yaml", say);
+    let running = site.start().await;
+    for version in [4, 5] {
+        for wire in [Wire::tcp(bridge(&running, "floor")).await, Wire::web_socket(second(&running, "floor")).await] {
+            let mut client = Client::over(wire, version, None).await.unwrap();
+            let began = Instant::now();
+            for _ in 0..4 {
+                assert_eq!(client.publish("say/a", "{}").await.code, 0);
+            }
+            assert!(began.elapsed().as_millis() >= 290, "three of four had to wait: {:?}", began.elapsed());
+        }
+    }
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["bridges"]["floor"]["accepted"], 16, "{ledger}");
     assert!(matches!(running.drain().await, gateway::drain::Drained::Clean));
 }
 

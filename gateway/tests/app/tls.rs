@@ -252,4 +252,29 @@ async fn a_replay_knows_what_each_side_says_of_its_users() {
     candidate.write("policy.yaml", rule);
     let said = replay(&UsersFile::default()).await;
     assert!(said.contains("1 envelopes, 0 decided otherwise\n  1: can't be told"), "{said}");
+    // unless it is said
+    for (roles, outcome) in
+        [("device", "1 envelopes, 0 decided otherwise\n"), ("other", "passes  ->  denied by access")]
+    {
+        candidate.write("senders.yaml", &format!("users: {{ press-7: {{ roles: [{roles}] }} }}\n"));
+        let senders = candidate.config().with_file_name("senders.yaml");
+        let folder = candidate.config().parent().unwrap().to_owned();
+        let (folder, config, senders) = (folder.to_str().unwrap(), config.to_str().unwrap(), senders.to_str().unwrap());
+        let replay =
+            ["policy", "replay", "--candidate", folder, "--config", config, "--url", &url, "--senders", senders];
+        let (done, said) = openmesh(&replay).await;
+        assert!(done && said.contains(outcome) && !said.contains("can't be told"), "{said}");
+    }
+    // a user's roles are those of users.yaml
+    let page = crate::support::get(running.addresses().admin, "/messages").await.json();
+    let id = page["messages"][0]["envelope"]["id"].as_str().unwrap().to_owned();
+    site.write(
+        "policies/reads.cedar",
+        "permit(principal in Role::\"device\", action == Action::\"subscribe\", resource);",
+    );
+    for (name, outcome) in [("press-7", "=> passes"), ("press-8", "=> denied")] {
+        let args = ["explain", "--id", &id, "--as", name, "--config", config.to_str().unwrap(), "--url", &url];
+        let (done, said) = openmesh(&args).await;
+        assert!(done && said.contains(outcome), "{said}");
+    }
 }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::Authority,
-    support::{PATIENCE, Site, get, post_as, web},
+    support::{PATIENCE, Site, Socket, get, post_as, web},
 };
 
 /// A signing key and its name.
@@ -135,6 +135,40 @@ async fn keys_are_fetched_and_fetched_again_for_a_token_by_a_new_one_and_a_failu
     assert!(fetched >= 2);
     endpoint.answer("302 Found", "");
     assert_eq!((send(&old).await.status, send(&new).await.status), (401, 202));
+}
+
+#[tokio::test]
+async fn keys_in_a_file_are_read_again_when_it_changes_and_end_what_was_opened_with_one_that_is_gone() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let site = Site::shipped();
+    site.write(
+        "policy.yaml",
+        "tokens:\n  corp: { issuer: https://login.example, audience: openmesh, keys: { file: corp.json } }\n",
+    );
+    site.write("policies/corp.json", &old.key_set());
+    site.write("policies/ada.cedar", "permit(principal == Principal::\"ada\", action in Action::\"send\", resource);");
+    let running = site.start().await;
+    let send = async |signer: &Signer| {
+        post_as(web(&running), Some(&signer.authorization()), "/telemetry/7/temperature", r#"{"f":50,"unit":"F"}"#)
+            .await
+            .status
+    };
+    let mut socket = Socket::open_as(web(&running), Some(&old.authorization())).await.unwrap();
+    assert_eq!((send(&old).await, send(&new).await), (202, 401));
+    // both, while the issuer changes over
+    let both: serde_json::Value = serde_json::from_str(&old.key_set()).unwrap();
+    let other: serde_json::Value = serde_json::from_str(&new.key_set()).unwrap();
+    site.write("policies/corp.json", &json!({ "keys": [both["keys"][0], other["keys"][0]] }).to_string());
+    assert!(matches!(running.reload().await, gateway::Reloaded::Changed(_)));
+    assert_eq!((send(&old).await, send(&new).await), (202, 202));
+    // a set that can't be used changes nothing
+    site.write("policies/corp.json", r#"{"keys": []}"#);
+    assert!(matches!(running.reload().await, gateway::Reloaded::Refused(_)));
+    assert_eq!((send(&old).await, send(&new).await), (202, 202));
+    site.write("policies/corp.json", &new.key_set());
+    assert!(matches!(running.reload().await, gateway::Reloaded::Changed(_)));
+    assert_eq!((send(&old).await, send(&new).await), (401, 202));
+    assert_eq!(socket.closed().await, (1008, "the credentials were revoked or changed".to_owned()));
 }
 
 #[tokio::test]

@@ -119,6 +119,49 @@ fn a_token_of_each_algorithm_is_its_subject() {
     }
 }
 
+const RSA: &str = r#"{"keys":[{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}]}"#;
+const P256: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+const ED25519: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+const BY_RSA: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+const BY_P256: &str = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+
+/// RFC 7515, appendices A.2 and A.3: the signature holds, the end counts, and then there is no audience.
+#[test]
+fn the_tokens_of_rfc_7515_are_read_as_it_says() {
+    let text = "tokens: { joe: { issuer: joe, audience: openmesh, keys: { file: keys.json } } }";
+    for (keys, header, signature) in [(RSA, "eyJhbGciOiJSUzI1NiJ9", BY_RSA), (P256, "eyJhbGciOiJFUzI1NiJ9", BY_P256)] {
+        let said = |keys: &str, token: &str, second: u64| {
+            let config = PolicyConfig::parse("policy.yaml", text).unwrap().tokens.remove(0);
+            let keys = Keys::Read(Arc::new(KeySet::parse(keys.as_bytes()).unwrap()));
+            let issuers = Issuers::new([(config, keys, Arc::default())]);
+            issuers.verify(&"plant-a".into(), token, Timestamp::from_micros(second * 1_000_000)).unwrap_err().detail
+        };
+        let token = format!("{header}.{JOE}.{signature}");
+        assert_eq!(said(keys, &token, 1_300_819_379), "the token is for another audience");
+        assert_eq!(said(keys, &token, 1_300_819_380 + 60), "the token has ended");
+        // the same claims with a member more
+        let forged = token.replace(JOE, &b64(r#"{"iss":"joe","exp":1300819380,"aud":"openmesh","sub":"root"}"#));
+        assert_eq!(said(keys, &forged, 1_300_819_379), "the token's signature does not hold");
+        assert_eq!(said(ED25519, &token, 1_300_819_379), "the issuer has no such key for this algorithm");
+    }
+    // appendix A.1 has a shared key, in a set of which nothing is taken
+    let shared = r#"{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#;
+    assert_eq!(KeySet::parse(shared.as_bytes()).unwrap_err(), KeySetError::Private(0));
+}
+
+/// RFC 8037, appendix A.4: its payload is no JSON, so only the signature can be looked at.
+#[test]
+fn the_signature_of_rfc_8037_holds() {
+    let set = KeySet::parse(ED25519.as_bytes()).unwrap();
+    let signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+    let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let key = set.candidates(None, Algorithm::EdDsa).next().unwrap();
+    assert!(key.verifies(signed.as_bytes(), &signature));
+    assert!(!key.verifies(&signed.as_bytes()[1..], &signature));
+}
+
 /// RFC 7515, appendix A.5, and what else has no signature.
 #[test]
 fn a_token_without_a_signature_is_refused() {
