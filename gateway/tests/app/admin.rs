@@ -175,7 +175,7 @@ async fn each_operation_is_for_whom_it_should_be_and_what_is_refused_or_changed_
         }
     }
     assert!(changes >= 4, "{changes} operations change something");
-    assert!(refused > 40, "{refused} were refused");
+    assert!(refused >= 20, "{refused} were refused");
     let mut reader = Socket::subscribe(web(&running), "$mesh/audit/refused/$admin", "earliest", None).await;
     for (kind, who) in [("unauthenticated", None), ("denied", Some("nobody")), ("denied", Some("viewer"))] {
         let is_it = |data: &serde_json::Value| data["kind"] == kind && data["principal"].as_str() == who;
