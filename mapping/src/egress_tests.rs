@@ -45,6 +45,11 @@ impl EgressTest {
         Some(Self { name: name?.to_owned(), line, given: given?, expect: expect? })
     }
 
+    /// The envelope it gives.
+    pub(crate) fn given(&self) -> &Envelope {
+        &self.given
+    }
+
     fn run(&self, egress: &Egress) -> Outcome {
         let mut found = Differences::default();
         let selected = egress.filter.matches(&self.given.subject);

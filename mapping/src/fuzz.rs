@@ -7,6 +7,7 @@
 
 mod headers;
 mod round_trip;
+mod sending;
 #[cfg(test)]
 mod tests;
 mod vary;
@@ -14,7 +15,8 @@ mod vary;
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use envelope::{Headers, Identity, Inbound, Json, Lane, MapResult, Principal, RejectKind, Rejection};
+use envelope::{Headers, Identity, Inbound, Json, Lane, MapResult, Principal, RejectKind, Rejection, Route};
+use schema::Schema;
 
 use crate::{
     FieldProof, Mappings, Verdict,
@@ -73,38 +75,39 @@ const RANGES: [&str; 7] = [
 // === impl Mappings ===
 
 impl Mappings {
-    /// Makes up `messages` messages for each mapping that takes messages in; `wanted` tells which by name.
+    /// Makes up `messages` messages for each mapping that takes messages in, and as many envelopes for each that sends; `wanted` tells
+    /// which by name.
     pub fn fuzz(&self, seed: u64, messages: usize, wanted: impl Fn(&str) -> bool) -> Vec<FuzzResult> {
         self.all
             .iter()
             .filter(|mapping| wanted(mapping.route.name()))
             .map(|mapping| self.fuzz_one(mapping, seed, messages))
+            .chain(
+                self.egress
+                    .iter()
+                    .filter(|egress| wanted(egress.route.name()))
+                    .map(|egress| sending::fuzz(egress, seed, messages)),
+            )
             .collect()
     }
 
     fn fuzz_one(&self, mapping: &Mapping, seed: u64, messages: usize) -> FuzzResult {
         let mut samples = Samples::new(seed);
-        let schema = mapping.from.schema.as_ref();
-        let admitted = proof::payload(mapping.from.decode, schema);
-        let given: Vec<_> = mapping.tests.iter().filter_map(|test| tree(test.payload(), mapping)).collect();
-        let like_a_test = if schema.is_some() { LIKE_A_TEST } else { 1 };
+        let takes = Takes { codec: mapping.from.decode, schema: mapping.from.schema.as_ref() };
+        let admitted = proof::payload(takes.codec, takes.schema);
+        let given: Vec<_> = mapping.tests.iter().filter_map(|test| takes.tree(test.payload())).collect();
+        let like_a_test = if takes.schema.is_some() { LIKE_A_TEST } else { 1 };
         let read = headers::Read::of(mapping);
         let back: Vec<_> = self.egress.iter().filter(|egress| round_trip::inverts(egress, mapping)).collect();
-        let mut result = FuzzResult {
-            mapping: mapping.route.name().to_owned(),
-            file: mapping.path.to_string(),
-            mapped: 0,
-            refused: 0,
-            returned: back.iter().map(|egress| (egress.route.name().to_owned(), 0)).collect(),
-            failure: None,
-        };
+        let mut result = FuzzResult::of(&mapping.route, &mapping.path);
+        result.returned = back.iter().map(|egress| (egress.route.name().to_owned(), 0)).collect();
         for number in 0..messages {
             let of = match samples.choice(&given) {
                 _ if number % ANY_SHAPE == ANY_SHAPE - 1 => Of::AnyShape,
                 Some(given) if number % like_a_test == 0 => Of::Given(given),
                 _ => Of::Admitted(&admitted),
             };
-            let Some((payload, conforms)) = sample(&mut samples, mapping, of) else { continue };
+            let Some((payload, conforms)) = takes.sample(&mut samples, of) else { continue };
             let address = mapping.from.pattern.example(|| samples.word());
             let headers = read.made_up(&mut samples);
             let inbound = self.made_up(mapping, &address, headers.clone(), payload.clone());
@@ -135,7 +138,7 @@ impl Mappings {
                 MapResult::Refused(route, rejection) => {
                     result.refused += 1;
                     let ours = route.is_some_and(|route| route == mapping.route);
-                    (ours && conforms).then(|| broken(mapping, &rejection)).flatten()
+                    (ours && conforms).then(|| broken(&mapping.proofs, &rejection)).flatten()
                 }
             };
             if let Some(why) = why {
@@ -177,36 +180,63 @@ enum Of<'a> {
     AnyShape,
 }
 
-/// A payload, and whether `from.schema` lets it in.
-fn sample(samples: &mut Samples, mapping: &Mapping, of: Of<'_>) -> Option<(Bytes, bool)> {
-    let codec = mapping.from.decode;
-    let mut last = None;
-    for _ in 0..TRIES {
-        let json = match of {
-            Of::Admitted(of) => samples.json(of),
-            Of::Given(json) => Some(vary::varied(samples, json.root())),
-            Of::AnyShape => samples.json(&codec.shape()),
-        };
-        let Some(payload) = json.and_then(|json| encoded(json, codec)) else { continue };
-        let conforms = conforms(&payload, mapping);
-        last = Some((payload, conforms));
-        if conforms || !matches!(of, Of::Admitted(_)) {
-            break;
-        }
-    }
-    // what no format can say at all, as bytes of another
-    last.or_else(|| {
-        let payload = Bytes::from(samples.json(&Type::ANY)?);
-        let conforms = conforms(&payload, mapping);
-        Some((payload, conforms))
-    })
+/// What a mapping's `from` says of payloads.
+#[derive(Debug, Clone, Copy)]
+struct Takes<'m> {
+    codec: Codec,
+    schema: Option<&'m Schema>,
 }
 
-/// What a test gives, as a tree; `None` if it is none.
-fn tree(payload: &Bytes, mapping: &Mapping) -> Option<Json> {
-    match mapping.from.decode.decode(payload).ok()? {
-        Decoded::Json(json) | Decoded::Tree(json) => Some(json),
-        Decoded::Text(_) | Decoded::Bytes => None,
+// === impl FuzzResult ===
+
+impl FuzzResult {
+    fn of(route: &Route, path: &str) -> Self {
+        let (mapping, file) = (route.name().to_owned(), path.to_owned());
+        Self { mapping, file, mapped: 0, refused: 0, returned: Vec::new(), failure: None }
+    }
+}
+
+// === impl Takes ===
+
+impl Takes<'_> {
+    /// A payload, and whether the schema lets it in.
+    fn sample(self, samples: &mut Samples, of: Of<'_>) -> Option<(Bytes, bool)> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let json = match of {
+                Of::Admitted(of) => samples.json(of),
+                Of::Given(json) => Some(vary::varied(samples, json.root())),
+                Of::AnyShape => samples.json(&self.codec.shape()),
+            };
+            let Some(payload) = json.and_then(|json| encoded(json, self.codec)) else { continue };
+            let conforms = self.conforms(&payload);
+            last = Some((payload, conforms));
+            if conforms || !matches!(of, Of::Admitted(_)) {
+                break;
+            }
+        }
+        // what no format can say at all, as bytes of another
+        last.or_else(|| {
+            let payload = Bytes::from(samples.json(&Type::ANY)?);
+            let conforms = self.conforms(&payload);
+            Some((payload, conforms))
+        })
+    }
+
+    /// What a test gives, as a tree; `None` if it is none.
+    fn tree(self, payload: &Bytes) -> Option<Json> {
+        match self.codec.decode(payload).ok()? {
+            Decoded::Json(json) | Decoded::Tree(json) => Some(json),
+            Decoded::Text(_) | Decoded::Bytes => None,
+        }
+    }
+
+    fn conforms(self, payload: &Bytes) -> bool {
+        let Ok(decoded) = self.codec.decode(payload) else { return false };
+        match (self.schema, decoded.tree()) {
+            (Some(schema), Some(json)) => schema.check(json).is_ok(),
+            (_, _) => true,
+        }
     }
 }
 
@@ -219,22 +249,14 @@ fn encoded(json: Vec<u8>, codec: Codec) -> Option<Bytes> {
     }
 }
 
-fn conforms(payload: &Bytes, mapping: &Mapping) -> bool {
-    let Ok(decoded) = mapping.from.decode.decode(payload) else { return false };
-    match (&mapping.from.schema, decoded.tree()) {
-        (Some(schema), Some(json)) => schema.check(json).is_ok(),
-        (_, _) => true,
-    }
-}
-
 /// What was promised, if a refusal breaks it.
-fn broken(mapping: &Mapping, rejection: &Rejection) -> Option<String> {
+fn broken(proofs: &[FieldProof], rejection: &Rejection) -> Option<String> {
     let range = rejection.kind == RejectKind::TooLarge || RANGES.iter().any(|range| rejection.detail.contains(range));
     if range {
         return None;
     }
     if rejection.decided_by == "conformance" {
-        let mut data = mapping.proofs.iter().filter(|proof| proof.field.starts_with("envelope.data"));
+        let mut data = proofs.iter().filter(|proof| proof.field.starts_with("envelope.data"));
         let proven = data.all(|proof| proof.verdict == Verdict::Proven);
         return proven.then(|| format!("its data is proven, and it was refused: {rejection}"));
     }
@@ -243,7 +265,7 @@ fn broken(mapping: &Mapping, rejection: &Rejection) -> Option<String> {
         None => &rejection.detail,
     };
     let about = |proof: &&FieldProof| detail.strip_prefix(&*proof.field).is_some_and(|rest| rest.starts_with(": "));
-    let proof = mapping.proofs.iter().find(about)?;
+    let proof = proofs.iter().find(about)?;
     match proof.verdict {
         Verdict::Proven => Some(format!("{} is proven, and it was refused: {rejection}", proof.field)),
         Verdict::Given => Some(format!("{} is always there, and it was refused: {rejection}", proof.field)),

@@ -160,3 +160,29 @@ fn what_sends_elsewhere_or_in_another_format_undoes_nothing() {
     let results = there_and_back("json", json, &other_topic);
     assert_eq!((&results[0].failure, &results[0].returned), (&None, &vec![("back".to_owned(), 0)]));
 }
+
+#[test]
+fn what_sends_gets_made_up_envelopes_of_its_topics_and_keeps_what_is_proven_of_it() {
+    let mut schemas = Schemas::default();
+    let input = r#"{"type":"object","required":["n","kind"],"properties":{"n":{"type":"integer","minimum":1,"maximum":9},
+        "kind":{"enum":["a","b"]},"note":{"type":"string"}}}"#;
+    schemas.insert(Schema::compile("in", input.as_bytes()).unwrap());
+    let bridges = [Bridge { sends: true, ..Bridge::named("web") }];
+    let context = Context::new("d", &bridges, &schemas, Tables::none());
+    let loaded = |address: &str| {
+        let text = format!(
+            "mapping: m\nfrom: {{ topic: \"t/+/#\", schema: schemas/in.json }}\nwhen: payload.n > 2\nto: {{ bridge: web, \
+             address: \"POST /{address}\", headers: {{ x-n: \"${{payload.n}}\" }}, body: {{ v: \"${{10 / payload.n}}\" }} }}\n"
+        );
+        load(&[Source { path: "m.yaml", text: &text }], &context).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let result = loaded("${payload.kind}/${envelope.id}").fuzz(3, 400, |_| true).remove(0);
+    assert!(result.failure.is_none() && result.mapped > 250 && result.refused > 20, "{result:?}");
+    let result = loaded("${has(payload.note) ? payload.note : \'none\'}").fuzz(3, 400, |_| true).remove(0);
+    assert!(result.failure.is_none() && result.refused > 60, "nothing was promised: {result:?}");
+    let mut broken = loaded("${has(payload.note) ? payload.note : \'none\'}");
+    broken.egress[0].proofs.iter_mut().for_each(|proof| proof.verdict = Verdict::Proven);
+    let failure = broken.fuzz(3, 400, |_| true).remove(0).failure.unwrap();
+    assert!(failure.why.starts_with("to.address is proven, and it was refused: "), "{failure:?}");
+    assert!(failure.address.starts_with("t/"), "{failure:?}");
+}
