@@ -3,8 +3,9 @@
 //! MQTT has empty levels (`/a`, `a//b`), the mesh has none. Addresses that mappings see, and topics and filters of the
 //! mesh, are in the mesh's spelling; what a client sees is in MQTT's.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
+use bytestring::ByteString;
 use envelope::{Filter, TopicError};
 
 /// What clients see of the mesh: all of it, or what is below a prefix, which they don't see.
@@ -80,6 +81,26 @@ pub(super) fn to_native(mesh: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(native)
+}
+
+/// The last topic of a sender in the mesh's spelling: most stay with one.
+#[derive(Debug, Default)]
+pub(super) struct LastTopic(Option<(ByteString, Arc<str>)>);
+
+// === impl LastTopic ===
+
+impl LastTopic {
+    pub(super) fn spelled(&mut self, topic: &str) -> Arc<str> {
+        match &self.0 {
+            Some((last, address)) if last == topic => address.clone(),
+            _ => {
+                let address: Arc<str> = to_mesh(topic).into();
+                // of its own, or the packet that it came in would stay
+                self.0 = Some((ByteString::from(topic), address.clone()));
+                address
+            }
+        }
+    }
 }
 
 /// Whether it can be a topic to publish to.

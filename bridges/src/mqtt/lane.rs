@@ -5,21 +5,21 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use envelope::{Admission, Batch, Inbound, Qos, RejectKind, Verdict};
+use envelope::{Admission, Batch, Inbound, RejectKind, Verdict};
 use futures_util::future::BoxFuture;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::offers::Offers;
+use super::{answers::Of, link::READ_BYTES, offers::Offers};
 use crate::backoff::backoff;
 
 /// A message that has no outcome yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) inbound: Inbound,
-    pub(super) qos: Qos,
-    /// 0 for QoS 0.
-    pub(super) id: u16,
+    pub(super) of: Of,
+    /// Of the packet that it came in, all of which stays until it has an outcome.
+    pub(super) bytes: usize,
 }
 
 /// What one client has published and not heard of.
@@ -31,6 +31,10 @@ pub(super) struct Lane {
     retrying: Option<Retrying>,
     /// Bytes that were reserved while a large packet was read; it is next.
     reserved: Option<OwnedSemaphorePermit>,
+    /// A large packet that is being read, for which there is room: how large it will be.
+    expected: usize,
+    /// A large packet waits for what is before it: nothing more of it is read.
+    holds_up: bool,
     stop: CancellationToken,
 }
 
@@ -59,25 +63,25 @@ const MAX_WAITING_BYTES: usize = 65_536;
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-// === impl Waiting ===
-
-impl Waiting {
-    /// At QoS 0 the client hears nothing of it.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.qos == Qos::AtMostOnce
-    }
-}
-
 // === impl Lane ===
 
 impl Lane {
     /// `stop` cuts waiting short: what is not taken by then comes back.
     pub(super) fn new(stop: CancellationToken) -> Self {
-        Self { waiting: VecDeque::new(), waiting_bytes: 0, call: None, retrying: None, reserved: None, stop }
+        Self {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            call: None,
+            retrying: None,
+            reserved: None,
+            expected: 0,
+            holds_up: false,
+            stop,
+        }
     }
 
     pub(super) fn push(&mut self, waiting: Waiting) {
-        self.waiting_bytes += waiting.inbound.payload.len();
+        self.waiting_bytes += waiting.bytes;
         self.waiting.push_back(waiting);
     }
 
@@ -96,14 +100,36 @@ impl Lane {
         self.waiting.len() < MAX_WAITING && self.waiting_bytes < MAX_WAITING_BYTES
     }
 
-    /// Bytes for the next message, which was as large as this when it began.
+    /// Not all of a packet is there, of this size if that is known: the bytes that are to be reserved for it before the rest
+    /// is read, if it is a large one. Who waits for bytes holds none.
+    pub(super) fn coming(&mut self, total: Option<usize>) -> Option<u32> {
+        let large = total.filter(|total| *total > READ_BYTES && *total != self.expected);
+        self.holds_up = large.is_some() && !self.is_empty();
+        large.filter(|_| !self.holds_up).map(|total| u32::try_from(total).unwrap_or(u32::MAX))
+    }
+
+    /// There is room for the packet that comes.
     pub(super) fn reserve(&mut self, permit: OwnedSemaphorePermit) {
+        self.expected = permit.num_permits();
         self.reserved = Some(permit);
     }
 
-    /// What was read was nothing for the lane.
-    pub(super) fn unreserve(&mut self) {
-        self.reserved = None;
+    /// A packet was read, and is in the lane if it is to be offered.
+    pub(super) fn read(&mut self) {
+        self.expected = 0;
+        if self.is_empty() {
+            self.reserved = None;
+        }
+    }
+
+    /// The size of a large packet that is being read; 0 of none.
+    pub(super) fn expected(&self) -> usize {
+        self.expected
+    }
+
+    /// Whether nothing more is to be read until it is empty.
+    pub(super) fn holds_up(&self) -> bool {
+        self.holds_up
     }
 
     /// How long the message at the front is refused by now, and why.
@@ -125,7 +151,7 @@ impl Lane {
     fn batch(&mut self) -> Vec<Waiting> {
         let (mut bytes, mut most) = (0, 0);
         while most < self.waiting.len().min(MAX_BATCH) && bytes < BATCH_BYTES {
-            bytes += self.waiting[most].inbound.payload.len();
+            bytes += self.waiting[most].bytes;
             most += 1;
         }
         self.waiting_bytes -= bytes;
@@ -157,7 +183,7 @@ impl Lane {
         let wait = after.unwrap_or_default().max(backoff(FIRST_WAIT, LONGEST_WAIT, attempt));
         self.retrying = Some(Retrying { since, attempt, wait, kind });
         for waiting in refused.into_iter().rev() {
-            self.waiting_bytes += waiting.inbound.payload.len();
+            self.waiting_bytes += waiting.bytes;
             self.waiting.push_front(waiting);
         }
     }
@@ -187,7 +213,7 @@ async fn call(
         }
         offers.retries.increment(waiting.len() as u64);
     }
-    let bytes: usize = waiting.iter().map(|waiting| waiting.inbound.payload.len()).sum();
+    let bytes: usize = waiting.iter().map(|waiting| waiting.bytes).sum();
     let in_flight = match reserved {
         Some(permit) if permit.num_permits() >= bytes => Some(permit),
         // one at a time: whoever waits for bytes here holds none

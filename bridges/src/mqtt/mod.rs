@@ -6,6 +6,7 @@
 //! subscriptions.
 
 mod address;
+mod answers;
 mod client;
 mod codec;
 mod config;

@@ -10,7 +10,6 @@ mod end;
 mod handshake;
 mod open;
 mod own;
-mod promised;
 mod publish;
 mod shown;
 mod silence;
@@ -19,14 +18,15 @@ mod subscribe;
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use bytestring::ByteString;
 use envelope::{Filter, Lane as LaneId, Principal, Qos, Rejection, Route};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{deliver::Values, end::End, handshake::Accepted, own::Own, promised::Promised, silence::Silence};
+use self::{deliver::Values, end::End, handshake::Accepted, own::Own, silence::Silence};
 use super::{
+    address::LastTopic,
+    answers::Answers,
     lane::Lane,
     link::{self, Turn},
     outbox::Outbox,
@@ -68,12 +68,12 @@ struct Connection {
     lane: Lane,
     lane_id: LaneId,
     /// What is stored and waits for its ack point, and the answers behind it.
-    promised: Promised,
+    answers: Answers,
     stop: CancellationToken,
     /// What the aliases of the client stand for, in the mesh's spelling.
     aliases: HashMap<u16, Arc<str>>,
     /// The last topic without an alias: most clients stay with one.
-    last_topic: Option<(ByteString, Arc<str>)>,
+    last_topic: LastTopic,
     outbox: Arc<Outbox>,
     open: HashMap<u32, Open>,
     /// Of subscriptions that began with last values.
@@ -89,12 +89,8 @@ struct Connection {
     arrived: u64,
     /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
     unheard: bool,
-    /// A large packet that is being read: how large it will be.
-    expected: usize,
-    /// By then that packet has to be there: its bytes are reserved meanwhile.
+    /// By then a large packet that is being read has to be there: its bytes are reserved meanwhile.
     due: Option<Instant>,
-    /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
-    unreserved: bool,
     /// Ready once other mappings are in force.
     changed: Option<BoxFuture<'static, ()>>,
     silence: Option<Silence>,
@@ -174,10 +170,10 @@ impl Connection {
             maximum_packet: properties.maximum_packet,
             lane: Lane::new(stop.clone()),
             lane_id: shared.lane(),
-            promised: Promised::default(),
+            answers: Answers::default(),
             stop,
             aliases: HashMap::new(),
-            last_topic: None,
+            last_topic: LastTopic::default(),
             outbox: Arc::new(Outbox::new(shared.config.session.max_queued)),
             open: HashMap::new(),
             values: HashMap::new(),
@@ -187,9 +183,7 @@ impl Connection {
             wants_own: false,
             arrived: 0,
             unheard: false,
-            expected: 0,
             due: None,
-            unreserved: false,
             changed: None,
             silence: keep_alive.map(Silence::new),
             shared: shared.clone(),
@@ -234,12 +228,12 @@ impl Connection {
 
     async fn step(&mut self, not_let_in: &mut BoxFuture<'static, Rejection>) -> Result<(), End> {
         let backlog = self.link.out.len() >= MAX_OUT;
-        let reads = !backlog && !self.unreserved && self.has_room();
+        let reads = !backlog && !self.lane.holds_up() && self.has_room();
         if !reads && let Some(silence) = &mut self.silence {
             // it is we who do not listen
             silence.heard = Instant::now();
         }
-        let silence = self.silence.as_mut().filter(|_| reads);
+        let (silence, expected) = (self.silence.as_mut().filter(|_| reads), self.lane.expected());
         tokio::select! {
             biased;
             () = self.shared.cx.drain.cancelled() => Err(End::Draining),
@@ -248,8 +242,8 @@ impl Connection {
                 Err(End::Broke(Broken::new(Reason::NOT_AUTHORIZED, why.detail)))
             }
             done = self.lane.done() => self.heard(done).await,
-            reached = self.promised.next() => self.reached(reached).await,
-            turn = self.link.turn(reads, self.expected) => match turn {
+            answers = self.answers.next() => self.reached(answers).await,
+            turn = self.link.turn(reads, expected) => match turn {
                 Ok(Turn::Read) => {
                     if let Some(silence) = &mut self.silence {
                         silence.heard = Instant::now();
@@ -286,7 +280,7 @@ impl Connection {
                 Ok(Next::Incomplete(expected)) => break self.expect(expected).await,
                 Err(broken) => break Err(End::Broke(broken)),
             };
-            (self.expected, self.due) = (0, None);
+            self.due = None;
             let obeyed = match packet {
                 Packet::Publish(publish) => self.publish(publish),
                 Packet::PubRel(ack) => {
@@ -299,10 +293,7 @@ impl Connection {
                 }
                 other => self.control(other).await,
             };
-            if self.lane.is_empty() {
-                // it was no message, or a repeat of one
-                self.lane.unreserve();
-            }
+            self.lane.read();
             if obeyed.is_err() {
                 break obeyed;
             }
@@ -325,20 +316,12 @@ impl Connection {
 
     /// Whether it takes more of what the client publishes.
     fn has_room(&self) -> bool {
-        self.lane.has_room() && self.promised.has_room()
+        self.lane.has_room() && self.answers.has_room()
     }
 
     /// Before a large packet is read, there has to be room for it, over all connections.
     async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
-        let Some(total) = expected.filter(|total| *total > link::READ_BYTES && *total != self.expected) else {
-            return Ok(());
-        };
-        // who waits for bytes holds none
-        self.unreserved = !self.lane.is_empty();
-        if self.unreserved {
-            return Ok(());
-        }
-        let bytes = u32::try_from(total).unwrap_or(u32::MAX);
+        let Some(bytes) = self.lane.coming(expected) else { return Ok(()) };
         let reserved = self.shared.cx.bytes.clone().acquire_many_owned(bytes);
         tokio::select! {
             biased;
@@ -346,7 +329,6 @@ impl Connection {
             () = self.held.taken_over.cancelled() => Err(End::TakenOver),
             reserved = reserved => match reserved {
                 Ok(permit) => {
-                    self.expected = total;
                     self.due = Some(Instant::now() + self.shared.config.packet_timeout);
                     self.lane.reserve(permit);
                     Ok(())

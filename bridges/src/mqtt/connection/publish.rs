@@ -2,26 +2,17 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use bytestring::ByteString;
-use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Settled, Verdict};
+use envelope::{Admission, Disposition, Headers, Inbound, RejectKind, Rejection, Verdict};
 
 use super::{Connection, End};
 use crate::mqtt::{
-    address::to_mesh,
+    answers::{Answer, Of, in_time},
     headers::{headers, hops, trace},
     lane::{Done, Waiting},
     packet::{self, Acked, Broken, Publish, Reason, Version},
     reject,
     session::{Arrival, Arriving, OnRelease},
 };
-
-/// A message that the client is about to hear of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
-    pub(super) qos: Qos,
-    pub(super) id: u16,
-    pub(super) refused: bool,
-}
 
 // === impl Connection ===
 
@@ -65,7 +56,7 @@ impl Connection {
             hops,
             received_at: SystemTime::now(),
         };
-        self.lane.push(Waiting { inbound, qos: publish.qos, id: publish.id });
+        self.lane.push(Waiting { inbound, of: Of { qos: publish.qos, id: publish.id }, bytes: publish.bytes });
         Ok(())
     }
 
@@ -80,26 +71,14 @@ impl Connection {
             let detail = format!("topic alias {alias} is over {}", super::handshake::ALIAS_MAXIMUM);
             return Err(Broken::new(Reason::ALIAS_INVALID, detail));
         }
-        let Some(alias) = alias else { return Ok(self.spelled(&publish.topic)) };
+        let Some(alias) = alias else { return Ok(self.last_topic.spelled(&publish.topic)) };
         if publish.topic.is_empty() {
             let known = self.aliases.get(&alias).cloned();
             return known.ok_or_else(|| Broken::new(Reason::PROTOCOL_ERROR, "a topic alias that stands for nothing"));
         }
-        let address = self.spelled(&publish.topic);
+        let address = self.last_topic.spelled(&publish.topic);
         self.aliases.insert(alias, address.clone());
         Ok(address)
-    }
-
-    fn spelled(&mut self, topic: &ByteString) -> Arc<str> {
-        match &self.last_topic {
-            Some((last, address)) if last == topic => address.clone(),
-            _ => {
-                let address: Arc<str> = to_mesh(topic).into();
-                // of its own, or the packet that it came in would stay
-                self.last_topic = Some((ByteString::from(&**topic), address.clone()));
-                address
-            }
-        }
     }
 
     /// Answers what has an outcome; the rest is offered again, in order, or given back with the connection.
@@ -111,78 +90,62 @@ impl Connection {
                 return Ok(());
             }
         };
-        let freed = self.free(self.due(&heard)).await;
-        // what is to be offered again, or given back, is all the same
-        self.unheard |= freed.is_err();
         let offered = heard.len();
-        let (mut again, mut first) = (Vec::new(), None);
+        let (mut answers, mut again, mut first) = (Vec::new(), Vec::new(), None);
+        let promises = self.shared.cx.promises.clone();
         for (waiting, Verdict { answer, .. }) in heard {
-            match answer {
+            let of = waiting.of;
+            let answer = match answer {
                 Ok(Admission::Stored(receipt)) => {
                     if self.wants_own {
                         self.own.add(receipt.id);
                     }
-                    self.stored(&waiting, receipt.settled);
+                    self.answers.stored(of, receipt.settled, &*promises)
                 }
-                Ok(Admission::Filtered) => self.in_turn(&waiting, None),
-                Err(no) if no.disposition() == Disposition::Final => self.in_turn(&waiting, Some(no)),
+                Ok(Admission::Filtered) => self.answers.push(of.yes()),
+                Err(no) if no.disposition() == Disposition::Final => self.answers.push(of.no(no)),
                 Err(no) => {
                     first.get_or_insert((no.kind, no.retry_after, no));
                     again.push(waiting);
+                    None
                 }
-            }
+            };
+            answers.extend(answer);
         }
+        // what is to be offered again, or given back, is all the same
+        let heard = self.reached(answers).await;
         if again.len() < offered {
             self.lane.moved();
         }
         let Some((kind, after, rejection)) = first else {
             self.lane.moved();
-            return freed;
+            return heard;
         };
         self.lane.again(again, Some((kind, after)));
-        freed?;
+        heard?;
         self.too_long(&rejection).await
     }
 
-    /// The messages whose answers do not wait for others, and whether they are refused.
-    fn due(&self, heard: &[(Waiting, Verdict<Admission>)]) -> Vec<Due> {
-        let mut due = Vec::new();
-        if !self.promised.is_empty() {
-            return due;
+    /// Answers these, in order. Their messages may be stored, so that what comes under the same identifiers next are other
+    /// messages: that is on disk before the client hears.
+    pub(super) async fn reached(&mut self, answers: Vec<Answer>) -> Result<(), End> {
+        let (given, late) = in_time(&answers);
+        if !self.unheard {
+            let mut any = false;
+            for answer in given {
+                any |= self.held.session.frees(answer.of.id, answer.of.qos, self.goes_on(answer));
+            }
+            if any {
+                self.keep().await.inspect_err(|_| self.unheard = true)?;
+            }
+            given.iter().for_each(|answer| self.answer(answer));
         }
-        for (waiting, verdict) in heard.iter().filter(|(waiting, _)| !waiting.is_unanswered()) {
-            let refused = match &verdict.answer {
-                Ok(Admission::Stored(receipt)) => match receipt.settled {
-                    Settled::Now => false,
-                    Settled::Never => true,
-                    // everything behind it waits
-                    Settled::Later(_) => break,
-                },
-                Ok(Admission::Filtered) => false,
-                Err(no) if no.disposition() == Disposition::Final => true,
-                Err(_) => continue,
-            };
-            due.push(Due { qos: waiting.qos, id: waiting.id, refused });
-        }
-        due
-    }
-
-    /// Frees the identifiers of messages that the client is about to hear of. They may be stored, so that what comes under
-    /// the same identifier next is another message: that is on disk before the client hears.
-    pub(super) async fn free(&mut self, due: Vec<Due>) -> Result<(), End> {
-        if self.unheard {
-            return Ok(());
-        }
-        let mut any = false;
-        for Due { qos, id, refused } in due {
-            any |= self.held.session.frees(id, qos, self.goes_on(refused));
-        }
-        if any { self.keep().await } else { Ok(()) }
+        if late { Err(End::Late) } else { Ok(()) }
     }
 
     /// Whether the handshake of QoS 2 goes on: in MQTT 3.1.1 it does so even if the message is refused.
-    fn goes_on(&self, refused: bool) -> bool {
-        !refused || self.version == Version::V3
+    fn goes_on(&self, answer: &Answer) -> bool {
+        answer.refused().is_none() || self.version == Version::V3
     }
 
     /// Of what was not taken for too long, the sender hears.
@@ -197,24 +160,19 @@ impl Connection {
             let drained = self.lane.drain();
             drained.iter().for_each(|_| self.shared.cx.returned(kind));
             self.lane.moved();
-            let due = |waiting: &Waiting| Due { qos: waiting.qos, id: waiting.id, refused: true };
-            self.free(drained.iter().map(due).collect()).await?;
-            drained.iter().for_each(|waiting| self.in_turn(waiting, Some(rejection.clone())));
+            let refused = drained.iter().filter_map(|waiting| self.answers.push(waiting.of.no(rejection.clone())));
+            let answers = refused.collect();
+            self.reached(answers).await?;
         }
         Ok(())
     }
 
     /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
-    pub(super) fn answer(&mut self, qos: Qos, id: u16, refused: Option<&Rejection>) {
-        let acked = match qos {
-            Qos::AtMostOnce => return,
-            Qos::AtLeastOnce => Acked::Publish,
-            Qos::ExactlyOnce => Acked::Received,
-        };
-        if self.unheard {
-            return;
-        }
-        self.held.session.heard(id, qos, self.goes_on(refused.is_some()));
+    fn answer(&mut self, answer: &Answer) {
+        let Of { qos, id } = answer.of;
+        let Some(acked) = answer.of.acked() else { return };
+        self.held.session.heard(id, qos, self.goes_on(answer));
+        let refused = answer.refused();
         let reason = refused.map_or(Reason::SUCCESS, |rejection| reject::reason(rejection.kind));
         let detail = refused.and_then(|rejection| self.detail(rejection));
         self.ack(acked, id, reason, detail.as_deref());

@@ -155,7 +155,7 @@ pub(super) fn publish(flags: u8, mut reader: Reader, five: bool, allowed: Allowe
     if dup && qos == Qos::AtMostOnce {
         return Err(Broken::malformed("DUP at QoS 0"));
     }
-    let topic = reader.text()?;
+    let (bytes, topic) = (reader.len(), reader.text()?);
     let id = if qos == Qos::AtMostOnce { 0 } else { reader.packet_id()? };
     let properties = if five { property::read(&mut reader, allowed)? } else { None };
     let alias = properties.as_ref().and_then(|properties| properties.alias);
@@ -164,7 +164,7 @@ pub(super) fn publish(flags: u8, mut reader: Reader, five: bool, allowed: Allowe
     } else {
         check_topic(&topic, properties.as_deref())?;
     }
-    Ok(Publish { dup, qos, retain, topic, id, properties, payload: reader.rest() })
+    Ok(Publish { dup, qos, retain, topic, id, properties, payload: reader.rest(), bytes })
 }
 
 /// A topic name has at least one character (MQTT-4.7.3-1) and no wildcards (MQTT-3.3.2-2).

@@ -90,6 +90,8 @@ pub(super) struct Publish {
     pub(super) id: u16,
     pub(super) properties: Option<Box<Properties>>,
     pub(super) payload: Bytes,
+    /// Of the whole packet, but for the type and length before it.
+    pub(super) bytes: usize,
 }
 
 /// PUBACK, PUBREC, PUBREL and PUBCOMP.

@@ -211,3 +211,24 @@ async fn at_the_limit_of_connections_the_next_waits_for_one_to_close() {
     assert_eq!(second.next().await.unwrap().first, 0x20);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn what_stands_beside_the_payload_counts_too() {
+    let rig = rig().await;
+    rig.hold();
+    let mut client = Client::five(&rig).await;
+    let note = [&[0x26][..], &text("k"), &text(&"x".repeat(2_000))].concat();
+    let properties = [&[note.len() as u8 | 0x80, (note.len() >> 7) as u8][..], &note].concat();
+    let message = publish(0, "a", 0, &properties, "");
+    client.send(&message.repeat(300)).await;
+    // what a lane holds, and the batch that it is asked for
+    rig.until(|counts| counts.received > 65_536 / message.len() as u64).await;
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    let received = rig.counts().received;
+    assert!(received < 100, "{received} messages of {} bytes are taken in", message.len());
+    rig.release();
+    rig.until(|counts| counts.offered == 300).await;
+    rig.stop().await;
+}

@@ -5,21 +5,17 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use envelope::{Admission, Disposition, Headers, Identity, Inbound, Qos, RejectKind, Rejection, Verdict};
 use metrics::Counter;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    LANE,
-    answers::{Answer, Answers, Outcome},
-    filters::Filters,
-};
+use super::{LANE, filters::Filters};
 use crate::{
     BridgeConfig, State,
     mqtt::{
-        address::to_mesh,
+        address::LastTopic,
+        answers::{Answer, Answers, Of, in_time},
         client::{
             MqttClientConfig, Server,
             dial::{Broker, Heard, Lost},
@@ -27,13 +23,12 @@ use crate::{
         },
         headers::{headers, hops, trace},
         lane::{Done, Lane, Waiting},
-        link::READ_BYTES,
         offers::Offers,
         packet::{self, Acked, Publish, Reason, Version},
         reject,
         session::{Arrival, Arriving, OnRelease},
     },
-    standing::Stand,
+    standing::{Stand, shown},
 };
 
 /// What outlives a connection.
@@ -58,12 +53,7 @@ pub(super) struct Connection {
     arrived: u64,
     /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
     unheard: bool,
-    /// A large packet for which there is room: how large it will be.
-    expected: usize,
-    /// A large packet waits for the lane: nothing more of it is read before its bytes are reserved.
-    unreserved: bool,
-    /// The last topic: most senders stay with one.
-    last_topic: Option<(ByteString, Arc<str>)>,
+    last_topic: LastTopic,
 }
 
 /// Why a connection is over.
@@ -97,9 +87,7 @@ impl Connection {
             answers: Answers::default(),
             arrived: 0,
             unheard: false,
-            expected: 0,
-            unreserved: false,
-            last_topic: None,
+            last_topic: LastTopic::default(),
         }
     }
 
@@ -133,7 +121,7 @@ impl Connection {
         self.obey().await?;
         loop {
             self.lane.go(&self.shared.offers);
-            let reads = self.has_room() && !self.unreserved && self.broker.link.out.len() < MAX_OUT;
+            let reads = self.has_room() && !self.lane.holds_up() && self.broker.link.out.len() < MAX_OUT;
             let again = self.filters.again();
             tokio::select! {
                 biased;
@@ -185,11 +173,12 @@ impl Connection {
                 Ok(Heard::Nothing(expected)) => break self.expect(expected).await,
                 Err(lost) => break Err(End::Lost(lost)),
             };
-            self.expected = 0;
             let (filters, out) = (&mut self.held.filters, &mut self.broker.link.out);
             let obeyed = match answer {
                 packet::Answer::Publish(publish) => self.publish(publish).await,
-                packet::Answer::TooLarge { topic, qos, id, bytes } => self.too_large(&topic, qos, id, bytes).await,
+                packet::Answer::TooLarge { topic, qos, id, bytes } => {
+                    self.too_large(&topic, Of { qos, id }, bytes).await
+                }
                 packet::Answer::PubRel(ack) => {
                     releases.push(ack.id);
                     Ok(())
@@ -211,10 +200,7 @@ impl Connection {
                 | packet::Answer::PingResp
                 | packet::Answer::Disconnect { .. } => Ok(()),
             };
-            if self.lane.is_empty() {
-                // it was no message, or one that is not offered
-                self.lane.unreserve();
-            }
+            self.lane.read();
             if obeyed.is_err() {
                 break obeyed;
             }
@@ -230,21 +216,11 @@ impl Connection {
 
     /// Before a large packet is read, there has to be room for it, over all bridges.
     async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
-        let large = |total: &usize| *total > READ_BYTES && *total != self.expected;
-        let Some(total) = expected.filter(large) else {
-            self.unreserved = false;
-            return Ok(());
-        };
-        // who waits for bytes holds none
-        self.unreserved = !self.lane.is_empty();
-        if self.unreserved {
-            return Ok(());
-        }
+        let Some(bytes) = self.lane.coming(expected) else { return Ok(()) };
         let cx = &self.shared.offers.cx;
-        let reserved = cx.bytes.clone().acquire_many_owned(u32::try_from(total).unwrap_or(u32::MAX));
+        let reserved = cx.bytes.clone().acquire_many_owned(bytes);
         match cx.drain.run_until_cancelled(reserved).await {
             Some(Ok(permit)) => {
-                self.expected = total;
                 self.lane.reserve(permit);
                 Ok(())
             }
@@ -255,7 +231,7 @@ impl Connection {
     /// Takes a message into the lane, unless it is a repeat, or the gateway's own.
     async fn publish(&mut self, publish: Publish) -> Result<(), End> {
         let Some(identity) = self.arrives(publish.qos, publish.id, publish.dup)? else { return Ok(()) };
-        let address = self.spelled(&publish.topic);
+        let address = self.last_topic.spelled(&publish.topic);
         let own = self.shared.config.is_own(&address);
         let (headers, trace, hops) = match &publish.properties {
             Some(properties) => (headers(properties), trace(properties), hops(properties)),
@@ -268,29 +244,31 @@ impl Connection {
             retain: publish.retain,
             ..self.inbound(address, identity, publish.payload)
         };
-        let waiting = Waiting { inbound, qos: publish.qos, id: publish.id };
+        let of = Of { qos: publish.qos, id: publish.id };
         if own {
             self.shared.echoes.increment(1);
-            self.in_turn(Answer { waiting, outcome: Outcome::Yes }).await
+            self.in_turn(of.yes()).await
         } else {
             self.arrived += 1;
-            self.lane.push(waiting);
+            self.lane.push(Waiting { inbound, of, bytes: publish.bytes });
             Ok(())
         }
     }
 
     /// A message that was not read, because it is over the limit.
-    async fn too_large(&mut self, topic: &ByteString, qos: Qos, id: u16, bytes: usize) -> Result<(), End> {
-        let Some(identity) = self.arrives(qos, id, true)? else { return Ok(()) };
+    async fn too_large(&mut self, topic: &str, of: Of, bytes: usize) -> Result<(), End> {
+        if self.arrives(of.qos, of.id, true)?.is_none() {
+            return Ok(());
+        }
         let limit = self.shared.config.max_packet_bytes();
-        let detail = format!("the message has {bytes} bytes with its head, limit is {limit}");
+        let topic = shown(topic);
+        let detail = format!("the message to {topic:?} has {bytes} bytes with its head, limit is {limit}");
         let refused = Rejection::new(RejectKind::TooLarge, reject::DECIDED_BY, detail);
-        let address = self.spelled(topic);
-        let inbound = self.inbound(address, identity, Bytes::new());
         self.arrived += 1;
-        self.shared.offers.cx.outside(&refused, Some(&inbound.principal), inbound.peer);
-        let waiting = Waiting { inbound, qos, id };
-        self.in_turn(Answer { waiting, outcome: Outcome::No(Box::new(refused)) }).await
+        let cx = &self.shared.offers.cx;
+        // where a message comes from is not where the broker is
+        cx.outside(&refused, Some(&cx.principal), None);
+        self.in_turn(of.no(refused)).await
     }
 
     /// By which identity a message is to be offered, if it is.
@@ -326,19 +304,6 @@ impl Connection {
         }
     }
 
-    /// The topic in the mesh's spelling.
-    fn spelled(&mut self, topic: &ByteString) -> Arc<str> {
-        match &self.last_topic {
-            Some((last, address)) if last == topic => address.clone(),
-            _ => {
-                let address: Arc<str> = to_mesh(topic).into();
-                // of its own, or the packet that it came in would stay
-                self.last_topic = Some((ByteString::from(&**topic), address.clone()));
-                address
-            }
-        }
-    }
-
     /// Answers what has an outcome; the rest is offered again, in order, or left to the broker.
     async fn heard(&mut self, done: Done) -> Result<(), End> {
         let heard = match done {
@@ -352,12 +317,11 @@ impl Connection {
         let promises = self.shared.offers.cx.promises.clone();
         let mut answers = Vec::new();
         for (waiting, Verdict { answer, .. }) in heard {
+            let of = waiting.of;
             let answer = match answer {
-                Ok(Admission::Stored(receipt)) => self.answers.stored(waiting, receipt.settled, &*promises),
-                Ok(Admission::Filtered) => self.answers.push(Answer { waiting, outcome: Outcome::Yes }),
-                Err(no) if no.disposition() == Disposition::Final => {
-                    self.answers.push(Answer { waiting, outcome: Outcome::No(Box::new(no)) })
-                }
+                Ok(Admission::Stored(receipt)) => self.answers.stored(of, receipt.settled, &*promises),
+                Ok(Admission::Filtered) => self.answers.push(of.yes()),
+                Err(no) if no.disposition() == Disposition::Final => self.answers.push(of.no(no)),
                 Err(no) => {
                     first.get_or_insert((no.kind, no.retry_after));
                     again.push(waiting);
@@ -399,37 +363,30 @@ impl Connection {
         if self.unheard {
             return Ok(());
         }
-        let late = answers.iter().position(|answer| matches!(answer.outcome, Outcome::Late));
-        let heard = &answers[..late.unwrap_or(answers.len())];
+        let (given, late) = in_time(&answers);
         let mut any = false;
-        for Answer { waiting, outcome } in heard {
-            any |= self.held.session.frees(waiting.id, waiting.qos, self.goes_on(outcome));
+        for answer in given {
+            any |= self.held.session.frees(answer.of.id, answer.of.qos, self.goes_on(answer));
         }
         if any {
             self.keep().await?;
         }
-        heard.iter().for_each(|answer| self.answer(answer));
-        if late.is_some() { Err(End::Late) } else { Ok(()) }
+        given.iter().for_each(|answer| self.answer(answer));
+        if late { Err(End::Late) } else { Ok(()) }
     }
 
     /// Whether the handshake of QoS 2 goes on: in MQTT 3.1.1 it does so even if the message is refused.
-    fn goes_on(&self, outcome: &Outcome) -> bool {
-        matches!(outcome, Outcome::Yes) || self.broker.version == Version::V3
+    fn goes_on(&self, answer: &Answer) -> bool {
+        answer.refused().is_none() || self.broker.version == Version::V3
     }
 
     /// PUBACK or PUBREC: yes, or why not. MQTT 3.1.1 has only the yes.
-    fn answer(&mut self, Answer { waiting, outcome }: &Answer) {
-        let acked = match waiting.qos {
-            Qos::AtMostOnce => return,
-            Qos::AtLeastOnce => Acked::Publish,
-            Qos::ExactlyOnce => Acked::Received,
-        };
-        let reason = match outcome {
-            Outcome::No(refused) => reject::reason(refused.kind),
-            Outcome::Yes | Outcome::Late => Reason::SUCCESS,
-        };
-        self.held.session.heard(waiting.id, waiting.qos, self.goes_on(outcome));
-        self.ack(acked, waiting.id, reason);
+    fn answer(&mut self, answer: &Answer) {
+        let Of { qos, id } = answer.of;
+        let Some(acked) = answer.of.acked() else { return };
+        let reason = answer.refused().map_or(Reason::SUCCESS, |refused| reject::reason(refused.kind));
+        self.held.session.heard(id, qos, self.goes_on(answer));
+        self.ack(acked, id, reason);
     }
 
     fn ack(&mut self, acked: Acked, id: u16, reason: Reason) {

@@ -4,7 +4,6 @@
 //! gateway is a broker that may send no more. What has no answer when the connection ends, the broker sends again; it is then
 //! known as the same message by its packet identifier in the session.
 
-mod answers;
 mod connection;
 mod filters;
 
