@@ -56,12 +56,17 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 impl Client {
     /// `version` is 4 or 5; as a user with a password, or as nobody. The code of a CONNACK that refuses is the error.
     pub(crate) async fn over(wire: Wire, version: u8, who: Option<(&str, &str)>) -> Result<Self, u8> {
+        Self::named(&format!("table-{version}"), wire, version, who).await
+    }
+
+    /// [`Self::over`], by a client identifier of its own.
+    pub(crate) async fn named(id: &str, wire: Wire, version: u8, who: Option<(&str, &str)>) -> Result<Self, u8> {
         let is_five = version == 5;
         let mut body = [text("MQTT"), vec![version, if who.is_some() { 0xC2 } else { 0x02 }, 0, 60]].concat();
         if is_five {
             body.push(0);
         }
-        body.extend(text(&format!("table-{version}")));
+        body.extend(text(id));
         for part in who.iter().flat_map(|(name, password)| [name, password]) {
             body.extend(text(part));
         }
@@ -119,18 +124,38 @@ impl Client {
             return self.heard.remove(0);
         }
         loop {
-            let (first, body) = timeout(PATIENCE, self.wire.packet()).await.unwrap();
+            let (first, body) = timeout(PATIENCE, self.wire.packet()).await.unwrap().unwrap();
             if first >> 4 == 3 {
                 return body;
             }
         }
     }
 
+    /// Waits for its end: the reason code of a DISCONNECT, if there is one.
+    pub(crate) async fn ended(&mut self) -> Option<u8> {
+        let end = async {
+            while let Some((first, body)) = self.wire.packet().await {
+                match first >> 4 {
+                    3 => self.heard.push(body),
+                    14 => return body.first().copied(),
+                    _ => {}
+                }
+            }
+            None
+        };
+        timeout(PATIENCE, end).await.unwrap()
+    }
+
+    /// All that was published to it and not heard yet.
+    pub(crate) fn left(&self) -> String {
+        self.heard.iter().map(|body| String::from_utf8_lossy(body)).collect()
+    }
+
     async fn ask(&mut self, packet: &[u8]) -> (u8, Vec<u8>) {
         let exchange = async {
             self.wire.write(packet).await;
             loop {
-                let (first, body) = self.wire.packet().await;
+                let (first, body) = self.wire.packet().await.unwrap();
                 match first >> 4 {
                     3 => self.heard.push(body),
                     _ => return (first, body),
@@ -162,37 +187,38 @@ impl Wire {
         }
     }
 
-    async fn read(&mut self, count: usize) -> Vec<u8> {
+    /// `None` at the end.
+    async fn read(&mut self, count: usize) -> Option<Vec<u8>> {
         match self {
             Self::Tcp(stream) => {
                 let mut bytes = vec![0; count];
-                stream.read_exact(&mut bytes).await.unwrap();
-                bytes
+                stream.read_exact(&mut bytes).await.ok()?;
+                Some(bytes)
             }
             Self::WebSocket(socket, rest) => {
                 while rest.len() < count {
-                    if let Message::Binary(more) = socket.next().await.unwrap().unwrap() {
+                    if let Message::Binary(more) = socket.next().await?.ok()? {
                         rest.extend_from_slice(&more);
                     }
                 }
-                rest.drain(..count).collect()
+                Some(rest.drain(..count).collect())
             }
         }
     }
 
-    /// The next packet: its first byte, and what is behind its length.
-    async fn packet(&mut self) -> (u8, Vec<u8>) {
-        let first = self.read(1).await[0];
+    /// The next packet: its first byte, and what is behind its length; `None` at the end.
+    async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let first = self.read(1).await?[0];
         let (mut length, mut shift) = (0, 0);
         loop {
-            let byte = self.read(1).await[0];
+            let byte = self.read(1).await?[0];
             length |= usize::from(byte & 0x7F) << shift;
             shift += 7;
             if byte & 0x80 == 0 {
                 break;
             }
         }
-        (first, self.read(length).await)
+        Some((first, self.read(length).await?))
     }
 }
 

@@ -198,7 +198,7 @@ async fn no_way_out_hands_out_what_its_reader_may_not_read() {
 }
 
 /// A broker of MQTT 3.1.1 that is sent what a mapping sends, and that publishes these topics once it is subscribed to.
-async fn broker(publishes: &'static [(&'static str, &'static str)]) -> (SocketAddr, JoinHandle<String>) {
+pub(crate) async fn broker(publishes: &'static [(&'static str, &'static str)]) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let serve = async move {
