@@ -40,6 +40,8 @@ pub(super) struct Session {
     begun_anew: bool,
     outbound: Outbound,
     subscriptions: BTreeMap<ByteString, Subscribed>,
+    /// Their filters by each of their numbers: a delivery asks for one.
+    by_number: HashMap<u32, ByteString>,
     next_subscription: u32,
 }
 
@@ -108,6 +110,7 @@ impl Session {
             begun_anew: false,
             outbound: Outbound::default(),
             subscriptions: BTreeMap::new(),
+            by_number: HashMap::new(),
             next_subscription: 0,
         }
     }
@@ -338,13 +341,17 @@ impl Session {
         }
         let number = self.number();
         let subscribed = Subscribed { number, wanted, subscription_id, shown: BTreeMap::new() };
+        self.by_number.insert(number, subscribed.wanted.filter.clone());
         self.subscriptions.insert(subscribed.wanted.filter.clone(), subscribed);
         (number, true)
     }
 
     pub(super) fn unsubscribe(&mut self, filter: &str) -> Option<Subscribed> {
         let known = self.subscriptions.remove(filter)?;
-        known.numbers().for_each(|number| self.abandoned(number));
+        for number in known.numbers() {
+            self.by_number.remove(&number);
+            self.abandoned(number);
+        }
         Some(known)
     }
 
@@ -362,7 +369,9 @@ impl Session {
             return Some(*number);
         }
         let number = self.number();
-        self.subscriptions.get_mut(filter)?.shown.insert(mapping.into(), number);
+        let known = self.subscriptions.get_mut(filter)?;
+        known.shown.insert(mapping.into(), number);
+        self.by_number.insert(number, known.wanted.filter.clone());
         Some(number)
     }
 
@@ -370,6 +379,7 @@ impl Session {
     pub(super) fn hide(&mut self, filter: &str, mapping: &str) {
         let number = self.subscriptions.get_mut(filter).and_then(|known| known.shown.remove(mapping));
         if let Some(number) = number {
+            self.by_number.remove(&number);
             self.abandoned(number);
         }
     }
@@ -381,7 +391,7 @@ impl Session {
 
     /// The subscription that a number is of.
     pub(super) fn known(&self, number: u32) -> Option<&Subscribed> {
-        self.subscriptions().find(|known| known.numbers().any(|own| own == number))
+        self.subscriptions.get(self.by_number.get(&number)?)
     }
 
     pub(super) fn subscription(&self, filter: &str) -> Option<&Subscribed> {

@@ -125,9 +125,9 @@ pub(in crate::mqtt) fn ack(
     }
 }
 
-/// The properties of what [`publish`] writes in MQTT 5.0.
+/// The properties of what [`publish`] writes in MQTT 5.0, but for those that are written already.
 fn properties_of(message: &Outgoing<'_>) -> BytesMut {
-    let mut properties = BytesMut::new();
+    let mut properties = BytesMut::with_capacity(64);
     put_u32(&mut properties, id::MESSAGE_EXPIRY, message.message_expiry);
     put_text(&mut properties, id::CONTENT_TYPE, message.content_type);
     put_text(&mut properties, id::RESPONSE_TOPIC, message.response_topic);
@@ -140,7 +140,6 @@ fn properties_of(message: &Outgoing<'_>) -> BytesMut {
         put_varint(&mut properties, subscription as usize);
     }
     put_u16(&mut properties, id::ALIAS, message.alias);
-    properties.put_slice(message.user);
     properties
 }
 
@@ -158,7 +157,8 @@ pub(in crate::mqtt) fn publish(
     }
     let properties = if version == Version::V5 {
         let properties = properties_of(message);
-        length += varint_size(properties.len()) + properties.len();
+        let all = properties.len() + message.user.len();
+        length += varint_size(all) + all;
         Some(properties)
     } else {
         None
@@ -175,7 +175,9 @@ pub(in crate::mqtt) fn publish(
         out.put_u16(message.id);
     }
     if let Some(properties) = &properties {
-        put_properties(out, properties);
+        put_varint(out, properties.len() + message.user.len());
+        out.put_slice(properties);
+        out.put_slice(message.user);
     }
     out.put_slice(message.payload);
     true

@@ -98,6 +98,9 @@ impl Session {
         let subscriptions = reader.list(|reader| subscribed(reader, format))?;
         session.subscriptions =
             subscriptions.into_iter().map(|one| (one.wanted.filter.clone(), one)).collect::<BTreeMap<_, _>>();
+        let numbers =
+            session.subscriptions().flat_map(|one| one.numbers().map(|number| (number, one.wanted.filter.clone())));
+        session.by_number = numbers.collect();
         let last = reader.u16()?;
         let sent: HashMap<_, _> = reader.list(sent)?.into_iter().collect();
         let released = sent.values().filter(|sent| sent.released);

@@ -33,6 +33,23 @@ fn wanted(filter: &'static str) -> Wanted {
 }
 
 #[test]
+fn a_subscription_is_known_by_each_of_its_numbers_and_by_none_that_is_over() {
+    let mut session = Session::new();
+    let (own, _) = session.subscribe(wanted("a"), None);
+    let (other, _) = session.subscribe(wanted("b"), None);
+    let (shown, over) = (session.show("a", "one").unwrap(), session.show("a", "two").unwrap());
+    session.hide("a", "two");
+    assert!(session.unsubscribe("b").is_some());
+    for session in [&session, &Session::restore(session.store(true)).unwrap()] {
+        let filter = |number| session.known(number).map(|known| known.wanted.filter.to_string());
+        assert_eq!((filter(own), filter(shown)), (Some("a".to_owned()), Some("a".to_owned())));
+        assert_eq!((filter(other), filter(over)), (None, None));
+    }
+    session.unsubscribe("a");
+    assert!(session.known(own).is_none() && session.known(shown).is_none());
+}
+
+#[test]
 fn a_subscription_has_nothing_of_the_packet_that_it_came_in() {
     let packet = Bytes::from(b"a packet".to_vec());
     let mut session = Session::new();
