@@ -120,6 +120,22 @@ fn decode(path: &[u8], out: &mut Vec<u8>) -> Result<(), AddressError> {
 }
 
 fn check(path: &str) -> Result<(), AddressError> {
+    if !is_plain(path.as_bytes()) {
+        check_each(path)?;
+    }
+    if is_reserved(path) { Err(AddressError::Reserved) } else { Ok(()) }
+}
+
+/// Whether nothing of it is refused for its characters or segments: most paths are seen in one pass.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().all(|byte| {
+        let opens = std::mem::replace(&mut before, *byte) == b'/';
+        matches!(*byte, b' '..=b'~') && !(opens && matches!(*byte, b'/' | b'.'))
+    })
+}
+
+fn check_each(path: &str) -> Result<(), AddressError> {
     if let Some(control) = path.chars().find(|c| c.is_control()) {
         return Err(AddressError::Control(u32::from(control)));
     }
@@ -131,7 +147,7 @@ fn check(path: &str) -> Result<(), AddressError> {
             return Err(AddressError::DotSegment(dots));
         }
     }
-    if is_reserved(path) { Err(AddressError::Reserved) } else { Ok(()) }
+    Ok(())
 }
 
 /// Whether a decoded path can be one of messages.

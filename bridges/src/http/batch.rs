@@ -14,6 +14,7 @@ use super::{
     Problem,
     answer::{not_settled, write_receipt},
     draft::{self, Draft},
+    head,
 };
 
 /// The most events of a request.
@@ -36,7 +37,7 @@ pub(super) enum BatchError {
 
 /// Whether a request says that it has a batch.
 pub(super) fn is_batch(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = head::value(headers, header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|of| of.split(';').next().is_some_and(|of| of.trim().eq_ignore_ascii_case(BATCH)))
 }
 

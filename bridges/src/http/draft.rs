@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use envelope::{Fingerprint, Headers, Identity, Inbound, Lane, Principal, TraceContext};
 use http::{HeaderMap, HeaderName, header};
 
+use super::head;
+
 /// Everything of an [`Inbound`] but its sender. `Debug` shows neither headers nor payload.
 #[derive(Clone)]
 pub(super) struct Draft {
@@ -188,21 +190,25 @@ fn native([kind, within, name]: [&[u8]; 3]) -> Bytes {
 /// [`identity`] of a request.
 pub(super) fn request_identity(address: &str, map: &HeaderMap) -> Result<Identity, KeyError> {
     const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-    let mut keys = map.get_all(KEY).iter();
+    const SOURCE: HeaderName = HeaderName::from_static("ce-source");
+    const ID: HeaderName = HeaderName::from_static("ce-id");
+    let mut keys = head::values(map, KEY);
     let key = keys.next();
     if keys.next().is_some() {
         return Err(KeyError);
     }
-    let own = |name| map.get(name).map(|value| attribute(Bytes::copy_from_slice(value.as_bytes())));
-    let event = own("ce-source").zip(own("ce-id"));
+    let own = |name| head::value(map, name).map(|value| attribute(Bytes::copy_from_slice(value.as_bytes())));
+    let event = own(SOURCE).zip(own(ID));
     let event = event.as_ref().map(|(source, id)| (&source[..], &id[..]));
     identity(address, key.map(|key| key.as_bytes()), event)
 }
 
 /// The sender's trace context, if it is valid.
 pub(super) fn trace(map: &HeaderMap) -> Option<TraceContext> {
-    let text = |name| map.get(name).and_then(|value| value.to_str().ok());
-    TraceContext::parse(text("traceparent")?, text("tracestate"))
+    const PARENT: HeaderName = HeaderName::from_static("traceparent");
+    const STATE: HeaderName = HeaderName::from_static("tracestate");
+    let text = |name| head::value(map, name).and_then(|value| value.to_str().ok());
+    TraceContext::parse(text(PARENT)?, text(STATE))
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Request, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Request, StatusCode, Version, header, uri::Authority};
 
-use super::{Problem, ServerConfig};
+use super::{Problem, ServerConfig, head};
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The hosts and origins of one listener.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Guard {
         let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "host", "host", detail);
         let authority = request.uri().authority().map(Authority::as_str);
         let is_http2 = request.version() == Version::HTTP_2;
-        let host = match (single(headers, &header::HOST, "host")?, authority) {
+        let host = match (single(headers, header::HOST, "host")?, authority) {
             (Some(host), Some(authority)) if is_http2 && !host.eq_ignore_ascii_case(authority) => {
                 return Err(bad("the Host header and :authority are not the same"));
             }
@@ -48,10 +50,10 @@ impl Guard {
         if let Some(authority) = authority {
             self.check_host(authority)?;
         }
-        match single(headers, &header::ORIGIN, "origin")? {
+        match single(headers, header::ORIGIN, "origin")? {
             Some(origin) => self.check_origin(origin, host),
             // a browser leaves Origin out of some reads, but not this
-            None => match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+            None => match head::value(headers, FETCH_SITE).map(|site| site.as_bytes()) {
                 None | Some(b"same-origin" | b"none") => Ok(()),
                 Some(_) => Err(forbidden("a page of another site sent this request")),
             },
@@ -90,13 +92,9 @@ fn own_hosts(bound: SocketAddr, usual_port: u16) -> Vec<String> {
 }
 
 /// The one value of a header; several, or one that is no text, are refused.
-fn single<'h>(
-    headers: &'h HeaderMap,
-    name: &header::HeaderName,
-    rule: &'static str,
-) -> Result<Option<&'h str>, Problem> {
-    let bad = |what| Problem::new(StatusCode::BAD_REQUEST, rule, rule, format!("the {name} header {what}"));
-    let mut values = headers.get_all(name).iter();
+fn single<'h>(headers: &'h HeaderMap, name: HeaderName, rule: &'static str) -> Result<Option<&'h str>, Problem> {
+    let bad = |what| Problem::new(StatusCode::BAD_REQUEST, rule, rule, format!("the {rule} header {what}"));
+    let mut values = head::values(headers, name);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(bad("is given twice"));

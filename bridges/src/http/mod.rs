@@ -12,6 +12,7 @@ mod draft;
 mod events;
 mod finish;
 mod guard;
+mod head;
 mod last;
 mod offer;
 mod problem;

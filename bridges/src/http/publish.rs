@@ -20,6 +20,7 @@ use super::{
     coding::{Coding, InflateError, inflate},
     draft::{self, Draft},
     finish::Finish,
+    head,
     offer::{self, Offer},
 };
 
@@ -215,7 +216,7 @@ pub(super) async fn discard(mut body: Incoming) {
 
 /// What a peer proves itself with: a header before the certificate of its connection, which a proxy may share.
 pub fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let mut values = head::values(headers, header::AUTHORIZATION);
     match (values.next(), values.next(), &peer.certificate) {
         (Some(value), None, _) => Credentials::Authorization(Bytes::copy_from_slice(value.as_bytes())),
         // of two, nobody knows which one a proxy on the way has looked at: together they are none that can be verified

@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::{super::Problem, Coding};
+use super::{
+    super::{Problem, head},
+    Coding,
+};
 
 /// What a client reads. Weights are thousandths; 0 is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +27,7 @@ impl Accept {
     /// `*` is read as gzip, which every client has that says so. An item that makes no sense is no item.
     pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let (mut gzip, mut zstd, mut identity, mut any) = (None, None, None, None);
-        let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+        let values = head::values(headers, header::ACCEPT_ENCODING);
         for item in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
             let (name, weight) = match item.iter().position(|byte| *byte == b';') {
                 Some(at) => (item[..at].trim_ascii(), weight(item[at + 1..].trim_ascii())),

@@ -9,7 +9,7 @@ mod inflate;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::Problem;
+use super::{Problem, head};
 
 pub(super) use accept::Accept;
 pub(super) use deflate::deflate;
@@ -41,7 +41,7 @@ impl Coding {
     /// Of a request's body; `None` if it is as it is. One that is not known is refused with 415, and so are two: what is
     /// within the one may be larger than its bound by the factor of both.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let values = headers.get_all(header::CONTENT_ENCODING).iter();
+        let values = head::values(headers, header::CONTENT_ENCODING);
         let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         let mut coding = None;
         for name in names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity")) {
