@@ -54,6 +54,16 @@ pub(crate) struct Answered<T> {
     pub(crate) verdict: Verdict<T>,
 }
 
+/// The routes of the messages that are sent on, in order.
+#[derive(Debug)]
+pub(crate) enum Routes {
+    /// This layer does not know them.
+    Unknown,
+    /// Of the only message.
+    One(Route),
+    Many(Vec<Route>),
+}
+
 pin_project! {
     /// Puts what was answered here back between the verdicts from below, in one pass.
     #[derive(Debug)]
@@ -61,12 +71,22 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         sent: usize,
-        // Of the messages sent; only where this layer knows them.
-        routes: Vec<Route>,
-        // Of the messages sent; empty if none was answered here.
-        lanes: Vec<Lane>,
-        answered: Vec<Answered<T>>,
+        // Of the one message sent, where this layer knows it; of several it is below.
+        route: Option<Route>,
+        // Most often there is nothing to put back. A stack is a future within a future for each of its layers, and all of it
+        // moves with each call.
+        rest: Option<Box<Rest<T>>>,
     }
+}
+
+/// What is put back between the verdicts from below.
+#[derive(Debug)]
+struct Rest<T> {
+    /// Of the messages sent; empty if this layer does not know them.
+    routes: Vec<Route>,
+    /// Of the messages sent; empty if none was answered here.
+    lanes: Vec<Lane>,
+    answered: Vec<Answered<T>>,
 }
 
 // === impl Step ===
@@ -126,7 +146,7 @@ where
             answered.push(Answered { index, lane, verdict: Verdict { route: None, answer } });
             false
         });
-        Rejoin::send(messages, Vec::new(), answered, |batch| self.inner.call(Pass { epoch, batch }))
+        Rejoin::send(messages, Routes::Unknown, answered, |batch| self.inner.call(Pass { epoch, batch }))
     }
 }
 
@@ -163,19 +183,42 @@ pub(crate) fn each<T>(answer: Result<Verdicts<T>, Rejection>, sent: usize) -> Ve
     (0..sent).map(|_| Verdict::no(refused.clone())).collect()
 }
 
+// === impl Routes ===
+
+impl Routes {
+    /// One more is sent on.
+    pub(crate) fn push(&mut self, route: Route) {
+        *self = match std::mem::replace(self, Self::Unknown) {
+            Self::Unknown => Self::One(route),
+            Self::One(first) => Self::Many(vec![first, route]),
+            Self::Many(mut routes) => {
+                routes.push(route);
+                Self::Many(routes)
+            }
+        };
+    }
+}
+
 // === impl Rejoin ===
 
 impl<F, T> Rejoin<F, T> {
-    /// Sends `messages` on with `call`, if there is one. `routes` is empty or has one for each of them.
+    /// Sends `messages` on with `call`, if there is one. Of their routes, all are known or none.
     pub(crate) fn send<M: InLane>(
         messages: Vec<M>,
-        routes: Vec<Route>,
+        routes: Routes,
         answered: Vec<Answered<T>>,
         call: impl FnOnce(Batch<M>) -> F,
     ) -> Self {
         let sent = messages.len();
+        let (route, routes) = match routes {
+            Routes::Unknown => (None, Vec::new()),
+            Routes::One(route) => (Some(route), Vec::new()),
+            Routes::Many(routes) => (None, routes),
+        };
         let lanes = if answered.is_empty() { Vec::new() } else { messages.iter().map(InLane::lane).collect() };
-        Self { inner: Batch::new(messages).map(call), sent, routes, lanes, answered }
+        let is_plain = routes.is_empty() && answered.is_empty();
+        let rest = (!is_plain).then(|| Box::new(Rest { routes, lanes, answered }));
+        Self { inner: Batch::new(messages).map(call), sent, route, rest }
     }
 }
 
@@ -191,13 +234,18 @@ where
             Some(inner) => each(ready!(inner.poll(cx)), *this.sent),
             None => Vec::new(),
         };
-        for (verdict, route) in verdicts.iter_mut().zip(this.routes.drain(..)) {
+        if let (Some(verdict), Some(route)) = (verdicts.first_mut(), this.route.take()) {
             verdict.route = Some(route);
         }
-        if this.answered.is_empty() {
+        let Some(rest) = this.rest.take() else { return Poll::Ready(Ok(verdicts)) };
+        let Rest { routes, lanes, answered } = *rest;
+        for (verdict, route) in verdicts.iter_mut().zip(routes) {
+            verdict.route = Some(route);
+        }
+        if answered.is_empty() {
             return Poll::Ready(Ok(verdicts));
         }
-        Poll::Ready(Ok(merge(verdicts.into_iter().zip(this.lanes.drain(..)), std::mem::take(this.answered))))
+        Poll::Ready(Ok(merge(verdicts.into_iter().zip(lanes), answered)))
     }
 }
 

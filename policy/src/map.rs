@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use crate::{
     Pass, ReplyDesk, answers,
-    lift::{Answered, Rejoin, Stopped},
+    lift::{Answered, Rejoin, Routes, Stopped},
     residency,
 };
 
@@ -58,7 +58,7 @@ where
     fn call(&mut self, pass: Pass<Inbound>) -> Self::Future {
         let Pass { epoch, batch } = pass;
         let mut mapped = Vec::with_capacity(batch.len());
-        let mut routes = Vec::with_capacity(batch.len());
+        let mut routes = Routes::Unknown;
         let mut answered = Vec::new();
         let mut stopped = Stopped::default();
         for (index, inbound) in batch.into_vec().into_iter().enumerate() {

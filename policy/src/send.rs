@@ -10,7 +10,7 @@ use tower::Service;
 
 use crate::{
     Pass,
-    lift::{Answered, Rejoin, Stopped},
+    lift::{Answered, Rejoin, Routes, Stopped},
 };
 
 /// Maps by one mapping that sends, as the epoch of the batch has it, and hands on to the sink of its bridge.
@@ -40,7 +40,7 @@ impl Service<Pass<Outgoing>> for MapOut {
 
     fn call(&mut self, pass: Pass<Outgoing>) -> Self::Future {
         let Pass { epoch, batch } = pass;
-        let (mut outbound, mut routes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let (mut outbound, mut routes) = (Vec::with_capacity(batch.len()), Routes::Unknown);
         let (mut answered, mut stopped) = (Vec::new(), Stopped::default());
         for (index, outgoing) in batch.into_vec().into_iter().enumerate() {
             let lane = outgoing.delivery.lane;

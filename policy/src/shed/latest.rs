@@ -28,7 +28,7 @@ use tower::Service;
 use super::{RETRY_AFTER, Shared, Waiting, shed_from_percent};
 use crate::{
     Epoch, Pass,
-    lift::{Answered, Rejoin, Stopped},
+    lift::{Answered, Rejoin, Routes, Stopped},
 };
 
 /// How long a message waits for room.
@@ -269,7 +269,7 @@ impl Parked {
             answered.push(Answered { index, lane, verdict: Verdict { route: None, answer } });
         }
         let call = |batch| inner.call(Pass { epoch, batch });
-        let mut verdicts = Rejoin::send(sent, Vec::new(), answered, call).await?;
+        let mut verdicts = Rejoin::send(sent, Routes::Unknown, answered, call).await?;
         drop(room);
         self.tell(&mut verdicts);
         Ok(verdicts)

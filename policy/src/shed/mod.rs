@@ -32,7 +32,7 @@ use tower::{Layer, Service};
 use self::latest::Latest;
 use crate::{
     Epoch, Pass,
-    lift::{Answered, Rejoin, Stopped},
+    lift::{Answered, Rejoin, Routes, Stopped},
 };
 
 /// When it makes sense to offer again what was shed.
@@ -161,7 +161,7 @@ where
         // The common case asks no message for its class.
         if self.shared.takes(PriorityClass::Bulk, before) && self.shared.latest.is_empty() {
             let call = |batch| self.inner.call(Pass { epoch, batch });
-            let inner = Rejoin::send(batch.into_vec(), Vec::new(), Vec::new(), call);
+            let inner = Rejoin::send(batch.into_vec(), Routes::Unknown, Vec::new(), call);
             return Either::Left(Counted { inner, waiting });
         }
         let messages = batch.into_vec();
@@ -200,7 +200,7 @@ fn shed<S: Service<Pass<Mapped>>>(
         answered.push(Answered { index, lane, verdict: Verdict { route: None, answer } });
         false
     });
-    Rejoin::send(messages, Vec::new(), answered, |batch| inner.call(Pass { epoch: epoch.clone(), batch }))
+    Rejoin::send(messages, Routes::Unknown, answered, |batch| inner.call(Pass { epoch: epoch.clone(), batch }))
 }
 
 // === impl Counted ===
