@@ -3,12 +3,11 @@
 //! Ids are on disk by sequence; in memory there is a fingerprint and a sequence for each: 17 bytes a bucket, of which
 //! 7/16 to 7/8 are taken. A hit is confirmed on disk by whoever asks: two ids may share a fingerprint.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
-};
+use std::hash::{BuildHasher, RandomState};
 
 use envelope::EnvelopeId;
+
+use crate::hash::ByHash;
 
 /// The table is in so many parts: one grows at a time, so that no publisher waits for all of it to move.
 const PARTS: usize = 32;
@@ -18,9 +17,9 @@ const PARTS: usize = 32;
 pub(crate) struct Fingerprints {
     /// Keyed by a secret of this process: nobody can aim for a collision.
     key: RandomState,
-    first: [HashMap<u64, u64, BuildHasherDefault<AsIs>>; PARTS],
+    first: [ByHash<u64>; PARTS],
     /// Sequences of ids whose fingerprint another id has.
-    others: HashMap<u64, Vec<u64>>,
+    others: ByHash<Vec<u64>>,
     len: usize,
 }
 
@@ -28,10 +27,6 @@ pub(crate) struct Fingerprints {
 fn part(print: u64) -> usize {
     (print >> 40) as usize % PARTS
 }
-
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-pub(crate) struct AsIs(u64);
 
 // === impl Fingerprints ===
 
@@ -44,26 +39,28 @@ impl Fingerprints {
         self.len == 0
     }
 
-    /// The sequences that may have this id, oldest first.
-    pub(crate) fn candidates(&self, id: EnvelopeId) -> impl Iterator<Item = u64> {
-        let print = self.key.hash_one(id);
+    /// Of an id. Two may share one.
+    pub(crate) fn print(&self, id: EnvelopeId) -> u64 {
+        self.key.hash_one(id)
+    }
+
+    /// The sequences of ids with this fingerprint, oldest first.
+    pub(crate) fn candidates(&self, print: u64) -> impl Iterator<Item = u64> {
         let first = self.first[part(print)].get(&print).copied();
         let others = first.and_then(|_| self.others.get(&print));
         first.into_iter().chain(others.into_iter().flatten().copied())
     }
 
-    /// Remembers that the id is stored at `sequence`.
-    pub(crate) fn insert(&mut self, id: EnvelopeId, sequence: u64) {
-        let print = self.key.hash_one(id);
+    /// Remembers that an id with this fingerprint is stored at `sequence`.
+    pub(crate) fn insert(&mut self, print: u64, sequence: u64) {
         self.len += 1;
         if *self.first[part(print)].entry(print).or_insert(sequence) != sequence {
             self.others.entry(print).or_default().push(sequence);
         }
     }
 
-    /// Forgets the id stored at `sequence`.
-    pub(crate) fn remove(&mut self, id: EnvelopeId, sequence: u64) {
-        let print = self.key.hash_one(id);
+    /// Forgets the id with this fingerprint that is stored at `sequence`.
+    pub(crate) fn remove(&mut self, print: u64, sequence: u64) {
         let Some(first) = self.first[part(print)].get_mut(&print) else {
             return;
         };
@@ -88,24 +85,6 @@ impl Fingerprints {
     }
 }
 
-// === impl AsIs ===
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -120,30 +99,30 @@ mod tests {
     fn what_is_removed_is_forgotten_and_nothing_else() {
         let mut prints = Fingerprints::default();
         for n in 1..=1_000 {
-            prints.insert(id(n.into()), n);
+            prints.insert(prints.print(id(n.into())), n);
         }
         for n in (1..=1_000).step_by(2) {
-            prints.remove(id(n.into()), n);
+            prints.remove(prints.print(id(n.into())), n);
         }
         assert_eq!(prints.len(), 500);
         for n in 1..=1_000 {
-            assert_eq!(prints.candidates(id(n.into())).any(|found| found == n), n % 2 == 0, "{n}");
+            assert_eq!(prints.candidates(prints.print(id(n.into()))).any(|found| found == n), n % 2 == 0, "{n}");
         }
     }
 
     #[test]
     fn ids_of_one_fingerprint_stay_apart() {
         let mut prints = Fingerprints::default();
-        let print = prints.key.hash_one(id(7));
-        prints.insert(id(7), 1);
+        let print = prints.print(id(7));
+        prints.insert(print, 1);
         prints.first[part(print)].insert(print, 9);
-        prints.insert(id(7), 2);
-        assert_eq!(prints.candidates(id(7)).collect::<Vec<_>>(), [9, 2]);
-        prints.remove(id(7), 9);
-        assert_eq!(prints.candidates(id(7)).collect::<Vec<_>>(), [2]);
-        prints.remove(id(7), 3);
-        prints.remove(id(7), 2);
-        assert_eq!(prints.candidates(id(7)).count(), 0);
+        prints.insert(print, 2);
+        assert_eq!(prints.candidates(print).collect::<Vec<_>>(), [9, 2]);
+        prints.remove(print, 9);
+        assert_eq!(prints.candidates(print).collect::<Vec<_>>(), [2]);
+        prints.remove(print, 3);
+        prints.remove(print, 2);
+        assert_eq!(prints.candidates(print).count(), 0);
         assert_eq!(prints.len(), 0);
     }
 }

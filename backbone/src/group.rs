@@ -15,6 +15,7 @@ use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict};
 use crate::{
     answers::Reply,
     dead::DeadChanges,
+    hash::ByHash,
     index::Indexed,
     keys::{KeyChanges, KeyJob},
     last::{LastChanges, retained},
@@ -42,7 +43,10 @@ pub(crate) struct Group {
     pub(crate) fresh: Remembered,
     /// Ids of messages whose publisher has not been answered yet.
     asked: Vec<EnvelopeId>,
-    in_group: HashMap<EnvelopeId, u64>,
+    /// The fingerprint of each of them.
+    prints: Vec<u64>,
+    /// By fingerprint; of two ids that share one, the first.
+    in_group: ByHash<(EnvelopeId, u64)>,
     pub(crate) evicted: Vec<Arc<Remembered>>,
     /// What the mappings' counters gain.
     pub(crate) deltas: Deltas,
@@ -100,6 +104,7 @@ impl Group {
         self.records.reserve(envelopes);
         self.fresh.ids.reserve(envelopes);
         self.asked.reserve(envelopes);
+        self.prints.reserve(envelopes);
         self.in_group.reserve(envelopes);
         self.replies.reserve(jobs);
     }
@@ -180,7 +185,8 @@ impl Group {
         if !asked {
             self.answered.push(message.row.clone());
         }
-        let known = self.in_group.get(&message.id).copied().or_else(|| self.known(message.id, state, store));
+        let print = state.prints.print(message.id);
+        let known = self.staged(message.id, print).or_else(|| self.known(message.id, print, state, store));
         if let Some(sequence) = known {
             // who was answered at once has heard yes already
             if asked && self.is_misused(message, sequence, store) {
@@ -201,8 +207,9 @@ impl Group {
             return Verdict::no(rejection);
         }
         let sequence = self.next();
-        self.in_group.insert(message.id, sequence);
+        self.in_group.entry(print).or_insert((message.id, sequence));
         self.fresh.ids.push((sequence, message.id));
+        self.prints.push(print);
         self.asked.extend(asked.then_some(message.id));
         self.count(&message.row, asked, true);
         for prepared in records.by_ref().take(message.records) {
@@ -235,9 +242,18 @@ impl Group {
         }
     }
 
+    /// Where the group stores the id.
+    fn staged(&self, id: EnvelopeId, print: u64) -> Option<u64> {
+        let (first, sequence) = self.in_group.get(&print)?;
+        if *first == id {
+            return Some(*sequence);
+        }
+        self.fresh.ids.iter().find(|(_, other)| *other == id).map(|(sequence, _)| *sequence)
+    }
+
     /// Where the id is stored. A fingerprint's hit is confirmed on disk.
-    fn known(&mut self, id: EnvelopeId, state: &State, store: &Store) -> Option<u64> {
-        for sequence in state.prints.candidates(id) {
+    fn known(&mut self, id: EnvelopeId, print: u64, state: &State, store: &Store) -> Option<u64> {
+        for sequence in state.prints.candidates(print) {
             match store.is_at(id, sequence) {
                 Ok(true) => return Some(sequence),
                 Ok(false) => {}
@@ -334,7 +350,8 @@ impl Group {
             state.note(clock);
         }
         self.apply_index(&mut state.index);
-        self.fresh.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
+        let fresh = self.fresh.ids.iter().zip(self.prints.drain(..));
+        fresh.for_each(|((sequence, _), print)| state.prints.insert(print, *sequence));
         state.forget(&self.evicted);
         state.saved.extend(std::mem::take(&mut self.rows));
         self.redeemed.iter().for_each(|id| {

@@ -4,18 +4,16 @@
 //! writer adds what it stores once that is on disk. [`Books::rows`] reads the outcomes before `received`, so that what
 //! is in flight is never negative.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockWriteGuard,
+    atomic::{AtomicU64, Ordering::SeqCst},
 };
 
 use envelope::{Ledger, RejectKind, Route};
 
 use crate::{
     codec::{DecodeError, Reader, put_str, put_u64},
+    hash::ByName,
     report::{BridgeCounts, ByKind, RouteCounts},
 };
 
@@ -26,7 +24,7 @@ pub(crate) struct Kinds([AtomicU64; RejectKind::ALL.len()]);
 /// The counters of all bridges.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    bridges: RwLock<HashMap<Arc<str>, Arc<BridgeRow>>>,
+    bridges: Rows<BridgeRow>,
     /// Messages with `ack: received` that were acked and then could not be stored.
     pub(crate) lost: AtomicU64,
 }
@@ -38,7 +36,7 @@ pub(crate) struct BridgeRow {
     rejected: Kinds,
     returned: Kinds,
     interrupted: AtomicU64,
-    routes: RwLock<HashMap<Arc<str>, Arc<RouteRow>>>,
+    routes: Rows<RouteRow>,
 }
 
 /// What is counted of a mapping.
@@ -70,7 +68,7 @@ pub(crate) struct Delta {
 
 /// What one group adds, by the mapping's row.
 #[derive(Debug, Default)]
-pub(crate) struct Deltas(HashMap<usize, (Arc<RouteRow>, Delta)>);
+pub(crate) struct Deltas(ByName<usize, (Arc<RouteRow>, Delta)>);
 
 /// A row's key and value on disk.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
@@ -344,7 +342,7 @@ impl Deltas {
     }
 }
 
-type Rows<R> = RwLock<HashMap<Arc<str>, Arc<R>>>;
+type Rows<R> = RwLock<ByName<Arc<str>, Arc<R>>>;
 
 /// A lock is held for a look-up, and for longer only when a bridge or mapping is seen for the first time.
 fn found_or_made<R: Default>(rows: &Rows<R>, name: &str) -> Arc<R> {
@@ -354,7 +352,7 @@ fn found_or_made<R: Default>(rows: &Rows<R>, name: &str) -> Arc<R> {
     write(rows).entry(name.into()).or_default().clone()
 }
 
-fn write<R>(rows: &Rows<R>) -> std::sync::RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<R>>> {
+fn write<R>(rows: &Rows<R>) -> RwLockWriteGuard<'_, ByName<Arc<str>, Arc<R>>> {
     rows.write().unwrap_or_else(PoisonError::into_inner)
 }
 

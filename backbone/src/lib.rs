@@ -14,6 +14,7 @@ mod dedup;
 mod embedded;
 mod fetch;
 mod group;
+mod hash;
 mod index;
 mod keys;
 mod last;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use envelope::{
-    AckPoint, Admission, Admitted, Batch, EnvelopeId, Group, Identity, Mapped, Receipt, RejectKind, Rejection, Settled,
-    Timestamp, Verdict, Verdicts,
+    AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Group, Identity, Mapped, Receipt, RejectKind,
+    Rejection, Settled, Timestamp, Verdict, Verdicts,
 };
 
 use crate::{
@@ -56,34 +56,30 @@ impl Publish {
     pub(crate) fn add(&mut self, domain: &str, books: &Books, now: Timestamp, mut mapped: Mapped, epoch: u64) {
         let row = books.route(&mapped.bridge, mapped.route.name());
         let group = std::mem::replace(&mut mapped.group, Group::Many(Vec::new()));
-        let envelopes = match group {
-            Group::One(envelope) => vec![envelope],
-            Group::Many(envelopes) => envelopes,
-        };
+        let envelopes = group.as_slice();
         let id = envelopes.first().map_or(EnvelopeId::new(uuid::Uuid::nil()), |first| first.id);
-        let (refused, retained) = (refusal(envelopes.len()), mapped.retain);
+        let (records, retained) = (envelopes.len(), mapped.retain);
         let print = match &mapped.identity {
             Identity::Keyed { print, .. } => Some(*print),
             Identity::Native(_) | Identity::Fresh(_) => None,
         };
-        if refused.is_some() {
-            return self.messages.push(Message { id, row, records: 0, refused, retained: false, print });
-        }
-        self.messages.push(Message { id, row, records: envelopes.len(), refused: None, retained, print });
-        for envelope in envelopes {
+        let refused = (records == 0).then(|| {
+            let detail = "a message without an envelope can't be stored";
+            Rejection::new(RejectKind::Conflict, "backbone", detail)
+        });
+        self.messages.push(Message { id, row, records, refused, retained: retained && records > 0, print });
+        let mut prepared = |envelope: Envelope| {
             let record = record::encode(domain, now, epoch, &mapped, &envelope);
             self.bytes += record.len();
             let prints = index::of(&envelope, &mapped.principal.id);
             let stored = Arc::new(Stored { envelope, retained });
             self.records.push(Prepared { stored, size: record.len(), admitted_at: now, record, prints });
+        };
+        match group {
+            Group::One(envelope) => prepared(envelope),
+            Group::Many(envelopes) => envelopes.into_iter().for_each(prepared),
         }
     }
-}
-
-/// A message that nothing would be stored of is refused.
-fn refusal(envelopes: usize) -> Option<Rejection> {
-    let detail = "a message without an envelope can't be stored";
-    (envelopes == 0).then(|| Rejection::new(RejectKind::Conflict, "backbone", detail))
 }
 
 // === impl Message ===

@@ -107,7 +107,7 @@ impl State {
             let wrong = |error| corrupt(format!("ids that are remembered: {error}"));
             let remembered = remembered.map_err(failed)?.map_err(wrong)?;
             state.clock = state.clock.max(remembered.clock);
-            remembered.ids.iter().for_each(|(sequence, id)| state.prints.insert(*id, *sequence));
+            remembered.ids.iter().for_each(|(sequence, id)| state.prints.insert(state.prints.print(*id), *sequence));
         }
         state.noted = state.clock;
         for entry in store.ledger.iter() {
@@ -207,7 +207,7 @@ impl State {
     /// The ids are forgotten on disk.
     pub(crate) fn forget(&mut self, evicted: &[Arc<Remembered>]) {
         for old in evicted {
-            old.ids.iter().for_each(|(sequence, id)| self.prints.remove(*id, *sequence));
+            old.ids.iter().for_each(|(sequence, id)| self.prints.remove(self.prints.print(*id), *sequence));
             self.floor = old.first() + 1;
         }
         self.oldest.drain(..evicted.len().min(self.oldest.len()));
