@@ -22,9 +22,12 @@ use integration::{Gateway, Site};
 mod bare;
 #[path = "support/paced.rs"]
 mod paced;
+#[path = "support/reading.rs"]
+mod reading;
 
-use bare::{Bare, READING};
+use bare::Bare;
 use paced::{Times, http, until};
+use reading::READING;
 
 const ROUNDS: usize = 5;
 

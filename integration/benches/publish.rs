@@ -11,8 +11,11 @@ use integration::{Gateway, Site, client};
 
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/reading.rs"]
+mod reading;
 
-use bare::{Bare, READING};
+use bare::Bare;
+use reading::READING;
 
 const ROUNDS: usize = 5;
 
