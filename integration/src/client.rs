@@ -48,7 +48,13 @@ impl Client {
 
     /// GET.
     pub fn get(&self, url: &str) -> Answer {
-        Answer::from(self.0.get(url).call())
+        self.get_with(url, &[])
+    }
+
+    /// GET with these headers.
+    pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = headers.iter().fold(self.0.get(url), |request, (name, value)| request.header(*name, *value));
+        Answer::from(request.call())
     }
 }
 

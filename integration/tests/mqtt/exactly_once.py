@@ -2,6 +2,7 @@
 
 publish HOST PORT VERSION QOS COUNT: publishes 0 to COUNT - 1 and prints a line for each that was acknowledged.
 subscribe HOST PORT VERSION QOS TOPIC: prints a line for each message, until it is killed; "ready" once it is subscribed.
+Both print "lost" where the broker has forgotten the session of a client that was connected before.
 TRANSPORT in the environment is tcp or websockets.
 """
 
@@ -31,6 +32,14 @@ def client(name, version):
     made = Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=VERSIONS[version],
                        transport=os.environ.get("TRANSPORT", "tcp"),
                        **({} if version == "5" else {"clean_session": False}))
+    connected = []
+
+    def remember(_client, _data, flags, *_rest):
+        if connected and not flags.session_present:
+            print("lost", flush=True)
+        connected.append(True)
+
+    made.on_connect = remember
     made.reconnect_delay_set(min_delay=1, max_delay=1)
     made.max_inflight_messages_set(20)
     return made
@@ -48,8 +57,13 @@ def connect(made, host, port, version):
 def publish(host, port, version, qos, count):
     made = client(f"publisher-{version}-{qos}", version)
     # what is published at QoS 0 before there is a connection, paho forgets
-    connected = threading.Event()
-    made.on_connect = lambda *_: connected.set()
+    connected, remember = threading.Event(), made.on_connect
+
+    def on_connect(*args):
+        remember(*args)
+        connected.set()
+
+    made.on_connect = on_connect
     connect(made, host, port, version)
     made.loop_start()
     connected.wait()
@@ -75,7 +89,10 @@ def publish(host, port, version, qos, count):
 def subscribe(host, port, version, qos, topic):
     made = client(f"subscriber-{version}-{qos}", version)
 
-    def connected(client_, _data, _flags, _reason, *_rest):
+    remember = made.on_connect
+
+    def connected(client_, *args):
+        remember(client_, *args)
         client_.subscribe(topic, qos=int(qos))
 
     made.on_connect = connected

@@ -1,7 +1,7 @@
 //! The gateway is killed with SIGKILL again and again while paho's clients publish and subscribe.
 //!
 //! Nothing that was acknowledged is lost, and at QoS 2 nothing comes twice, from the publisher through the mesh to the
-//! subscriber.
+//! subscriber. No session is forgotten.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ fn killed_under_load_nothing_acknowledged_is_lost_and_at_qos_2_nothing_comes_twi
         gateway = Gateway::start(&floor.site);
     }
     for publisher in &publishers {
-        eventually("everything is acknowledged", HARD_TIMEOUT, || (publisher.lines().len() == MESSAGES).then_some(()));
+        eventually("everything is acknowledged", HARD_TIMEOUT, || (publisher.lines().len() >= MESSAGES).then_some(()));
     }
     for ((version, qos), subscriber) in kinds.iter().zip(&subscribers) {
         let seen = || {
@@ -48,7 +48,7 @@ fn killed_under_load_nothing_acknowledged_is_lost_and_at_qos_2_nothing_comes_twi
             subscriber
                 .lines()
                 .into_iter()
-                .filter(|line| line != "ready")
+                .filter(|line| line != "ready" && line != "lost")
                 .for_each(|line| *seen.entry(line).or_default() += 1);
             seen
         };
@@ -58,6 +58,9 @@ fn killed_under_load_nothing_acknowledged_is_lost_and_at_qos_2_nothing_comes_twi
             assert!(twice.is_empty(), "MQTT {version} at QoS 2: {twice:?}");
         }
     }
+    let lost =
+        publishers.iter().chain(&subscribers).filter(|client| client.lines().contains(&"lost".to_owned())).count();
+    assert_eq!(lost, 0, "clients whose session was forgotten");
     floor.assert_balanced();
     drop(gateway);
 }

@@ -1,0 +1,170 @@
+//! The gateway is killed with SIGKILL at random points under load, 50 times, and started again on the same data.
+//!
+//! No receipt is given and then lost, every equation of the ledger holds at every start and at the end, and whoever
+//! consumes sees every accepted message at least once, again only where it is marked as redelivery: a durable WebSocket, a
+//! webhook whose server refuses some for good, which become dead letters, and who answers requests. Last values are
+//! what was acked last, and what a mapping could make nothing of is kept. MQTT is killed in `mqtt/restarts.rs`.
+
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod asks;
+mod hook;
+mod letters;
+mod orders;
+mod states;
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use integration::{Gateway, Site, client::Client, eventually, gateway::binary};
+use serde_json::Value;
+
+const KILLS: usize = 50;
+const SENDERS: usize = 8;
+/// How long what is stored may take to get where it should.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const CONFIG: &str = "\
+domain: plant-a
+jurisdictions: [eu]
+backbone: { embedded: { path: DATA, dead_letters: { sender_bytes: 256MiB, sender_per_minute: 1000000 } } }
+admin: { listen: ADMIN }
+bridges:
+  web: { http: { listen: 'HTTP' } }
+  hooks:
+    webhook:
+      url: http://HOOK
+      plain_text: true
+      allow_private: [127.0.0.1/32]
+      breaker: { failures: 1000, pause: 100ms }
+mappings: mappings/
+policy: policy.yaml
+";
+const POLICIES: &str = r#"
+permit (principal == Principal::"$bridge:hooks", action == Action::"subscribe", resource in Topic::"orders");
+permit (principal == Principal::"anonymous", action == Action::"reply", resource in Topic::"$mesh/reply");
+"#;
+
+/// What everybody who takes part shares.
+struct Stage {
+    site: Site,
+    hook: hook::Hook,
+    orders: orders::Orders,
+    states: states::States,
+    letters: letters::Letters,
+    asks: asks::Asks,
+    stop: AtomicBool,
+    /// The operator's `Authorization`.
+    key: String,
+}
+
+#[test]
+fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances() {
+    let stage = Arc::new(Stage::new());
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut senders: Vec<_> = (0..SENDERS).map(|n| stage.run(move |stage| orders::send(stage, n))).collect();
+    senders.extend((0..2).map(|n| stage.run(move |stage| states::send(stage, n))));
+    senders.push(stage.run(letters::send));
+    let askers: Vec<_> = (0..2).map(|n| stage.run(move |stage| asks::send(stage, n))).collect();
+    let consumers = [stage.run(orders::consume), stage.run(asks::answer)];
+
+    for round in 0..KILLS {
+        let gateway = Gateway::start(&stage.site);
+        stage.assert_balanced(round);
+        let until = Instant::now() + Duration::from_millis(random.u64(5..250));
+        eventually("it is time to kill", Duration::from_secs(1), || (Instant::now() >= until).then_some(()));
+        gateway.kill();
+    }
+
+    let gateway = Gateway::start(&stage.site);
+    stage.stop.store(true, Ordering::SeqCst);
+    senders.into_iter().for_each(|sender| sender.join().expect("a sender's end"));
+    stage.orders.end();
+    stage.asks.begin_the_last();
+    eventually("requests are answered after all", PATIENCE, || stage.asks.were_answered().then_some(()));
+    stage.asks.end();
+    askers.into_iter().for_each(|asker| asker.join().expect("the end of who asks"));
+    orders::assert_all_come(&stage);
+    consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer's end"));
+    orders::assert_settled(&stage);
+    hook::assert_told(&stage);
+    letters::assert_kept(&stage);
+    states::assert_last(&stage);
+    asks::assert_answered(&stage);
+    drop(gateway);
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn new() -> Self {
+        let (site, hook) = (Site::shipped(), hook::Hook::start());
+        let config = CONFIG
+            .replace("DATA", &site.data().display().to_string())
+            .replace("ADMIN", &site.admin.to_string())
+            .replace("HTTP", &site.http.to_string())
+            .replace("HOOK", &hook.at.to_string());
+        site.write("gateway.yaml", &config);
+        site.write("policies/kill.cedar", POLICIES);
+        let all = [orders::MAPPINGS, hook::MAPPINGS, states::MAPPINGS, letters::MAPPINGS, asks::MAPPINGS];
+        for (name, mapping) in all.into_iter().flatten() {
+            site.write(&format!("mappings/{name}.yaml"), &format!("mapping: {name}\n{mapping}"));
+        }
+        let openmesh = |arguments: &[&str]| {
+            let config = site.config().join("gateway.yaml");
+            let output = Command::new(binary()).args(arguments).arg("--config").arg(config).output().expect("to run");
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        };
+        openmesh(&["user", "add", "ada", "--role", "operator"]);
+        let key = format!("Bearer {}", openmesh(&["key", "new", "ada"]));
+        Self {
+            site,
+            hook,
+            orders: orders::Orders::default(),
+            states: states::States::default(),
+            letters: letters::Letters::default(),
+            asks: asks::Asks::default(),
+            stop: AtomicBool::new(false),
+            key,
+        }
+    }
+
+    fn run(self: &Arc<Self>, part: impl FnOnce(&Self) + Send + 'static) -> thread::JoinHandle<()> {
+        let stage = self.clone();
+        thread::spawn(move || part(&stage))
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Sends with a key until there is an answer that is final, as a client that retries would.
+    fn offer(&self, client: &Client, path: &str, key: &str, body: &str) -> integration::Answer {
+        loop {
+            let answer = client.post(&self.site.url(path), &[("idempotency-key", key)], body.as_bytes());
+            if ![0, 503].contains(&answer.status) {
+                return answer;
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn ledger(&self) -> Value {
+        integration::client::get(&self.site.admin_url("/ledger")).body
+    }
+
+    fn assert_balanced(&self, round: usize) {
+        let ledger = self.ledger();
+        assert_eq!(ledger["balanced"], true, "after {round} kills: {ledger:#}");
+    }
+}
