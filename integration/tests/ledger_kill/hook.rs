@@ -1,7 +1,7 @@
 //! A server that webhooks are sent to. It takes most, and refuses some for good.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
@@ -21,8 +21,15 @@ pub(crate) const MAPPINGS: &[(&str, &str)] = &[(
 /// The server and what it was sent.
 pub(crate) struct Hook {
     pub(crate) at: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
     /// Envelope id to the number of the order and how often it came.
-    seen: Arc<Mutex<HashMap<String, (u64, usize)>>>,
+    orders: HashMap<String, (u64, usize)>,
+    /// Of what is not stored.
+    passes: HashSet<String>,
 }
 
 /// Whether the server refuses this order.
@@ -35,7 +42,7 @@ pub(crate) fn is_refused(n: u64) -> bool {
 impl Hook {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let (at, seen) = (listener.local_addr().expect("its address"), Arc::default());
+        let (at, seen) = (listener.local_addr().expect("its address"), Arc::<Mutex<Seen>>::default());
         let all = Arc::clone(&seen);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -46,18 +53,24 @@ impl Hook {
         });
         Self { at, seen }
     }
+
+    /// Whether this came, of what is not stored.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.seen.lock().expect("what was sent").passes.contains(id)
+    }
 }
 
 /// Answers the requests of a connection until it breaks.
-fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, (u64, usize)>>) -> Option<()> {
+fn serve(mut stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
     let mut requests = BufReader::new(stream.try_clone().ok()?);
     loop {
-        let (mut length, mut id, mut line) = (0, String::new(), String::new());
+        let (mut length, mut id, mut line, mut is_pass) = (0, String::new(), String::new(), false);
         while line != "\r\n" {
             line.clear();
             if requests.read_line(&mut line).ok()? == 0 {
                 return None;
             }
+            is_pass |= line.starts_with("POST /passes ");
             let (name, value) = line.split_once(':').unwrap_or_default();
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().expect("a length"),
@@ -69,7 +82,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, (u64, usize)>>) -> 
         requests.read_exact(&mut body).ok()?;
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         let n = body["n"].as_u64().expect("the number of an order");
-        seen.lock().expect("what was sent").entry(id).or_insert((n, 0)).1 += 1;
+        let mut seen = seen.lock().expect("what was sent");
+        match is_pass {
+            true => drop(seen.passes.insert(id)),
+            false => seen.orders.entry(id).or_insert((n, 0)).1 += 1,
+        }
+        drop(seen);
         let status = if is_refused(n) { "410 Gone" } else { "204 No Content" };
         write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").ok()?;
     }
@@ -81,7 +99,7 @@ pub(crate) fn assert_told(stage: &Stage) {
         let counts = stage.ledger()["subscriptions"]["mapping:kill-hook"].take();
         (counts["pending"] == 0).then_some(counts)
     });
-    let seen = stage.hook.seen.lock().expect("what was sent");
+    let seen = &stage.hook.seen.lock().expect("what was sent").orders;
     let receipts = stage.orders.receipts.lock().expect("receipts");
     for (id, (key, _)) in receipts.iter() {
         let (n, _) = seen.get(id).unwrap_or_else(|| panic!("order {key} was never sent"));

@@ -2,8 +2,9 @@
 //!
 //! No receipt is given and then lost, every equation of the ledger holds at every start and at the end, and whoever
 //! consumes sees every accepted message at least once, again only where it is marked as redelivery: a durable WebSocket, a
-//! webhook whose server refuses some for good, which become dead letters, and who answers requests. Last values are
-//! what was acked last, and what a mapping could make nothing of is kept. MQTT is killed in `mqtt/restarts.rs`.
+//! webhook whose server refuses some for good, which become dead letters, one that gets what is not stored, and who answers
+//! requests. Last values are what was acked last, and what a mapping could make nothing of is kept. MQTT is killed in
+//! `mqtt/restarts.rs`.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -11,6 +12,7 @@ mod asks;
 mod hook;
 mod letters;
 mod orders;
+mod passes;
 mod states;
 
 use std::{
@@ -49,6 +51,7 @@ policy: policy.yaml
 ";
 const POLICIES: &str = r#"
 permit (principal == Principal::"$bridge:hooks", action == Action::"subscribe", resource in Topic::"orders");
+permit (principal == Principal::"$bridge:hooks", action == Action::"subscribe", resource in Topic::"passes");
 permit (principal == Principal::"anonymous", action == Action::"reply", resource in Topic::"$mesh/reply");
 "#;
 
@@ -60,6 +63,7 @@ struct Stage {
     states: states::States,
     letters: letters::Letters,
     asks: asks::Asks,
+    passes: passes::Passes,
     stop: AtomicBool,
     /// The operator's `Authorization`.
     key: String,
@@ -74,6 +78,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     let mut senders: Vec<_> = (0..SENDERS).map(|n| stage.run(move |stage| orders::send(stage, n))).collect();
     senders.extend((0..2).map(|n| stage.run(move |stage| states::send(stage, n))));
     senders.push(stage.run(letters::send));
+    senders.push(stage.run(passes::send));
     let askers: Vec<_> = (0..2).map(|n| stage.run(move |stage| asks::send(stage, n))).collect();
     let consumers = [stage.run(orders::consume), stage.run(asks::answer)];
 
@@ -100,6 +105,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     letters::assert_kept(&stage);
     states::assert_last(&stage);
     asks::assert_answered(&stage);
+    passes::assert_passed(&stage);
     drop(gateway);
 }
 
@@ -115,7 +121,8 @@ impl Stage {
             .replace("HOOK", &hook.at.to_string());
         site.write("gateway.yaml", &config);
         site.write("policies/kill.cedar", POLICIES);
-        let all = [orders::MAPPINGS, hook::MAPPINGS, states::MAPPINGS, letters::MAPPINGS, asks::MAPPINGS];
+        let all =
+            [orders::MAPPINGS, hook::MAPPINGS, states::MAPPINGS, letters::MAPPINGS, asks::MAPPINGS, passes::MAPPINGS];
         for (name, mapping) in all.into_iter().flatten() {
             site.write(&format!("mappings/{name}.yaml"), &format!("mapping: {name}\n{mapping}"));
         }
@@ -134,6 +141,7 @@ impl Stage {
             states: states::States::default(),
             letters: letters::Letters::default(),
             asks: asks::Asks::default(),
+            passes: passes::Passes::default(),
             stop: AtomicBool::new(false),
             key,
         }
