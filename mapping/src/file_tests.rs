@@ -75,8 +75,13 @@ impl FileTest {
         &self.given.headers
     }
 
+    /// What becomes of it.
+    pub(crate) fn made(&self, mappings: &Mappings, mapping: &Mapping) -> MapResult {
+        mappings.dry_run(self.given.inbound(mappings, mapping))
+    }
+
     fn run(&self, mappings: &Mappings, mapping: &Mapping) -> Outcome {
-        let got = mappings.dry_run(self.given.inbound(mappings, mapping));
+        let got = self.made(mappings, mapping);
         let mut found = Differences::default();
         if let Some(expected) = &self.reply {
             self.compare_reply(expected, &got, mapping, &mut found);

@@ -124,7 +124,10 @@ impl Plan {
                 problems.report(key.span, "contradiction", message);
                 None
             }
-            Some((_, node)) => reader.schema(node, |name| name.to_owned()).map(Some),
+            Some((_, node)) => reader
+                .schema(node, |name| name.to_owned())
+                .and_then(|schema| versioned(schema, node, problems))
+                .map(Some),
             None => Some(None),
         };
         let body = match fields.optional("data") {
@@ -262,6 +265,19 @@ impl Plan {
             priority,
         })
     }
+}
+
+/// What leaves says of which version its data is: a type is `NAME@vX.Y.Z`.
+fn versioned(schema: Schema, node: &Node, problems: &Problems) -> Option<Schema> {
+    let version = schema.name().rsplit_once("@v").map(|(_, version)| version.split('.'));
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if version.is_some_and(|parts| parts.clone().count() == 3 && parts.clone().all(number)) {
+        return Some(schema);
+    }
+    let message = format!("a type of data has a version, as NAME@v1.0.0: {:?} has none", schema.name());
+    let help = "call the file below \"schemas\" so, and name it here";
+    problems.report_with_help(node.span, "name", message, help);
+    None
 }
 
 /// One jurisdiction or a list of them.

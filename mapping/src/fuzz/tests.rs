@@ -10,14 +10,14 @@ fn loaded(text: &str) -> Mappings {
     let input = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer","minimum":1}}}"#;
     let output = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"number"}}}"#;
     schemas.insert(Schema::compile("in", input.as_bytes()).unwrap());
-    schemas.insert(Schema::compile("out", output.as_bytes()).unwrap());
+    schemas.insert(Schema::compile("out@v1.0.0", output.as_bytes()).unwrap());
     let bridges = [Bridge::named("web")];
     let context = Context::new("d", &bridges, &schemas, Tables::none());
     load(&[Source { path: "m.yaml", text }], &context).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 const PROVEN: &str = "mapping: m\nfrom: { bridge: web, address: \"POST /a/{x}\", schema: schemas/in.json }\n\
-    envelope: { topic: \"t/${address.x}\", schema: out, data: { n: \"${10 / payload.n}\" } }\n";
+    envelope: { topic: \"t/${address.x}\", schema: out@v1.0.0, data: { n: \"${10 / payload.n}\" } }\n";
 
 #[test]
 fn what_is_proven_maps_and_what_does_not_conform_is_refused() {

@@ -12,7 +12,9 @@ const ORDER: &str = r#"{"type":"object","required":["id","n","note","kind","clas
 
 fn loaded(text: &str) -> Result<Mappings, yaml::Diagnostics> {
     let mut schemas = Schemas::default();
-    schemas.insert(Schema::compile("order", ORDER.as_bytes()).unwrap());
+    for name in ["order", "order@v1.0.0"] {
+        schemas.insert(Schema::compile(name, ORDER.as_bytes()).unwrap());
+    }
     let bridges = [Bridge::named("web")];
     load(&[Source { path: "m.yaml", text }], &Context::new("d", &bridges, &schemas, Tables::none()))
 }
@@ -42,7 +44,7 @@ fn every_field_that_the_file_sets_has_its_line() {
         "when: payload.n > 1\nidentity: payload.id\n",
         "  topic: orders/${payload.kind}/${payload.id}\n  performative: '${payload.n > 5 ? \"request\" : \"inform\"}'\n  \
          priority: ${payload.class}\n  key: ${payload.id}\n  residency: [no, \"${payload.kind}\"]\n  \
-         classification: internal\n  expires: 30s\n  schema: order\n",
+         classification: internal\n  expires: 30s\n  schema: order@v1.0.0\n",
     );
     let fields = [
         "when",

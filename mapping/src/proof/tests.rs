@@ -13,9 +13,9 @@ use crate::{Bridge, Context, Mappings, Source, Tables, load};
 fn prove(input: &str, output: &str, data: &str, more: &str) -> Result<Mappings, yaml::Diagnostics> {
     let mut schemas = Schemas::default();
     schemas.insert(Schema::compile("in", input.as_bytes()).unwrap());
-    schemas.insert(Schema::compile("out", output.as_bytes()).unwrap());
+    schemas.insert(Schema::compile("out@v1.0.0", output.as_bytes()).unwrap());
     let text = format!(
-        "mapping: m\nfrom: {{ bridge: web, address: a, schema: schemas/in.json }}\n{more}\nenvelope:\n  topic: t\n  schema: out\n{data}\n"
+        "mapping: m\nfrom: {{ bridge: web, address: a, schema: schemas/in.json }}\n{more}\nenvelope:\n  topic: t\n  schema: out@v1.0.0\n{data}\n"
     );
     let bridges = [Bridge::named("web")];
     let context = Context::new("d", &bridges, &schemas, Tables::none());

@@ -1,6 +1,7 @@
 //! The crate as others use it: files in, messages through.
 
 mod codecs;
+mod described;
 mod each;
 mod echoes;
 mod hostile;

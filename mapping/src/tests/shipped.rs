@@ -44,6 +44,14 @@ fn shipped_mappings_load_and_pass_their_tests() {
         for result in results {
             assert_eq!(result.outcome, Outcome::Passed, "{} {}", result.file, result.name);
         }
+        for mapping in &mappings.all {
+            for test in &mapping.tests {
+                described::hold(&test.made(&mappings, mapping), "plant-a");
+            }
+        }
+        for result in mappings.fuzz(1, 64, |_| true) {
+            assert_eq!(result.failure, None, "{}", result.file);
+        }
     }
 }
 
