@@ -10,6 +10,7 @@ mod loading;
 mod messages;
 mod one_to_one;
 mod promises;
+mod seeds;
 mod sending;
 mod shipped;
 mod tables;
