@@ -398,6 +398,31 @@ async fn a_mapping_that_is_back_before_the_broker_has_answered_is_subscribed_to(
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_broker_hears_pings_while_there_is_no_room_for_what_it_sends() {
+    let broker = Broker::bind(Version::V5).await;
+    let mut config = broker.config();
+    config.keep_alive = Duration::from_secs(1);
+    let rig = Rig::start(&config).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    let full = rig.fill().unwrap();
+    client.publish(Qos::AtLeastOnce, 1, false, "telemetry/1", &vec![b'x'; 100_000]).await;
+    let mut pings = 0;
+    while pings < 3 {
+        match client.decoder.next(&mut client.buffer).unwrap() {
+            Next::Packet(Packet::PingReq) => pings += 1,
+            Next::Packet(other) => panic!("{other:?}"),
+            Next::Incomplete(_) => {
+                let read = timeout(PATIENCE, client.stream.read_buf(&mut client.buffer)).await.expect("a ping");
+                assert!(read.unwrap() > 0, "it is still connected");
+            }
+        }
+    }
+    drop(full);
+    assert_eq!(client.answered().await, Some((1, 0)));
+    rig.stop().await;
+}
+
 /// A sink that runs.
 struct Sending {
     sink: Sink,

@@ -2,7 +2,7 @@
 //!
 //! It reads only while the lane takes more; the broker has to wait for its answers, and at QoS 0 for its socket.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use envelope::{Admission, Disposition, Headers, Identity, Inbound, Qos, RejectKind, Rejection, Verdict};
@@ -214,17 +214,21 @@ impl Connection {
         obeyed
     }
 
-    /// Before a large packet is read, there has to be room for it, over all bridges.
+    /// Before a large packet is read, there has to be room for it, over all bridges. Meanwhile the broker hears pings.
     async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
         let Some(bytes) = self.lane.coming(expected) else { return Ok(()) };
         let cx = &self.shared.offers.cx;
-        let reserved = cx.bytes.clone().acquire_many_owned(bytes);
-        match cx.drain.run_until_cancelled(reserved).await {
-            Some(Ok(permit)) => {
-                self.lane.reserve(permit);
-                Ok(())
+        let mut reserved = pin!(cx.bytes.clone().acquire_many_owned(bytes));
+        loop {
+            tokio::select! {
+                biased;
+                () = cx.drain.cancelled() => return Err(End::Draining),
+                permit = &mut reserved => {
+                    self.lane.reserve(permit.map_err(|_| End::Draining)?);
+                    return Ok(());
+                }
+                turned = self.broker.turn(false) => turned.map_err(End::Lost)?,
             }
-            Some(Err(_)) | None => Err(End::Draining),
         }
     }
 

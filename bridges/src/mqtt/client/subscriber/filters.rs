@@ -113,10 +113,11 @@ impl Filters {
         let changed = !filters.is_empty();
         for (at, filter) in filters.into_iter().enumerate() {
             self.lower.remove(&filter);
+            let is_wanted = self.wanted.contains(&filter);
             match reasons.get(at) {
                 Some(reason) if !reason.is_error() => {
                     let granted = granted(*reason).min(self.qos);
-                    if granted < self.qos {
+                    if granted < self.qos && is_wanted {
                         let (asked, granted) = (level(self.qos), level(granted));
                         tracing::warn!(%filter, asked, granted, "the broker grants a lower QoS than it is asked for");
                         self.lower.insert(filter.clone());
@@ -124,10 +125,12 @@ impl Filters {
                     self.refused.remove(&filter);
                     has.insert(filter, Some(granted));
                 }
-                reason => {
+                reason if is_wanted => {
                     self.refused.insert(filter, reason.copied().unwrap_or(Reason::UNSPECIFIED));
                     self.again = Some(Instant::now() + AGAIN_AFTER);
                 }
+                // it is ended, in case the broker has it all the same
+                Some(_) | None => {}
             }
         }
         self.reconcile(has, out) || changed
@@ -250,6 +253,16 @@ mod tests {
         assert_eq!(asked(&mut out), ["-a"]);
         assert!(filters.unsubscribed(2, &mut has, &mut out) && out.is_empty());
         assert_eq!(has.len(), 1);
+    }
+
+    #[test]
+    fn what_is_refused_when_nobody_wants_it_any_more_is_no_trouble() {
+        let (mut filters, mut has, mut out) = filters(Version::V3);
+        filters.want(&addresses(&["a"]), &mut has, &mut out);
+        filters.want(&[], &mut has, &mut out);
+        filters.subscribed(1, &[Reason::UNSPECIFIED], &mut has, &mut out);
+        assert_eq!((filters.trouble(), filters.again()), (None, None));
+        assert_eq!(asked(&mut out), ["+a", "-a"]);
     }
 
     #[test]
