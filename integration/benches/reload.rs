@@ -8,12 +8,13 @@
 
 use std::{
     env,
+    process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use integration::{Gateway, Site, client};
+use integration::{Gateway, Site, client::Client};
 
 #[path = "support/paced.rs"]
 mod paced;
@@ -30,14 +31,15 @@ fn main() {
     let rate = numbers.first().copied().unwrap_or(2_000);
     let count = rate * numbers.get(1).copied().unwrap_or(10);
     let site = Site::shipped();
-    let may = "permit (principal == Principal::\"anonymous\", action == Action::\"administer\", resource);\n";
+    let may = "permit (principal in Role::\"operator\", action == Action::\"administer\", resource);\n";
     site.write("policies/bench.cedar", may);
+    let key = key(&site);
     (0..MAPPINGS).for_each(|number| write_mapping(&site, number, 0));
     let gateway = Gateway::start(&site);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let still = http(site.http, READING, rate, count);
-        let (busy, reloads, longest) = reloading(&site, || http(site.http, READING, rate, count));
+        let (busy, reloads, longest) = reloading(&site, &key, || http(site.http, READING, rate, count));
         println!("round {round}: without reloads {}", shown(still));
         println!("         with {reloads} reloads, of at most {longest:?}: {}", shown(busy));
         without.push(still);
@@ -50,6 +52,19 @@ fn main() {
     let longest = |times: &[Times]| times.iter().map(|times| times.longest).max().unwrap_or_default();
     println!("longest: {:?} without, {:?} with reloads", longest(&without), longest(&with));
     assert!(gateway.terminate().success());
+}
+
+/// What the admin API lets in to reload.
+fn key(site: &Site) -> String {
+    let openmesh = |arguments: &[&str]| {
+        let config = site.config().join("gateway.yaml");
+        let output = Command::new(integration::gateway::binary()).args(arguments).arg("--config").arg(config).output();
+        let output = output.expect("openmesh to run");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    openmesh(&["user", "add", "ada", "--role", "operator"]);
+    format!("Bearer {}", openmesh(&["key", "new", "ada"]))
 }
 
 /// One of the mappings; each edition is another version of the same.
@@ -65,7 +80,7 @@ fn write_mapping(site: &Site, number: usize, edition: u64) {
 }
 
 /// Does something while one file after another changes and all are loaded again. How many reloads, and the longest.
-fn reloading(site: &Site, run: impl FnOnce() -> Times) -> (Times, u64, Duration) {
+fn reloading(site: &Site, key: &str, run: impl FnOnce() -> Times) -> (Times, u64, Duration) {
     let (ended, editions) = (AtomicBool::new(false), AtomicU64::new(1));
     thread::scope(|scope| {
         let reloads = scope.spawn(|| {
@@ -73,7 +88,7 @@ fn reloading(site: &Site, run: impl FnOnce() -> Times) -> (Times, u64, Duration)
             while !ended.load(Ordering::Relaxed) {
                 write_mapping(site, reloads as usize % MAPPINGS, editions.fetch_add(1, Ordering::Relaxed));
                 let began = Instant::now();
-                let answer = client::post(&site.admin_url("/reload"), "");
+                let answer = Client::new().post(&site.admin_url("/reload"), &[("authorization", key)], b"");
                 assert_eq!(answer.status, 200, "{answer:?}");
                 longest = longest.max(began.elapsed());
                 reloads += 1;
