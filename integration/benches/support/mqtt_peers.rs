@@ -46,11 +46,12 @@ impl Peer {
         Self { name: "openmesh", address, running: Running::Gateway { gateway, _site: site } }
     }
 
-    /// From memory: no persistence, no log, no limit of what waits.
-    pub(crate) fn mosquitto() -> Self {
+    /// From memory: no persistence, no log, no limit of what waits. `at_once`: it does not wait for more to send, which makes it
+    /// answer sooner, and do less.
+    pub(crate) fn mosquitto(at_once: bool) -> Self {
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
         let text = format!(
-            "listener {} 127.0.0.1\nuser root\nallow_anonymous true\npersistence false\nlog_type none\nmax_queued_messages 0\n",
+            "listener {} 127.0.0.1\nuser root\nallow_anonymous true\npersistence false\nlog_type none\nmax_queued_messages 0\nset_tcp_nodelay {at_once}\n",
             address.port()
         );
         Self::child("mosquitto", address, folder, text, PathBuf::from("mosquitto"))

@@ -6,6 +6,7 @@ mod clients;
 mod features;
 mod javascript;
 mod paho;
+mod promises;
 mod remote;
 mod repeats;
 mod restarts;

@@ -54,11 +54,7 @@ impl Connection {
             // MQTT has no word for one subscription that ended
             return Err(End::Broke(Broken::new(reject::reason(why.kind), reject::detail(&why))));
         }
-        let dropped = self.outbox.take_dropped();
-        if dropped > 0 {
-            self.shared.dropped.increment(dropped);
-            self.shared.sys.dropped(dropped);
-        }
+        self.count_dropped();
         // what the client published itself is known once its verdict is there
         if self.wants_own && !self.lane.is_empty() {
             return Ok(());
@@ -88,6 +84,15 @@ impl Connection {
         }
         self.shared.sys.sent(sent);
         Ok(())
+    }
+
+    /// Counts what the client was too slow for.
+    pub(super) fn count_dropped(&self) {
+        let dropped = self.outbox.take_dropped();
+        if dropped > 0 {
+            self.shared.dropped.increment(dropped);
+            self.shared.sys.dropped(dropped);
+        }
     }
 
     /// Writes one.

@@ -52,6 +52,7 @@ impl Connection {
         let leaves = if self.expiry.is_zero() { Leaves::ForGood } else { Leaves::ForNow };
         // a client that reads nothing takes no time from the store
         self.close_subscriptions(Instant::now() + CLOSE_WITHIN, leaves).await;
+        self.count_dropped();
         let wants_will = !matches!(end, End::Left { with_will: false });
         let ended = self.expiry.is_zero();
         let was_kept = self.was_kept;

@@ -257,7 +257,8 @@ impl Connection {
                     Err(End::Gone)
                 }
             },
-            () = self.outbox.filled(), if !backlog => Ok(()),
+            // with a backlog too: what is dropped meanwhile is counted
+            () = self.outbox.filled() => Ok(()),
             () = ready(&mut self.changed) => self.follow().await,
             () = until(self.due) => {
                 Err(End::Broke(Broken::new(Reason::QUOTA_EXCEEDED, "a packet took longer than it may")))

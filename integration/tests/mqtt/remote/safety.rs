@@ -8,6 +8,7 @@ use std::{
 use integration::{Gateway, client, eventually, gateway::binary};
 
 use super::{Far, Mosquitto, PATIENCE};
+use crate::promises::openssl;
 
 #[test]
 fn a_broker_that_refuses_the_password_is_seen_and_asked_seldom() {
@@ -73,12 +74,6 @@ fn a_broker_that_refuses_the_password_for_a_while_gets_what_waited_once_it_does_
     far.assert_settled(10);
     let out = &far.ledger()["subscriptions"]["mapping:out"];
     assert_eq!(out["dead_lettered"], serde_json::json!({}), "a refusal of the gateway is none of its messages");
-}
-
-/// Runs openssl in a folder.
-fn openssl(folder: &std::path::Path, line: &str) {
-    let output = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().expect("openssl to run");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
