@@ -8,10 +8,9 @@ use serde_json::json;
 use super::{Far, Mosquitto, PATIENCE, VERSIONS, counted};
 
 const MESSAGES: usize = 300;
-/// When what goes out is interrupted, and how much of it may be without an answer then.
+/// When the gateway is killed. What is without an answer then, it sends again as another message: as many as Mosquitto takes.
 const GATEWAY_KILLED: usize = 180;
-const BROKER_KILLED: usize = 240;
-const IN_FLIGHT: usize = 60;
+const WINDOW: usize = 20;
 
 fn text(n: usize) -> String {
     format!("{{\"n\":{n}}}")
@@ -90,25 +89,14 @@ fn what_goes_out_while_either_side_restarts_arrives_and_is_settled() {
                         gateway.kill();
                         gateway = Gateway::start(&far.site);
                     }
-                    BROKER_KILLED => {
-                        broker.kill();
-                        broker.up();
-                    }
                     _ => {}
                 }
             }
             far.assert_settled(MESSAGES as i64);
             let heard = broker.subscribe_at("1", "heard", "mirror/#", "> %p");
-            // Mosquitto acknowledges from memory, and what it has not written when it is killed is gone
-            let lost = |n: &usize| (BROKER_KILLED - IN_FLIGHT..=BROKER_KILLED).contains(n);
-            eventually("everything arrives", PATIENCE, || {
-                let seen = counted(&heard);
-                (0..MESSAGES).all(|n| seen.contains_key(&text(n)) || lost(&n)).then_some(())
-            });
-            let seen = counted(&heard);
-            let twice: Vec<_> = (0..MESSAGES).filter(|n| seen.get(&text(*n)).is_some_and(|times| *times > 1)).collect();
-            let known = |n: &usize| (GATEWAY_KILLED - IN_FLIGHT..=GATEWAY_KILLED).contains(n) || lost(n);
-            assert!(qos == "at-least-once" || twice.iter().all(known), "{version}: {twice:?}");
+            eventually("everything arrives", PATIENCE, || (counted(&heard).len() == MESSAGES).then_some(()));
+            let twice: Vec<_> = counted(&heard).into_iter().filter(|(_, times)| *times > 1).collect();
+            assert!(qos == "at-least-once" || twice.len() <= WINDOW, "{version}: {twice:?}");
             drop(gateway);
         }
     }
