@@ -22,6 +22,8 @@ pub(crate) struct Compiled {
     pub(crate) json: Json,
     pub(crate) validator: Validator<Tree>,
     pub(crate) residency: Vec<Arc<str>>,
+    /// How large a message may be, as its patterns are costly.
+    pub(crate) most_bytes: Option<usize>,
 }
 
 /// The error says what is wrong, and where.
@@ -37,7 +39,7 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
         }
         false => (schema, json),
     };
-    cost::bound(&mut schema);
+    let most_bytes = cost::most_bytes(cost::bound(&mut schema));
     match schema.get("$schema") {
         None => {}
         Some(Value::String(dialect)) if dialect.trim_end_matches('#') == DIALECT => {}
@@ -58,17 +60,19 @@ pub(crate) fn compile(text: &[u8]) -> Result<Compiled, String> {
                 None => detail::of_schema(&error),
             }
         })?;
-    Ok(Compiled { json, validator, residency })
+    Ok(Compiled { json, validator, residency, most_bytes })
 }
 
 /// What is wrong with the pattern at a place; among `patternProperties`, with the first that is wrong.
 fn pattern(schema: &Value, place: &str) -> Option<String> {
-    let at = schema.pointer(place)?;
-    match (at, place.rsplit_once('/')?.1) {
-        (Value::String(pattern), "pattern") => cost::refused(pattern, MAX_REGEX),
-        (Value::Object(named), "patternProperties") => named.keys().find_map(|name| cost::refused(name, MAX_REGEX)),
-        (_, _) => None,
+    let (parent, last) = place.rsplit_once('/')?;
+    if last == "pattern" {
+        return cost::refused(schema.pointer(place)?.as_str()?, MAX_REGEX);
     }
+    // the place is all of them, or one
+    let of = if parent.ends_with("/patternProperties") { parent } else { place };
+    let names = schema.pointer(of).filter(|_| of.ends_with("/patternProperties"))?.as_object()?;
+    names.keys().find_map(|name| cost::refused(name, MAX_REGEX))
 }
 
 /// One jurisdiction or a list of them, as in `no` or `us-ca`.

@@ -1,7 +1,8 @@
 //! What a pattern costs, and how long the texts may be that it looks at.
 //!
 //! The library's matching is linear in the text with the size of the pattern as factor once its cache does not do: `a[ab]{500}c`
-//! over a megabyte takes seconds. The bound is put beside each pattern as its `maxLength`, which is looked at first.
+//! over a megabyte takes seconds. The bound is put beside each pattern as its `maxLength`, which is looked at first; how large
+//! a message may be in which there are many such texts is known from the costliest of them.
 
 use regex_syntax::hir::{Hir, HirKind};
 use serde_json::{Map, Value, json};
@@ -10,6 +11,8 @@ use serde_json::{Map, Value, json};
 pub const QUICK: usize = 12;
 /// How many places a pattern may be at while it looks at one text, at most: about a tenth of a second.
 const MAX: usize = 4 << 20;
+/// As many while it looks at all texts of a message.
+const MAX_MESSAGE: usize = 16 * MAX;
 
 /// Keywords whose value is a schema, or a list of them.
 const SCHEMAS: [&str; 18] = [
@@ -77,30 +80,47 @@ fn shown(pattern: &str) -> String {
     }
 }
 
-/// Gives each costly pattern its bound.
-pub(crate) fn bound(schema: &mut Value) {
-    let Some(keywords) = schema.as_object_mut() else { return };
+/// Gives each costly pattern its bound; the places of the costliest, those that names are held to included.
+pub(crate) fn bound(schema: &mut Value) -> usize {
+    let Some(keywords) = schema.as_object_mut() else { return 0 };
+    let mut most = 0;
     for (keyword, value) in keywords.iter_mut() {
-        match value {
-            Value::Object(named) if NAMED.contains(&keyword.as_str()) => named.values_mut().for_each(bound),
-            Value::Array(several) if SCHEMAS.contains(&keyword.as_str()) => several.iter_mut().for_each(bound),
+        let below = match value {
+            Value::Object(named) if NAMED.contains(&keyword.as_str()) => {
+                let of_names = if keyword == "patternProperties" { costliest(named.keys()) } else { 0 };
+                named.values_mut().map(bound).fold(of_names, usize::max)
+            }
+            Value::Array(several) if SCHEMAS.contains(&keyword.as_str()) => {
+                several.iter_mut().map(bound).fold(0, usize::max)
+            }
             one if SCHEMAS.contains(&keyword.as_str()) => bound(one),
-            _ => {}
-        }
+            _ => 0,
+        };
+        most = most.max(below);
     }
-    bound_here(keywords);
+    most.max(bound_here(keywords))
 }
 
-fn bound_here(keywords: &mut Map<String, Value>) {
+fn costliest<'p>(patterns: impl Iterator<Item = &'p String>) -> usize {
+    patterns.map(|pattern| places(pattern)).filter(|places| *places > QUICK).max().unwrap_or(0)
+}
+
+/// How many bytes a message may have whose texts are looked at by a pattern of so many places; `None` for any.
+pub(crate) fn most_bytes(places: usize) -> Option<usize> {
+    MAX_MESSAGE.checked_div(places)
+}
+
+fn bound_here(keywords: &mut Map<String, Value>) -> usize {
     let places = keywords.get("pattern").and_then(Value::as_str).map_or(0, places);
     if places <= QUICK {
-        return;
+        return 0;
     }
     let most = MAX / places;
     let says = keywords.get("maxLength").and_then(Value::as_f64);
     if says.is_none_or(|says| says > most as f64) {
         keywords.insert("maxLength".to_owned(), json!(most));
     }
+    places
 }
 
 #[cfg(test)]
@@ -140,9 +160,19 @@ mod tests {
     fn a_costly_pattern_looks_at_no_long_text() {
         let schema = Schema::compile("s", br#"{"pattern":"a[ab]{3000}c"}"#).unwrap();
         let mut random = fastrand::Rng::with_seed(1);
-        let text: String = (0..1_000_000).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
+        let text: String = (0..20_000).map(|_| if random.bool() { 'a' } else { 'b' }).collect();
         let violation = schema.check(&Json::parse(format!("\"{text}\"").into()).unwrap()).unwrap_err();
         assert!(violation.detail.contains("longer than 1397 characters"), "{violation:?}");
+        let many = format!("[{}]", vec![format!("\"a{}c\"", "b".repeat(1_000)); 50].join(","));
+        let schema_of_many = Schema::compile("s", br#"{"items":{"pattern":"a[ab]{3000}c"}}"#).unwrap();
+        let violation = schema_of_many.check(&Json::parse(many.into()).unwrap()).unwrap_err();
+        assert!(
+            violation.detail.contains("50251 bytes") && violation.detail.contains("22354 at most"),
+            "{violation:?}"
+        );
+        let names = Schema::compile("s", br#"{"patternProperties":{"a[ab]{3000}c":true}}"#).unwrap();
+        let name = format!("{{\"{}\":1}}", "ab".repeat(12_000));
+        assert!(names.check(&Json::parse(name.into()).unwrap()).is_err());
         let short = format!("\"a{}c\"", "b".repeat(1_000));
         assert!(schema.check(&Json::parse(short.into()).unwrap()).unwrap_err().detail.contains("does not match"));
     }

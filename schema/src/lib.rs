@@ -41,6 +41,8 @@ pub struct Schema {
     json: Arc<Json>,
     validator: Arc<Validator<Tree>>,
     residency: Arc<[Arc<str>]>,
+    /// As its patterns are costly.
+    most_bytes: Option<usize>,
 }
 
 /// A schema that can't be used: `{name}: {detail}`.
@@ -72,12 +74,13 @@ impl Schema {
     /// Compiles a schema. Not for the hot path: it takes milliseconds.
     pub fn compile(name: &str, text: &[u8]) -> Result<Self, SchemaError> {
         let compiled = compile::compile(text).map_err(|detail| SchemaError { name: name.to_owned(), detail })?;
-        let compile::Compiled { json, validator, residency } = compiled;
+        let compile::Compiled { json, validator, residency, most_bytes } = compiled;
         Ok(Self {
             name: name.into(),
             json: Arc::new(json),
             validator: Arc::new(validator),
             residency: residency.into(),
+            most_bytes,
         })
     }
 
@@ -98,6 +101,11 @@ impl Schema {
 
     /// The first violation, if there is one.
     pub fn check(&self, json: &Json) -> Result<(), Violation> {
+        if let Some(most) = self.most_bytes.filter(|most| json.as_str().len() > *most) {
+            let bytes = json.as_str().len();
+            let detail = format!("has {bytes} bytes, for the patterns of its schema {most} at most");
+            return Err(Violation { pointer: String::new(), detail });
+        }
         let root = Value::Node(json.root());
         // Twice for what does not conform, but at once for what does: only the second walk notes where it is.
         if self.validator.is_valid(root) {

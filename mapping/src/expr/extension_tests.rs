@@ -69,6 +69,17 @@ fn roots_and_bits() {
 }
 
 #[test]
+fn decimals_of_the_payload_beside_a_computed_one_have_an_order() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let decimal =
+        |n: usize| if n.is_multiple_of(3) { "-0.1".to_owned() } else { format!("0.1{:021}", random.u64(..100)) };
+    let list = (0..300).map(decimal).collect::<Vec<_>>().join(",");
+    // in binary each of them is 0.1
+    let sorted = of(&format!("[{list}]"), "payload.map(x, x < 0 ? -x : x).sort()");
+    assert_eq!(sorted, Ok(format!("[{}]", list.replace('-', ""))));
+}
+
+#[test]
 fn an_array_is_sorted_by_what_is_made_of_each_element() {
     gives("[3, 1, 2, 4, 5].sortBy(x, x % 2)", "[2,4,3,1,5]");
     gives("['bb', 'a', payload.unit].sortBy(t, -size(t))", r#"["bb","a","F"]"#);

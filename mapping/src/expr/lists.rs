@@ -18,6 +18,20 @@ fn without_order<'v, 'a: 'v>(mut items: impl Iterator<Item = &'v Value<'a>>) -> 
     std::iter::once(first).chain(items).find(|item| item.order(first).is_none())
 }
 
+/// Equal ones stay in their order. Beside a computed decimal all numbers are compared as it is, in binary: two decimals of
+/// the payload that differ may both be equal to it, and an order that says both is none.
+fn sort<'a, T>(items: &mut [T], value: impl for<'t> Fn(&'t T) -> &'t Value<'a>) {
+    let is_binary = items.iter().any(|item| matches!(value(item), Value::Number(Number::Double(_))));
+    items.sort_by(|a, b| {
+        let (a, b) = (value(a), value(b));
+        let order = match is_binary {
+            true => a.exact().zip(b.exact()).and_then(|(a, b)| a.as_f64().partial_cmp(&b.as_f64())),
+            false => a.order(b),
+        };
+        order.unwrap_or(Ordering::Equal)
+    });
+}
+
 // === impl Term ===
 
 impl Term {
@@ -43,7 +57,7 @@ impl Term {
             return Err(by.wrong_type("numbers, strings, timestamps or durations only", odd));
         }
         self.charge_sorting(frame, keyed.iter().map(|(key, _)| key))?;
-        keyed.sort_by(|(a, _), (b, _)| a.order(b).unwrap_or(Ordering::Equal));
+        sort(keyed, |(key, _)| key);
         Ok(())
     }
 }
@@ -70,7 +84,7 @@ impl<'a> Arguments<'_, '_, 'a> {
             return Err(self.terms[0].wrong_type("an array of numbers, strings, timestamps or durations only", odd));
         }
         self.call.charge_sorting(self.frame, items.iter())?;
-        items.sort_by(|a, b| a.order(b).unwrap_or(Ordering::Equal));
+        sort(&mut items, |item| item);
         Ok(Value::List(items.into()))
     }
 
