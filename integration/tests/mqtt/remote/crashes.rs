@@ -84,10 +84,13 @@ fn what_goes_out_while_either_side_restarts_arrives_and_is_settled() {
                     60 | 120 => {
                         broker.end();
                         broker.up();
+                        // or what waits would be in flight at the next interruption, too
+                        far.assert_settled(n as i64 + 1);
                     }
                     GATEWAY_KILLED => {
                         gateway.kill();
                         gateway = Gateway::start(&far.site);
+                        far.assert_settled(n as i64 + 1);
                     }
                     _ => {}
                 }
