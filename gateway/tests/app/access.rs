@@ -147,7 +147,7 @@ fn decoded(topic: &str) -> String {
 }
 
 /// What MQTT has in place of an `Authorization`.
-fn user_of(who: &str) -> Option<(&'static str, &'static str)> {
+pub(crate) fn user_of(who: &str) -> Option<(&'static str, &'static str)> {
     let key = |who| authorization(who).and_then(|value| value.strip_prefix("Bearer "));
     match who {
         "bob" => Some(("bob", "correct horse")),

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use serde_json::json;
 
 use super::{
+    access::{authorization, site},
     mqtt::{Client, Wire},
-    support::{Site, Socket, bridge, get, post, second, web},
+    support::{Site, Socket, bridge, get, post, post_as, second, web},
 };
 
 const READING: &str = r#"{"f": 50, "unit": "F"}"#;
@@ -137,4 +139,29 @@ async fn a_subscriber_over_its_rate_gets_everything_later() {
         assert_eq!(socket.envelope().await["subject"], "telemetry/7/temperature");
     }
     assert!(matches!(running.drain().await, gateway::drain::Drained::Clean));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_in_a_flood_are_told_to_wait_and_hold_nobody_up() {
+    let running = site().start().await;
+    let at = web(&running);
+    let guess = |n: usize| async move {
+        // bob, and a password of five digits
+        let credentials = format!("Basic {}", STANDARD.encode(format!("bob:{n:05}")));
+        post_as(at, Some(&credentials), "/say/inform/plant/press/7", "{}").await
+    };
+    let mut told = std::collections::BTreeMap::<u16, usize>::new();
+    for round in 0..20 {
+        let answers = futures_util::future::join_all((0..100).map(|n| guess(round * 100 + n))).await;
+        for answer in &answers {
+            *told.entry(answer.status).or_default() += 1;
+            assert!(answer.status == 401 || answer.head.contains("\r\nretry-after: "), "{answer:?}");
+        }
+        // from the same address: a key is no guess
+        assert_eq!(post_as(at, authorization("ada"), "/say/inform/plant/press/7", "{}").await.status, 202);
+    }
+    // a hash takes tens of milliseconds of a processor: no more of them than an address may try
+    let tried = told.get(&401).copied().unwrap_or(0);
+    assert!((1..60).contains(&tried), "{told:?}");
+    assert_eq!(told.keys().filter(|status| ![401, 429, 503].contains(status)).count(), 0, "{told:?}");
 }

@@ -1,12 +1,14 @@
-//! However a path is spelled, a decision is that of the topic it stands for, and the same over HTTP and WebSocket.
+//! However a path is spelled, a decision is that of the topic it stands for, and the same over HTTP and WebSocket. A topic name
+//! of MQTT stands for itself: nothing in it is undone.
 
 use std::collections::BTreeMap;
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use crate::{
-    access::{authorization, said, site},
-    support::{Socket, post_as, web},
+    access::{authorization, said, site, user_of},
+    mqtt::{Client, Wire},
+    support::{Socket, bridge, post_as, web},
 };
 
 /// How a path says the same in another way, or nearly the same.
@@ -160,4 +162,35 @@ async fn no_spelling_of_a_path_changes_a_decision_or_differs_between_protocols()
         }
     }
     assert!(same > 100, "{same} spellings said the same");
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_topic_name_changes_a_decision_over_mqtt() {
+    let running = site().start().await;
+    let address = bridge(&running, "floor");
+    let mut runner = TestRunner::deterministic();
+    let (mut taken, mut refused) = (0, 0);
+    for n in 0..400 {
+        let (topic, tricks) = tricks().new_tree(&mut runner).unwrap().current();
+        let path = spelled(topic, &tricks);
+        // a topic name with a wildcard is a malformed packet
+        if path.contains(['#', '+']) {
+            continue;
+        }
+        let (id, wire) = (format!("spells-{n}"), Wire::tcp(address).await);
+        let mut client = Client::named(&id, wire, 5, user_of("ada")).await.unwrap();
+        let said = client.publish(&format!("say/inform/{path}"), "{}").await;
+        let is_permitted = path.starts_with("plant/") && path != "plant/secret" && !path.starts_with("plant/secret/");
+        match said.code {
+            0 | 0x10 => {
+                assert!(is_permitted, "{path} was taken: {said:?}");
+                taken += 1;
+            }
+            _ => {
+                assert!(tricks.is_empty().then_some(is_permitted) != Some(true), "{path} was refused: {said:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(taken > 20 && refused > 100, "{taken} were taken, {refused} refused");
 }
