@@ -148,7 +148,7 @@ fn taken_once(node: &Node, said: &str, then: &str, bridge: Option<&str>, reader:
     let known = reader.context.bridges.iter().find(|known| Some(known.name) == bridge);
     let Some(known) = known.filter(|known| known.exactly_once) else { return };
     let message = format!("bridge {:?} takes messages exactly once, and with {said:?} {then}", known.name);
-    let help = "say \"ack: durable\", or \"max_qos: 1\" in the bridge";
+    let help = format!("leave {said:?} out, or say \"max_qos: 1\" in the bridge");
     reader.problems.report_with_help(node.span, "contradiction", message, help);
 }
 
