@@ -118,6 +118,12 @@ pub const LOAD: &[Code] = &[
         "a format that is none, or asks for more values than it gets",
         "the clauses are in the message; a percent sign is `%%`",
     ),
+    code(
+        "M0317",
+        "expression-zone",
+        "a time zone that there is not",
+        "a name of the IANA database, as \"Europe/Oslo\", or an offset, as \"+02:00\"",
+    ),
     code("M0311", "unknown-name", "a name that is not in scope", "the names are in the message"),
     code("M0312", "unknown-function", "no such function", "see Functions"),
     code("M0313", "unknown-table", "no such table", "put it below `tables/`, or mend the name"),

@@ -11,6 +11,7 @@ use super::{
     compile::{Compiled, Compiler},
     function::{Function, NAMESPACES, OTHERS, SIGNATURES, Signature},
     list::{Each, Macro},
+    zone::{WANTED, Zone},
 };
 
 /// A compiled pattern's most bytes.
@@ -79,6 +80,9 @@ impl Compiler<'_> {
         if signature.function == Function::Format {
             self.format(&terms, span)?;
         }
+        if let (Function::Field(_), Some(zone)) = (signature.function, terms.get(1)) {
+            self.zone(zone)?;
+        }
         Some(Op::Call(signature.function, terms))
     }
 
@@ -97,6 +101,16 @@ impl Compiler<'_> {
             Some(Op::List(values)) if values.len() < asked => {
                 let message = format!("the format asks for {asked} values, the array has {}", values.len());
                 self.refuse(span, "expression-format", message)
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// A time zone that is known now is looked for now.
+    fn zone(&mut self, term: &Term) -> Compiled<()> {
+        match &term.op {
+            Op::Literal(Literal::Text(text)) if Zone::parse(text).is_none() => {
+                self.refuse(term.span, "expression-zone", format!("{text:?} is {WANTED}"))
             }
             _ => Some(()),
         }

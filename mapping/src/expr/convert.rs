@@ -9,6 +9,7 @@ use super::{
     number::{self, Number},
     time::{self, Duration, Field},
     value::{Evaluated, Value},
+    zone::{self, Zone},
 };
 
 // === impl Arguments ===
@@ -83,8 +84,12 @@ impl<'a> Arguments<'_, '_, 'a> {
 
     pub(super) fn field(&mut self, field: Field) -> Evaluated<Value<'a>> {
         let value = match self.take(0) {
-            Value::Time(time) => field.of(time),
-            Value::Duration(duration) => match field.of_duration(duration) {
+            Value::Time(time) if self.given(1) => {
+                let zone = Zone::parse(&self.text(1)?).ok_or_else(|| self.terms[1].fault(zone::WANTED))?;
+                field.of(time, zone.offset_at(time))
+            }
+            Value::Time(time) => field.of(time, 0),
+            Value::Duration(duration) if !self.given(1) => match field.of_duration(duration) {
                 Some(value) => value,
                 None => return Err(self.terms[0].wrong_type("a timestamp", &Value::Duration(duration))),
             },

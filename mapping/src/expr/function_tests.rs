@@ -137,6 +137,16 @@ fn times_and_durations_have_arithmetic() {
     gives("(now + duration('26h')).getHours() + duration('26h').getHours()", "28");
     gives("timestamp('2024-12-31T00:00:00Z').getDayOfYear() + now.getDayOfMonth()", "365");
     gives("string(now) + ''", r#""1970-01-01T00:00:00.000000Z""#);
+    gives("timestamp('2026-07-01T22:30:00Z').getHours('Europe/Oslo') + now.getHours('+01:00')", "1");
+    gives("timestamp('2026-12-31T23:30:00Z').getDayOfMonth('Europe/Oslo')", "0");
+    gives("timestamp('2026-12-31T23:30:00Z').getFullYear('Asia/Tokyo')", "2027");
+    gives("[now.getFullYear('-00:30'), now.getMonth('-00:30'), now.getDayOfWeek('America/New_York')]", "[1969,11,3]");
+    gives("[now.getMinutes('05:45'), now.getMilliseconds('-12:00'), now.getHours('UTC')]", "[45,0,0]");
+    fails("now.getHours('Europe/Olso')", "\"Europe/Olso\" is no time zone, as in \"Europe/Oslo\"");
+    fails("now.getHours('+24:00')", "is no time zone");
+    fails("now.getHours('../../etc/localtime')", "is no time zone");
+    fails("now.getHours(payload.unit)", "no time zone, as in");
+    fails("duration('1h').getHours('UTC')", "expected a timestamp");
     fails("now - duration('1s')", "between 1970 and 9999");
     fails("timestamp('gestern')", "no RFC 3339 timestamp");
     fails("timestamp(payload.unit)", "no RFC 3339 timestamp, as in 2026-11-23T10:00:00Z at /unit");

@@ -38,6 +38,7 @@ mod tests;
 mod text;
 mod time;
 mod value;
+mod zone;
 
 pub(crate) use about::{About, Subject};
 pub(crate) use check::Wanted;

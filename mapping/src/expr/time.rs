@@ -8,7 +8,7 @@ use envelope::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Duration(pub(super) i64);
 
-/// A field of a timestamp, in UTC.
+/// A field of a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Year,
@@ -159,21 +159,22 @@ pub(super) fn parse(text: &str) -> Result<Timestamp, &'static str> {
 // === impl Field ===
 
 impl Field {
-    /// Of a timestamp.
-    pub(super) fn of(self, time: Timestamp) -> i64 {
-        let micros = signed(time);
-        let (days, second) = (micros / MICROS / DAY, micros / MICROS % DAY);
+    /// Of a timestamp, so many seconds east of UTC.
+    pub(super) fn of(self, time: Timestamp, east: i64) -> i64 {
+        let micros = signed(time) + east * MICROS;
+        let seconds = micros.div_euclid(MICROS);
+        let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
         match self {
             Self::Year => civil(days).0,
             Self::Month => civil(days).1 - 1,
             Self::Date => civil(days).2,
             Self::DayOfMonth => civil(days).2 - 1,
             Self::DayOfYear => day_of_year(civil(days)),
-            Self::Weekday => (days + 4) % 7,
+            Self::Weekday => (days + 4).rem_euclid(7),
             Self::Hours => second / 3_600,
             Self::Minutes => second / 60 % 60,
             Self::Seconds => second % 60,
-            Self::Milliseconds => micros / 1_000 % 1_000,
+            Self::Milliseconds => micros.rem_euclid(MICROS) / 1_000,
         }
     }
 
@@ -248,9 +249,9 @@ mod tests {
         for year in [1970, 1999, 2000, 2024, 2025, 2100] {
             let mut time = parse(&format!("{year}-01-01T12:00:00Z")).unwrap();
             let mut day = 0;
-            while Field::Year.of(time) == year {
-                assert_eq!(Field::DayOfYear.of(time), day, "{time}");
-                assert_eq!(Field::DayOfMonth.of(time), Field::Date.of(time) - 1);
+            while Field::Year.of(time, 0) == year {
+                assert_eq!(Field::DayOfYear.of(time, 0), day, "{time}");
+                assert_eq!(Field::DayOfMonth.of(time, 0), Field::Date.of(time, 0) - 1);
                 (time, day) = (plus(time, Duration(DAY * MICROS)).unwrap(), day + 1);
             }
             assert!(day == 365 || day == 366 && year % 4 == 0);
@@ -270,6 +271,6 @@ mod tests {
             Field::Seconds,
             Field::Milliseconds,
         ];
-        assert_eq!(fields.map(|field| field.of(time)), [2024, 1, 29, 4, 23, 59, 58, 125]);
+        assert_eq!(fields.map(|field| field.of(time, 0)), [2024, 1, 29, 4, 23, 59, 58, 125]);
     }
 }
