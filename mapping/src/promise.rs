@@ -56,9 +56,15 @@ impl Promise {
         let ack_within = within.map_or(Some(Terms::ACK_WITHIN), |(key, node)| ack_within(key, node, ack, problems));
         let keep_last = keep.map_or(Some(false), |(_, node)| keep_last(node, action, reader));
         let shed_latest = shed.map_or(Some(false), |(_, node)| shed_latest(node, action, ack, problems));
-        let stored = store.map_or(Some(true), |(_, node)| stored(node, ack, keep.is_some(), reader));
         let dead_letter = unproven.map_or(Some(false), |(_, node)| node.one_of(&[("dead-letter", true)], problems));
         let keep_denied = denied.map_or(Some(false), |(_, node)| node.bool(problems));
+        let keeps = [
+            ("keep", keep.is_some()),
+            ("unproven", dead_letter == Some(true)),
+            ("keep_denied", keep_denied == Some(true)),
+        ];
+        let keeps = keeps.into_iter().find_map(|(key, keeps)| keeps.then_some(key));
+        let stored = store.map_or(Some(true), |(_, node)| stored(node, ack, keeps, reader));
         let reply = match reply {
             Some((key, node)) => ReplyPlan::read(key, node, bridge, names, reader).map(Some),
             None => Some(None),
@@ -188,7 +194,7 @@ fn shed_latest(node: &Node, action: Option<&Action>, ack: Option<AckPoint>, prob
     Some(latest)
 }
 
-fn stored(node: &Node, ack: Option<AckPoint>, kept: bool, reader: Reader<'_>) -> Option<bool> {
+fn stored(node: &Node, ack: Option<AckPoint>, keeps: Option<&str>, reader: Reader<'_>) -> Option<bool> {
     let problems = reader.problems;
     if node.bool(problems)? {
         return Some(true);
@@ -203,8 +209,9 @@ fn stored(node: &Node, ack: Option<AckPoint>, kept: bool, reader: Reader<'_>) ->
         problems.report_with_help(node.span, "contradiction", message, help);
         return None;
     }
-    if kept {
-        problems.report(node.span, "contradiction", "what is not stored can't be kept: \"keep\" and \"store: false\"");
+    if let Some(key) = keeps {
+        let message = format!("what is not stored can't be kept: {key:?} and \"store: false\"");
+        problems.report_with_help(node.span, "contradiction", message, "leave one of the two out");
         return None;
     }
     Some(false)

@@ -51,6 +51,8 @@ fn a_promise_that_nothing_can_keep_is_an_error_of_the_file() {
         ("store: false\nack: received", "0.yaml:4:8 nobody-takes exactly one mapping must send"),
         ("store: false", "0.yaml:4:8 contradiction what is not stored is never durable"),
         ("store: false\nack: received\nkeep: last", "contradiction what is not stored can't be kept"),
+        ("store: false\nack: received\nunproven: dead-letter", "can't be kept: \"unproven\" and \"store: false\""),
+        ("store: false\nack: received\nkeep_denied: true", "can't be kept: \"keep_denied\" and \"store: false\""),
         ("ack_within: 5s", "0.yaml:4:1 contradiction \"ack_within\" says nothing beside"),
         ("ack: delivered\nack_within: 2h", "out-of-range"),
         ("keep: first", "not-one-of"),
