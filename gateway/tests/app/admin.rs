@@ -87,11 +87,11 @@ async fn get_as(admin: std::net::SocketAddr, path: &str, authorization: &str) ->
     request(admin, &format!("{head}\r\n\r\n")).await.status
 }
 
-#[tokio::test]
-async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
+/// The `Authorization` of a viewer, an operator, and somebody of another role.
+fn with_roles() -> (Site, [String; 3]) {
     let site = Site::shipped();
     let mut users = UsersFile::default();
-    let [viewer, operator, nobody] = ["viewer", "operator", "nobody"].map(|role| {
+    let authorizations = ["viewer", "operator", "nobody"].map(|role| {
         let (mut user, key) = (User::default(), NewKey::generate().unwrap());
         user.roles = vec![role.into()];
         users.add_user(role, user).unwrap();
@@ -99,6 +99,12 @@ async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
         format!("Bearer {}", key.key.expose())
     });
     site.write("users.yaml", &users.to_string());
+    (site, authorizations)
+}
+
+#[tokio::test]
+async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
+    let (site, [viewer, operator, nobody]) = with_roles();
     let running = site.start().await;
     let admin = running.addresses().admin;
     for path in ["/metrics", "/ledger", "/routes"] {
@@ -134,16 +140,7 @@ async fn who_presents_something_is_held_to_it_and_a_change_needs_an_operator() {
 
 #[tokio::test]
 async fn each_operation_is_for_whom_it_should_be_and_what_is_refused_or_changed_is_on_record() {
-    let site = Site::shipped();
-    let mut users = UsersFile::default();
-    let [viewer, operator, nobody] = ["viewer", "operator", "nobody"].map(|role| {
-        let (mut user, key) = (User::default(), NewKey::generate().unwrap());
-        user.roles = vec![role.into()];
-        users.add_user(role, user).unwrap();
-        users.add_key(role, &key, None).unwrap();
-        format!("Bearer {}", key.key.expose())
-    });
-    site.write("users.yaml", &users.to_string());
+    let (site, [viewer, operator, nobody]) = with_roles();
     let running = site.start().await;
     let admin = running.addresses().admin;
     let document = get(admin, "/openapi.json").await.json();
