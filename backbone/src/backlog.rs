@@ -60,7 +60,7 @@ impl Group {
         let mut envelopes: Vec<(u64, Arc<Stored>)> = Vec::new();
         if from < stored {
             let few = usize::try_from(stored - from).ok()?;
-            let found = shared.tail.after(from, few).filter(|found| found.len() == few)?;
+            let found = shared.tail.after(from, stored, few).filter(|found| found.len() == few)?;
             envelopes.extend(found);
         }
         let skip = usize::try_from(from.saturating_sub(stored)).ok()?;

@@ -131,7 +131,14 @@ impl Backbone for Embedded {
         after: Option<Topic>,
         most: usize,
     ) -> BoxFuture<'static, Result<LastValues, Rejection>> {
-        Box::pin(fetch::last_values(self.shared.clone(), filter, after, most))
+        let Self { shared, queue } = self.clone();
+        Box::pin(async move {
+            if shared.is_ahead() {
+                // or somebody who has seen a newer envelope would be told an older value
+                settled(&queue).await;
+            }
+            fetch::last_values(shared, filter, after, most).await
+        })
     }
 
     fn query(&self, query: Query) -> BoxFuture<'static, Result<Page, Rejection>> {
@@ -201,6 +208,14 @@ impl Backbone for Embedded {
                 None => Ok(()),
             }
         })
+    }
+}
+
+/// Waits for what the writer has at hand. Where that fails, what is known from before holds.
+async fn settled(queue: &Queue) {
+    let (reply, answer) = oneshot::channel();
+    if queue.send(Job::Order(Order::Await, reply)).await.is_ok() && answer.await.is_err() {
+        tracing::debug!("the store was closed while last values waited for it");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads envelopes for a consumer: from memory where they are new, else from disk on a blocking thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use envelope::{Filter, LastValues, Rejection, Topic};
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ impl Wanted {
                 (!found.is_empty() || sequences.is_empty()).then_some(found)
             }
             Self::After(after) => {
-                let found = shared.tail.after(*after, MAX_CHUNK)?;
+                let found = shared.tail.after(*after, shared.tip.load(SeqCst), MAX_CHUNK)?;
                 Some(found.into_iter().map(|(sequence, envelope)| (sequence, Some(envelope))).collect())
             }
         }

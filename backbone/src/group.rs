@@ -15,6 +15,7 @@ use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict};
 use crate::{
     answers::Reply,
     dead::DeadChanges,
+    early::Shown,
     hash::ByHash,
     index::Indexed,
     keys::{KeyChanges, KeyJob},
@@ -72,7 +73,10 @@ pub(crate) struct Group {
     /// What the log has with it.
     pub(crate) extent: Option<Extent>,
     settled: Vec<(Arc<Feed>, u64)>,
-    matched: Vec<(u32, u64)>,
+    /// Which subscriptions select which sequence; 0 where its consumer has seen the envelope.
+    pub(crate) matched: Vec<(u32, u64)>,
+    /// What was shown before it is on disk.
+    pub(crate) shown: Shown,
     /// Of the envelope that is being staged.
     pub(crate) found: Vec<u32>,
     /// Subscriptions whose backlog ended, at which sequence.
@@ -357,8 +361,10 @@ impl Group {
         self.redeemed.iter().for_each(|id| {
             state.doubted.remove(id);
         });
-        let records = std::mem::take(&mut self.records).into_iter();
-        self.gone = shared.tail.extend(self.first, state.extent.first, records.map(|one| (one.stored, one.size)));
+        let records = std::mem::take(&mut self.records).into_iter().skip(self.shown.records);
+        let first = self.first + self.shown.records as u64;
+        let gone = shared.tail.extend(first, state.extent.first, records.map(|one| (one.stored, one.size)));
+        self.gone.extend(gone);
         self.feed(&state.registry);
         self.apply_orders(state, shared);
     }
@@ -381,7 +387,7 @@ impl Group {
             if backlog {
                 feed.restart(sequence);
                 feed.wake.notify_one();
-            } else if sequence > feed.from {
+            } else if sequence > feed.from && sequence > feed.early.upto {
                 feed.push(sequence);
             }
         }

@@ -11,6 +11,7 @@ mod codec;
 mod config;
 mod dead;
 mod dedup;
+mod early;
 mod embedded;
 mod fetch;
 mod group;

@@ -27,6 +27,8 @@ pub(crate) enum Order {
     Replay(u64),
     /// Ends a durable subscription.
     DropSubscription(Arc<str>),
+    /// Nothing: whoever asks hears once all that came before it is on disk.
+    Await,
 }
 
 /// How many were done.
@@ -50,6 +52,7 @@ impl Group {
                 None => Ok(0),
                 Some(letter) => self.replay(&letter, state, store)?.map(|()| 1),
             },
+            Order::Await => Ok(0),
             Order::DropSubscription(name) => {
                 let known = state.registry.named(&name).filter(|one| one.cursor.is_some());
                 let known = known.map(|one| one.feed.id).filter(|id| !self.dropped.contains(id));

@@ -157,6 +157,10 @@ impl Pull {
             return Err(closed());
         }
         self.redeliver.extend(state.revived.drain(..));
+        if let Some(to) = state.early.rewound.take() {
+            // what follows gets the sequences of what was lost
+            (self.read, self.reading) = (self.read.min(to), None);
+        }
         let now = Timestamp::now();
         let mut out = Vec::new();
         while out.len() < room {
@@ -267,8 +271,12 @@ impl Pull {
                 self.repeats.extend(found);
             }
             Wanted::Listed(_) => {
-                self.read = self.read.max(found.last().map_or(0, |(sequence, _)| *sequence));
-                self.coming = found;
+                let mut state = self.attachment.feed.lock();
+                let listed = |(sequence, _): &Found| state.ready.pop_front_if(|first| first == sequence).is_some();
+                // what is not listed any more was taken back, or is looked for in the log
+                self.coming = found.into_iter().take_while(listed).collect();
+                drop(state);
+                self.read = self.read.max(self.coming.last().map_or(0, |(sequence, _)| *sequence));
                 self.plan(None);
             }
             Wanted::Last(_) => {
@@ -398,6 +406,12 @@ impl Deliveries for Pull {
 
     fn grant(&mut self, more: u32) {
         self.credit = self.credit.saturating_add(more as usize).min(MAX_CREDIT);
+    }
+
+    fn early(&mut self, early: bool) {
+        if !self.is_durable() {
+            self.attachment.feed.allow_early(early);
+        }
     }
 }
 

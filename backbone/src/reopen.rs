@@ -59,6 +59,7 @@ impl Writer {
             self.state.doubt(asked.into_iter());
         } else {
             self.state.group = last;
+            group.take_back(&self.state.registry, &self.shared);
             group.registered.into_iter().for_each(|id| self.state.registry.remove(id));
             group.answered.iter().for_each(|row| self.lose(row));
         }

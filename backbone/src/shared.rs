@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) dead_over: Over,
     /// The last sequence on disk.
     pub(crate) tip: AtomicU64,
+    /// The last sequence that was shown before it is on disk; may be above the tip.
+    pub(crate) shown: AtomicU64,
     /// The number of the last group.
     pub(crate) groups: AtomicU64,
     pub(crate) remembered: AtomicU64,
@@ -75,6 +77,7 @@ impl Shared {
             dead_letters: AtomicU64::new(0),
             dead_over: Over::default(),
             tip: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -86,6 +89,11 @@ impl Shared {
             queries: Semaphore::new(QUERIES),
             refusal: Mutex::default(),
         }
+    }
+
+    /// Whether somebody was shown what is not on disk.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.shown.load(SeqCst) > self.tip.load(SeqCst)
     }
 
     /// Why publishes are refused, or that they are taken again.

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     Standing,
     codec::{DecodeError, Reader, put_option, put_str, put_u64},
+    early::Early,
     ledger::{by_kind, put_by_kind},
     report::SubscriptionCounts,
 };
@@ -24,7 +25,7 @@ use crate::{
 /// The most unsettled deliveries of a subscription.
 pub(crate) const MAX_CREDIT: usize = 65_536;
 /// The most sequences that wait in a feed; past it the consumer reads the log.
-const MAX_FEED: usize = 1_024;
+pub(crate) const MAX_FEED: usize = 1_024;
 
 /// What became of an envelope of a durable subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub(crate) struct Feed {
     pub(crate) mark: AtomicU64,
     /// The mark as it was read at start: what is above `high` and not above this may have been handed out.
     pub(crate) doubtful: u64,
+    /// It was [`Early::allowed`] once.
+    pub(crate) was_early: AtomicBool,
     state: Mutex<FeedState>,
 }
 
@@ -105,6 +108,8 @@ pub(crate) struct FeedState {
     pub(crate) revived: Vec<u64>,
     /// The durable counters, for the report.
     pub(crate) counts: SubscriptionCounts,
+    /// What it is handed before it is on disk.
+    pub(crate) early: Early,
     /// [`Cursor::idle`].
     idle: Option<Idle>,
     /// [`Cursor::since`].
@@ -237,7 +242,14 @@ impl Feed {
             state.filters.clone_from(&cursor.filters);
         }
         let mark = cursor.map_or(0, |cursor| cursor.mark);
-        Self { id, name, mark: AtomicU64::new(mark), doubtful: mark, state: Mutex::new(state) }
+        Self {
+            id,
+            name,
+            mark: AtomicU64::new(mark),
+            doubtful: mark,
+            was_early: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     /// Held for a few instructions, never over I/O or an await.
@@ -279,6 +291,7 @@ impl Feed {
 impl FeedState {
     /// A matching envelope was stored; the newest comes last.
     pub(crate) fn push(&mut self, sequence: u64) {
+        self.early.is_held_back = false;
         if !self.attached || self.ready.len() == MAX_FEED {
             self.ready.clear();
             self.from = sequence;

@@ -63,14 +63,30 @@ impl Tail {
         ring.envelopes.get(at).map(|(envelope, _)| envelope.clone())
     }
 
-    /// At most `max` envelopes behind `after`, in order; `None` if the next one is not here any more.
-    pub(crate) fn after(&self, after: u64, max: usize) -> Option<Vec<(u64, Arc<Stored>)>> {
+    /// Takes back what is at `first` and behind it: it was never stored.
+    pub(crate) fn truncate(&self, first: u64) {
+        let mut ring = self.lock();
+        let keep = usize::try_from(first.saturating_sub(ring.first)).unwrap_or(usize::MAX);
+        while ring.envelopes.len() > keep
+            && let Some((_, bytes)) = ring.envelopes.pop_back()
+        {
+            ring.bytes -= bytes;
+        }
+    }
+
+    /// Whether so much has room in it at a time.
+    pub(crate) fn fits(count: usize, bytes: usize) -> bool {
+        count <= MAX_ENVELOPES && bytes <= MAX_BYTES
+    }
+
+    /// At most `max` envelopes behind `after` up to `tip`, in order; `None` if the next one is not here any more.
+    pub(crate) fn after(&self, after: u64, tip: u64, max: usize) -> Option<Vec<(u64, Arc<Stored>)>> {
         let ring = self.lock();
         let at = usize::try_from((after + 1).checked_sub(ring.first)?).ok()?;
-        if at >= ring.envelopes.len() {
+        if at >= ring.envelopes.len() || after >= tip {
             return None;
         }
-        let found = ring.envelopes.iter().skip(at).take(max).zip(after + 1..);
+        let found = ring.envelopes.iter().skip(at).take(max).zip(after + 1..=tip);
         Some(found.map(|((envelope, _), sequence)| (sequence, envelope.clone())).collect())
     }
 }

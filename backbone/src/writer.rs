@@ -10,7 +10,10 @@ use std::{
 
 use fjall::{OwnedWriteBatch, PersistMode};
 use metrics::{Counter, Gauge, Histogram};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
 
 use crate::{
     Status,
@@ -81,10 +84,13 @@ pub(crate) struct Writer {
 }
 
 /// Jobs for one group.
+#[derive(Default)]
 struct Gathered {
     jobs: Vec<Queued>,
     messages: usize,
     bytes: usize,
+    /// More are likely to come at once.
+    is_few: bool,
 }
 
 struct Meters {
@@ -142,10 +148,10 @@ impl Writer {
                 Ok(Queued { job: Job::Close(reply), .. }) => return self.close(reply),
                 Ok(Queued { job: Job::Attach { what, reply }, .. }) => self.attach(what, reply),
                 Ok(first) => {
-                    let jobs = self.gather(first);
-                    self.write(jobs);
+                    let gathered = self.gather(first);
+                    self.write(gathered);
                 }
-                Err(RecvTimeoutError::Timeout) => self.write(Vec::new()),
+                Err(RecvTimeoutError::Timeout) => self.write(Gathered::default()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.look_around();
@@ -156,31 +162,31 @@ impl Writer {
     /// between groups.
     ///
     /// Publishers that wait for an answer before they send again come back in the time of a sync. Where the last group
-    /// was a crowd and most of it is still on its way, it is waited for once, or every other sync would be for a few.
-    fn gather(&mut self, first: Queued) -> Vec<Queued> {
-        let mut gathered = Gathered { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first] };
-        let (crowd, sync) = self.last;
-        if gathered.take(&mut self.jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2 {
-            std::thread::park_timeout(sync.min(CROWD_WAIT));
-            gathered.take(&mut self.jobs);
-        }
-        self.last.0 = gathered.jobs.len();
-        gathered.jobs
+    /// was a crowd and most of it is still on its way, it is to be waited for once, or every other sync would be for a few.
+    fn gather(&mut self, first: Queued) -> Gathered {
+        let mut gathered =
+            Gathered { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first], is_few: false };
+        let crowd = self.last.0;
+        gathered.is_few = gathered.take(&mut self.jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2;
+        gathered
     }
 
     /// One group: stages, commits with one sync, then answers. Without a job, the counters that changed.
-    fn write(&mut self, jobs: Vec<Queued>) {
+    fn write(&mut self, mut gathered: Gathered) {
         let Some(store) = self.store.clone() else {
             let away = unavailable(AWAY);
-            return jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
+            return gathered.jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
         };
         let mut group = Group::new(self.state.next, self.state.chain);
-        group.reserve(jobs.iter().map(|queued| queued.job.messages()).sum(), jobs.len());
-        let is_idle = jobs.is_empty();
-        let mut rooms = Vec::with_capacity(jobs.len());
-        for Queued { job, room } in jobs {
-            group.stage(job, &self.state, &store, &self.shared);
-            rooms.push(room);
+        let mut rooms = self.stage(&mut group, &mut gathered.jobs, &store);
+        let is_idle = rooms.is_empty();
+        if gathered.is_few {
+            std::thread::park_timeout(self.last.1.min(CROWD_WAIT));
+            gathered.take(&mut self.jobs);
+            rooms.extend(self.stage(&mut group, &mut gathered.jobs, &store));
+        }
+        if !is_idle {
+            self.last.0 = rooms.len();
         }
         self.state.evict(&mut group, self.shared.config.dedup_window, &store);
         group.last.expire(&read(&self.shared.last));
@@ -196,6 +202,18 @@ impl Writer {
             group.index_older(&self.state.index, self.state.extent.first, &store);
         }
         self.finish(group, &store);
+    }
+
+    /// Adds jobs to the group, and shows what they bring to whoever need not wait for the disk. The room of the jobs.
+    fn stage(&mut self, group: &mut Group, jobs: &mut Vec<Queued>, store: &Store) -> Vec<Option<OwnedSemaphorePermit>> {
+        group.reserve(jobs.iter().map(|queued| queued.job.messages()).sum(), jobs.len());
+        let mut rooms = Vec::with_capacity(jobs.len());
+        for Queued { job, room } in jobs.drain(..) {
+            group.stage(job, &self.state, store, &self.shared);
+            rooms.push(room);
+        }
+        group.show(&self.state, &self.shared);
+        rooms
     }
 
     /// Commits and applies a staged group; `false` if it failed.

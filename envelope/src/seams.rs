@@ -162,6 +162,11 @@ pub trait Deliveries: Send {
 
     /// Raises the credit.
     fn grant(&mut self, more: u32);
+
+    /// Whether envelopes may be handed out before they are on disk, from now on: for a subscriber that was promised nothing
+    /// and is shown no position. After a failure of the disk it may have seen what is not stored. Without effect on a durable
+    /// subscription; at first no one is early.
+    fn early(&mut self, early: bool);
 }
 
 /// What a peer proves itself with. `Debug` shows no secret.

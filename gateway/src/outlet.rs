@@ -279,6 +279,10 @@ impl Deliveries for Screened {
     fn grant(&mut self, more: u32) {
         self.inner.grant(more);
     }
+
+    fn early(&mut self, early: bool) {
+        self.inner.early(early);
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod care;
 mod durability;
+mod early;
 mod failure;
 mod fan_out;
 mod keys;

@@ -55,6 +55,8 @@ pub struct State {
     pub ended: usize,
     /// Durable names that were ended.
     pub forgotten: Vec<Arc<str>>,
+    /// What subscriptions asked for: to wait for the disk, or not to.
+    pub early: Vec<bool>,
 }
 
 struct Subscribed {
@@ -294,6 +296,10 @@ impl Deliveries for Subscribed {
 
     fn grant(&mut self, more: u32) {
         self.credit += more;
+    }
+
+    fn early(&mut self, early: bool) {
+        self.state.send_modify(|state| state.early.push(early));
     }
 }
 

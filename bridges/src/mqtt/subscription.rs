@@ -86,6 +86,7 @@ impl Settling {
     /// Only the outbox changes it, which has to move what waits.
     pub(super) fn change(&self, at_most_once: bool) {
         self.at_most_once.store(at_most_once, Ordering::Release);
+        self.wake.notify_one();
     }
 
     /// Asks for the last values of the topics.
@@ -126,7 +127,13 @@ impl Subscription {
     /// Runs to the end of the subscription. What is not settled goes back with the deliveries.
     pub(super) async fn run(mut self) {
         let (settling, stop) = (self.settling.clone(), self.settling.stop.clone());
+        let mut early = false;
         let ended = loop {
+            if early != settling.is_at_most_once() {
+                early = !early;
+                // at QoS 0 nobody is promised anything: it need not wait for the disk
+                self.deliveries.early(early);
+            }
             // before what is newer: a topic's values never go back
             if settling.values.swap(false, Ordering::AcqRel) {
                 match stop.run_until_cancelled(self.values()).await {

@@ -198,6 +198,8 @@ impl Deliveries for Reading {
     }
 
     fn grant(&mut self, _: u32) {}
+
+    fn early(&mut self, _: bool) {}
 }
 
 /// Its subscription asks it for last values only.

@@ -283,6 +283,10 @@ impl Deliveries for Beside {
     fn grant(&mut self, more: u32) {
         self.stored.grant(more);
     }
+
+    fn early(&mut self, early: bool) {
+        self.stored.early(early);
+    }
 }
 
 impl Drop for Beside {

@@ -36,6 +36,8 @@ impl Deliveries for Scripted {
     }
 
     fn grant(&mut self, _: u32) {}
+
+    fn early(&mut self, _: bool) {}
 }
 
 /// Only its subscriptions are asked for.

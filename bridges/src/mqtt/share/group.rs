@@ -373,4 +373,6 @@ impl Deliveries for Member {
 
     /// It takes what it said when it joined.
     fn grant(&mut self, _: u32) {}
+
+    fn early(&mut self, _: bool) {}
 }

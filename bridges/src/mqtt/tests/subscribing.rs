@@ -227,6 +227,19 @@ async fn a_subscription_that_is_raised_from_qos_0_loses_nothing_more() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn only_a_subscription_at_qos_0_does_not_wait_for_the_disk() {
+    let rig = rig().await;
+    let mut client = Client::five(&rig).await;
+    subscribed(&mut client, true, &[("a", 1), ("b", 2)]).await;
+    subscribed(&mut client, true, &[("c", 0)]).await;
+    rig.outlet.until(|state| state.early == [true]).await;
+    subscribed(&mut client, true, &[("c", 1)]).await;
+    rig.outlet.until(|state| state.early == [true, false]).await;
+    assert_eq!(rig.outlet.state().opened.len(), 3, "it is the same subscription");
+    rig.stop().await;
+}
+
 fn retained(n: u64, topic: &'static str, text: &'static str) -> envelope::Delivery {
     envelope::Delivery { retained: true, ..delivery(n, topic, Bytes::from(text)) }
 }

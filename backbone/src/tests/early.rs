@@ -1,0 +1,191 @@
+//! What a consumer sees before it is on disk, and what becomes of it when the disk fails.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering::SeqCst},
+    mpsc,
+};
+
+use super::*;
+use crate::writer::Fault;
+
+/// In which nothing comes.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Commits wait for a word each, once this is on, and go as it says.
+struct Held {
+    is_held: Arc<AtomicBool>,
+    words: mpsc::SyncSender<Fault>,
+}
+
+// === impl Held ===
+
+impl Held {
+    fn open(path: &Path) -> (Embedded, Self) {
+        let (words, said) = mpsc::sync_channel(16);
+        let (is_held, said) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(said)));
+        let flag = is_held.clone();
+        let hooks = move || {
+            let (flag, said) = (flag.clone(), said.clone());
+            let commit = move || match flag.load(SeqCst) {
+                true => said.lock().unwrap().recv_timeout(PATIENCE).unwrap_or(Fault::None),
+                false => Fault::None,
+            };
+            Hooks { commit: Box::new(commit), ..Hooks::default() }
+        };
+        (open_with(config(path), hooks), Self { is_held, words })
+    }
+
+    fn hold(&self) {
+        self.is_held.store(true, SeqCst);
+    }
+
+    fn let_go(&self) {
+        self.is_held.store(false, SeqCst);
+        self.words.try_send(Fault::None).ok();
+    }
+}
+
+/// A subscriber that need not wait for the disk.
+async fn early(store: &Embedded, filter: &str) -> Box<dyn Deliveries> {
+    let mut consumer = store.subscribe(subscribe(filter, None, Start::New, 5_000)).await.unwrap();
+    consumer.early(true);
+    consumer
+}
+
+/// Publishes in a task: the answer waits for the disk.
+fn publish(store: &Embedded, ids: std::ops::Range<u128>) -> tokio::task::JoinHandle<Result<(), Rejection>> {
+    store.ledger().received("web", (ids.end - ids.start) as u64);
+    let publishing = store.publish(Batch::new(ids.map(|id| message(id, "a")).collect()).unwrap());
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    tokio::spawn(async move { publishing.await.map(|_| ()) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_promised_nothing_sees_an_envelope_before_it_is_on_disk_and_nobody_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut soon = early(&store, "a").await;
+    let mut durable = consumer(&store, "s", 100).await;
+    let mut late = store.subscribe(subscribe("#", None, Start::New, 100)).await.unwrap();
+    held.hold();
+    let answer = publish(&store, 1..4);
+    assert_eq!(ids(&take(&mut soon, 3).await), [1, 2, 3]);
+    assert!(!answer.is_finished(), "the receipt waits for the disk");
+    assert_eq!(store.report().store.stored, 0);
+    assert!(is_idle(&mut durable).await && is_idle(&mut late).await);
+    held.let_go();
+    answer.await.unwrap().unwrap();
+    assert_eq!(ids(&take(&mut durable, 3).await), [1, 2, 3]);
+    assert_eq!(ids(&take(&mut late, 3).await), [1, 2, 3]);
+    assert!(is_idle(&mut soon).await, "nothing comes twice");
+    put(&store, 4, "a").await;
+    assert_eq!(ids(&take(&mut soon, 1).await), [4]);
+    assert_balanced(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_subscription_is_never_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut durable = consumer(&store, "s", 100).await;
+    durable.early(true);
+    held.hold();
+    let answer = publish(&store, 1..2);
+    assert!(is_idle(&mut durable).await);
+    held.let_go();
+    answer.await.unwrap().unwrap();
+    assert_eq!(ids(&take(&mut durable, 1).await), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_early_no_more_waits_for_the_disk_and_misses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut consumer = early(&store, "a").await;
+    put(&store, 1, "a").await;
+    consumer.early(false);
+    held.hold();
+    let answer = publish(&store, 2..3);
+    assert_eq!(ids(&take(&mut consumer, 1).await), [1]);
+    assert!(is_idle(&mut consumer).await);
+    held.let_go();
+    answer.await.unwrap().unwrap();
+    assert_eq!(ids(&take(&mut consumer, 1).await), [2]);
+}
+
+/// What was shown is lost, or got to disk all the same; offered again, it is not shown again.
+async fn a_failed_commit(fault: Fault) {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let (mut reads, mut waits) = (early(&store, "a").await, early(&store, "a").await);
+    put(&store, 1, "a").await;
+    assert_eq!(ids(&take(&mut reads, 1).await), [1]);
+    held.hold();
+    let answer = publish(&store, 2..4);
+    assert_eq!(ids(&take(&mut reads, 2).await), [2, 3], "shown before the commit fails");
+    held.is_held.store(false, SeqCst);
+    held.words.send(fault).unwrap();
+    assert!(answer.await.unwrap().is_err());
+    // others get the sequences of what was lost, and what was lost comes again behind them
+    let started = std::time::Instant::now();
+    for group in [9..10, 2..4, 10..11] {
+        while publish(&store, group.clone()).await.unwrap().is_err() {
+            assert!(started.elapsed() < PATIENCE);
+        }
+    }
+    assert_eq!(ids(&take(&mut reads, 2).await), [9, 10], "nothing is missed, nothing comes twice");
+    let expected: &[u128] = if fault == Fault::Lost { &[1, 9, 2, 3, 10] } else { &[1, 2, 3, 9, 10] };
+    assert_eq!(ids(&take(&mut waits, 5).await), expected, "who had not read it gets it as it is stored");
+    assert!(is_idle(&mut reads).await && is_idle(&mut waits).await);
+    let mut all = consumer(&store, "s", 100).await;
+    assert_eq!(ids(&take(&mut all, 5).await), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_shown_and_lost_is_not_shown_again_and_its_place_is_not_passed_over() {
+    a_failed_commit(Fault::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_shown_and_is_found_on_disk_is_not_shown_again() {
+    a_failed_commit(Fault::Unsure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_last_values_is_told_none_older_than_what_it_has_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let value = |id| {
+        let mapped = message(id, "a").into_parts().0;
+        sealed(Mapped { retain: true, ..mapped }, 1)
+    };
+    store.publish(Batch::one(value(1))).await.unwrap();
+    let mut consumer = early(&store, "a").await;
+    held.hold();
+    let publishing = store.publish(Batch::one(value(2)));
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    let answer = tokio::spawn(publishing);
+    assert_eq!(ids(&take(&mut consumer, 1).await), [2]);
+    let mut last = store.last(Filter::new("a").unwrap(), None, 10);
+    assert!(tokio::time::timeout(IDLE, &mut last).await.is_err(), "the value on disk is older");
+    held.let_go();
+    answer.await.unwrap().unwrap();
+    let values = tokio::time::timeout(PATIENCE, last).await.unwrap().unwrap().values;
+    assert_eq!(ids(&values), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_early_and_far_behind_gets_everything_once_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = early(&store, "a").await;
+    for from in (0..5_000).step_by(500) {
+        publish(&store, from..from + 500).await.unwrap().unwrap();
+    }
+    let mut taken = take(&mut consumer, 5_000).await;
+    publish(&store, 5_000..5_100).await.unwrap().unwrap();
+    settle(&mut consumer, &taken, Settlement::Delivered).await;
+    taken.extend(take(&mut consumer, 100).await);
+    assert_eq!(ids(&taken), (0..5_100).collect::<Vec<_>>());
+}
