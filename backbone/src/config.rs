@@ -44,7 +44,7 @@ pub struct DeadLetterQuota {
 /// How much of the log is kept: past any of the bounds the oldest records go. The newest one always stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Since they were admitted.
+    /// In time that the gateway runs, so that no clock that is set wrong takes a record; in whole seconds, rounded up.
     pub age: Option<Duration>,
     /// Of records; the files of the store may have more for a while.
     pub bytes: Option<u64>,

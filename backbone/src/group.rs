@@ -13,6 +13,7 @@ use std::{
 use envelope::{Admission, EnvelopeId, RejectKind, Rejection, Verdict};
 
 use crate::{
+    ages,
     answers::Reply,
     dead::DeadChanges,
     early::Shown,
@@ -60,6 +61,8 @@ pub(crate) struct Group {
     pub(crate) keys: KeyChanges,
     /// As of the group's last record.
     pub(crate) times: Option<Times>,
+    /// How old the records are, where that is noted with it.
+    pub(crate) aged: Option<ages::Row>,
     /// How long the gateway had run, where that is noted with it.
     pub(crate) clock: Option<u64>,
     pub(crate) dead: DeadChanges,
@@ -350,6 +353,9 @@ impl Group {
         self.apply_extent(state, shared);
         state.chain = self.chain;
         state.times = self.times.unwrap_or(state.times);
+        if let Some(row) = self.aged {
+            state.ages.note(row);
+        }
         if let Some(clock) = self.clock {
             state.note(clock);
         }
@@ -408,6 +414,7 @@ impl Group {
             && self.trim.is_empty()
             && self.dead.is_empty()
             && self.dropped.is_empty()
+            && self.aged.is_none()
             && !self.indexes_older()
     }
 }

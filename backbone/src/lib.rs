@@ -3,6 +3,7 @@
 //! [`Backbone`] is the seam; [`Embedded`] keeps everything in a folder of this gateway. It stores what policy has
 //! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
 
+mod ages;
 mod answers;
 mod attach;
 mod backlog;

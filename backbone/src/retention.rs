@@ -6,15 +6,14 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
-use envelope::Timestamp;
 use fjall::OwnedWriteBatch;
 
 use crate::{
-    Retention,
+    Retention, ages,
     codec::{Reader, put_u64},
     group::Group,
     index,
@@ -30,8 +29,6 @@ use crate::{
 /// The most records, and about the most bytes, that go with one group: more than it can bring.
 const MAX_TRIMMED: usize = 2_048;
 const MAX_BYTES: usize = 4 << 20;
-/// After a record that can't be read it is tried again so much later.
-const AGAIN: Duration = Duration::from_secs(60);
 /// So many records go between two looks at what speaks only of records that went.
 const SWEEP: u64 = 1_024;
 
@@ -44,8 +41,6 @@ pub(crate) struct Extent {
     pub(crate) records: u64,
     /// Of all records.
     pub(crate) bytes: u64,
-    /// When the oldest was admitted.
-    oldest: Option<Timestamp>,
     swept: Swept,
 }
 
@@ -58,6 +53,8 @@ struct Swept {
     times: u64,
     /// The oldest row of the index, as its first sequence.
     index: u64,
+    /// The oldest row of the ages, as its clock.
+    ages: u64,
 }
 
 /// What goes with a group.
@@ -69,7 +66,6 @@ pub(crate) struct Trim {
     /// Of the last one that goes.
     hash: Chain,
     bytes: u64,
-    oldest: Option<Timestamp>,
     /// There is more to go.
     pub(crate) is_full: bool,
     /// The next one can't be read.
@@ -79,11 +75,9 @@ pub(crate) struct Trim {
 // === impl Retention ===
 
 impl Retention {
-    /// Whether the oldest of `records` of so many bytes has to go.
-    fn is_over(&self, records: u64, bytes: u64, oldest: Timestamp, now: Timestamp) -> bool {
-        self.records.is_some_and(|most| records > most)
-            || self.bytes.is_some_and(|most| bytes > most)
-            || self.age.is_some_and(|most| oldest.plus(most) < now)
+    /// Whether `records` of so many bytes are too many.
+    fn is_over(&self, records: u64, bytes: u64) -> bool {
+        self.records.is_some_and(|most| records > most) || self.bytes.is_some_and(|most| bytes > most)
     }
 }
 
@@ -95,8 +89,7 @@ impl Extent {
         let Some(first) = store.log.first_key_value() else {
             return Ok(Self { first: last + 1, ..Self::default() });
         };
-        let (key, value) = first.into_inner()?;
-        let first = sequence(&key);
+        let first = sequence(&first.key()?);
         let given_up = store.gaps()?.into_iter().map(|(from, to)| (to.min(last) + 1).saturating_sub(from.max(first)));
         let records = (last + 1 - first).saturating_sub(given_up.sum());
         let bytes = match store.meta.get("bytes")? {
@@ -104,8 +97,7 @@ impl Extent {
             // A store of an older gateway.
             None => store.log.iter().map(|entry| Ok(entry.into_inner()?.1.len() as u64)).sum::<fjall::Result<u64>>()?,
         };
-        let oldest = record::admitted_at(&value).ok();
-        Ok(Self { first, records, bytes, oldest, swept: Swept::default() })
+        Ok(Self { first, records, bytes, swept: Swept::default() })
     }
 }
 
@@ -154,10 +146,12 @@ impl Swept {
         };
         let times = times::trim(batch, store, first.saturating_sub(MAX_TRIMMED as u64), self.times);
         let index = index::trim(batch, store, first, self.index);
+        let ages = ages::trim(batch, store, first, self.ages);
         Self {
             first,
             times: times.unwrap_or_else(|error| kept(self.times, error)),
             index: index.unwrap_or_else(|error| kept(self.index, error)),
+            ages: ages.unwrap_or_else(|error| kept(self.ages, error)),
         }
     }
 }
@@ -167,14 +161,15 @@ impl Swept {
 impl Group {
     /// Chooses the records that go with this group. One that can't be read stays, and what is behind it.
     pub(crate) fn trim(&mut self, state: &State, store: &Store, shared: &Shared) {
-        let (policy, extent, now) = (shared.config.retention, state.extent, state.now());
+        let (policy, extent, over) = (shared.config.retention, state.extent, state.ages.over());
         let (mut records, mut bytes) = (extent.records + self.records.len() as u64, extent.bytes + self.bytes());
-        let Some(oldest) = extent.oldest.filter(|oldest| policy.is_over(records, bytes, *oldest, now)) else { return };
-        let last = (self.first - 1).min(self.next().saturating_sub(2));
-        if extent.first > last || state.stuck.is_some_and(|at| at.elapsed() < AGAIN) {
+        if extent.first > over && !policy.is_over(records, bytes) {
             return;
         }
-        self.trim.oldest = Some(oldest);
+        let last = (self.first - 1).min(self.next().saturating_sub(2));
+        if extent.first > last || state.is_stuck() {
+            return;
+        }
         let mut found = std::mem::take(&mut self.found);
         let (values, mut newest) = (read(&shared.last), None);
         for entry in store.log.range(extent.first.to_be_bytes()..=last.to_be_bytes()) {
@@ -188,10 +183,8 @@ impl Group {
                 }
             };
             let (at, record) = (sequence(&key), Bytes::from(value));
-            let admitted_at = record::admitted_at(&record).unwrap_or_default();
-            self.trim.oldest = Some(admitted_at);
             self.trim.is_full = self.trim.gone.len() == MAX_TRIMMED || self.trim.bytes >= MAX_BYTES as u64;
-            if self.trim.is_full || records <= 1 || !policy.is_over(records, bytes, admitted_at, now) {
+            if self.trim.is_full || records <= 1 || (at > over && !policy.is_over(records, bytes)) {
                 break;
             }
             (records, bytes) = (records - 1, bytes.saturating_sub(record.len() as u64));
@@ -264,14 +257,10 @@ impl Group {
         swept.index = self.first_indexed().map_or(swept.index, |first| first.min(swept.index));
         let records = (extent.records + self.records.len() as u64).saturating_sub(self.trim.gone.len() as u64);
         let bytes = (extent.bytes + self.bytes()).saturating_sub(self.trim.bytes);
-        let oldest = match self.trim.oldest {
-            Some(oldest) => Some(oldest),
-            None => extent.oldest.or_else(|| self.records.first().map(|prepared| prepared.admitted_at)),
-        };
         if bytes != extent.bytes {
             batch.insert(&store.meta, "bytes", number(bytes));
         }
-        self.extent = Some(Extent { first, records, bytes, oldest, swept });
+        self.extent = Some(Extent { first, records, bytes, swept });
     }
 
     /// Makes it visible, once it is on disk.

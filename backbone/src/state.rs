@@ -3,13 +3,14 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering::SeqCst},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use envelope::{EnvelopeId, Timestamp};
 
 use crate::{
     DedupWindow, OpenError,
+    ages::Ages,
     codec::DecodeError,
     dead::DeadBook,
     dedup::Fingerprints,
@@ -35,6 +36,9 @@ const MAX_EVICTED: usize = 8_192;
 /// Doubted ids that are kept; more come only of a disk that fails all the time.
 const MAX_DOUBTED: usize = 65_536;
 
+/// After what can't be read retention tries again so much later.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// The writer's memory.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -48,12 +52,13 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) keys: Keys,
     pub(crate) times: Times,
+    pub(crate) ages: Ages,
     pub(crate) index: Index,
     pub(crate) dead: DeadBook,
     pub(crate) extent: Extent,
     /// Retention has more to do.
     pub(crate) trims: bool,
-    /// When it met a record that can't be read.
+    /// When it met something that can't be read.
     pub(crate) stuck: Option<Instant>,
     /// Ids that are stored though their sender was told to retry: the retry is the message's first outcome.
     pub(crate) doubted: HashSet<EnvelopeId>,
@@ -89,6 +94,7 @@ impl State {
             registry: Registry::default(),
             keys: Keys::default(),
             times: Times::load(store).map_err(failed)?,
+            ages: Ages::load(store, shared.config.retention.age).map_err(failed)?,
             index: Index::load(store, last).map_err(failed)?,
             extent: Extent::load(store, last).map_err(failed)?,
             trims: false,
@@ -109,6 +115,7 @@ impl State {
             state.clock = state.clock.max(remembered.clock);
             remembered.ids.iter().for_each(|(sequence, id)| state.prints.insert(state.prints.print(*id), *sequence));
         }
+        state.clock = state.clock.max(state.ages.clock());
         state.noted = state.clock;
         for entry in store.ledger.iter() {
             let (key, value) = entry.into_inner().map_err(failed)?;
@@ -170,7 +177,13 @@ impl State {
         self.noted = clock;
     }
 
-    /// Now, as the system's clock would say it if it had not been set since the start: what is old by it is old.
+    /// Retention met something that can't be read, and does not try again yet.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.is_some_and(|at| at.elapsed() < STUCK)
+    }
+
+    /// Now, as the system's clock would say it if it had not been set since the start. It may have been wrong then, so
+    /// nothing is old by it.
     pub(crate) fn now(&self) -> Timestamp {
         self.started_at.plus(self.started.elapsed())
     }

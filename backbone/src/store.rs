@@ -8,6 +8,7 @@
 //! | subscriptions | durable name | cursor |
 //! | last | topic | sequence of its last value, and when that expires |
 //! | times | latest admission time up to there | a sequence |
+//! | ages | seconds for which the gateway had run | the last sequence that was stored by then |
 //! | index | attribute, first sequence of a block | a fingerprint of each record's |
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
 //! | dead | number | a dead letter |
@@ -57,6 +58,7 @@ pub(crate) struct Store {
     pub(crate) kept: Keyspace,
     pub(crate) dead: Keyspace,
     pub(crate) times: Keyspace,
+    pub(crate) ages: Keyspace,
     pub(crate) index: Keyspace,
     pub(crate) meta: Keyspace,
 }
@@ -99,6 +101,7 @@ impl Store {
             kept: keyspace("kept", MEMTABLE)?,
             dead: keyspace("dead", MEMTABLE)?,
             times: keyspace("times", MEMTABLE)?,
+            ages: keyspace("ages", MEMTABLE)?,
             index: keyspace("index", MEMTABLE)?,
             meta: keyspace("meta", MEMTABLE)?,
             database,
@@ -289,7 +292,7 @@ impl Store {
     }
 
     /// Each with the size at which its memtable is sealed.
-    fn keyspaces(&self) -> [(&Keyspace, u64); 11] {
+    fn keyspaces(&self) -> [(&Keyspace, u64); 12] {
         [
             (&self.log, LOG_MEMTABLE),
             (&self.dedup, MEMTABLE),
@@ -300,6 +303,7 @@ impl Store {
             (&self.kept, MEMTABLE),
             (&self.dead, MEMTABLE),
             (&self.times, MEMTABLE),
+            (&self.ages, MEMTABLE),
             (&self.index, MEMTABLE),
             (&self.meta, MEMTABLE),
         ]

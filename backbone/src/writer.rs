@@ -197,6 +197,7 @@ impl Writer {
         if let Err(error) = group.keys.expire(&self.state.keys, &store) {
             group.broken = Some(error);
         }
+        self.age(&mut group, &store);
         group.trim(&self.state, &store, &self.shared);
         if is_idle {
             group.index_older(&self.state.index, self.state.extent.first, &store);
@@ -214,6 +215,19 @@ impl Writer {
         }
         group.show(&self.state, &self.shared);
         rooms
+    }
+
+    /// Looks which records are too old, and how old what the group stores will be.
+    fn age(&mut self, group: &mut Group, store: &Store) {
+        let clock = self.state.clock();
+        if !self.state.is_stuck()
+            && let Err(error) = self.state.ages.look(clock, store)
+        {
+            tracing::error!(%error, "how old records are can't be read, and none goes by its age");
+            metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
+            self.state.stuck = Some(Instant::now());
+        }
+        group.aged = self.state.ages.due(clock, group.next() - 1);
     }
 
     /// Commits and applies a staged group; `false` if it failed.
@@ -272,6 +286,9 @@ impl Writer {
         if !group.fresh.ids.is_empty() {
             group.fresh.clock = self.state.clock();
             batch.insert(&store.dedup, group.fresh.first().to_be_bytes(), group.fresh.encode());
+        }
+        if let Some(row) = group.aged {
+            row.write(&mut batch, store);
         }
         for old in &group.evicted {
             batch.remove(&store.dedup, old.first().to_be_bytes());

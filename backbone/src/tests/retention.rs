@@ -64,6 +64,36 @@ async fn by_bytes_and_by_age_but_never_the_newest() {
     assert_balanced(&store);
 }
 
+/// Stores a message as at a time when the system's clock said so.
+async fn put_at(store: &Embedded, id: u128, said: &str) {
+    let (mapped, epoch) = message(id, "a").into_parts();
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let mut publish = crate::queue::Publish { messages: Vec::new(), records: Vec::new(), bytes: 0, reply: Some(reply) };
+    let said = Timestamp::parse(said).unwrap();
+    store.ledger().received("web", 1);
+    publish.add("plant-a", &store.shared().books, said, mapped, epoch);
+    store.queue.send(crate::queue::Job::Publish(publish)).await.unwrap();
+    assert!(answer.await.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_wrong_takes_nothing_and_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let month = Retention { age: Some(Duration::from_secs(30 * 86_400)), ..NONE };
+    let store = keeping(folder.path(), month);
+    put_at(&store, 1, "1970-01-01T00:00:05Z").await;
+    put_at(&store, 2, "2999-12-31T00:00:00Z").await;
+    store.close().await.unwrap();
+    let store = keeping(folder.path(), month);
+    put(&store, 3, "a").await;
+    put(&store, 4, "a").await;
+    assert_eq!(store.report().store.first_sequence, 1, "what was stored a moment ago went by its age");
+    store.close().await.unwrap();
+    let store = keeping(folder.path(), Retention { age: Some(Duration::from_secs(1)), ..NONE });
+    until_first(&store, 4).await;
+    assert_balanced(&store);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_durable_subscription_had_not_settled_has_lapsed_there() {
     let folder = tempfile::tempdir().unwrap();
