@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use envelope::{Headers, TraceContext, cloudevents::parse_tokens};
+use envelope::{
+    Headers, TraceContext,
+    cloudevents::{parse_tokens, write_tokens},
+};
 
-use super::{address::to_mesh, packet::Properties};
+use super::{
+    address::to_mesh,
+    packet::{Properties, user_property},
+};
 
 /// The user property that names the domains which a message has passed, oldest first: it does not come back to one of them.
 pub(super) const HOPS: &str = "hops";
@@ -56,6 +62,21 @@ pub(super) fn hops(properties: &Properties) -> Vec<Arc<str>> {
     let mut hops = said.and_then(parse_tokens).unwrap_or_default();
     hops.truncate(MAX_HOPS);
     hops
+}
+
+/// Appends the user property that says so, with the domain that the message leaves now.
+pub(super) fn put_hops(out: &mut Vec<u8>, hops: &[Arc<str>], domain: &Arc<str>) {
+    let passed: Vec<_> = hops.iter().chain([domain]).cloned().collect();
+    put_list(out, HOPS, &passed);
+}
+
+/// Appends a list as a user property; nothing of an empty one.
+pub(super) fn put_list(out: &mut Vec<u8>, name: &str, list: &[Arc<str>]) {
+    let mut tokens = Vec::with_capacity(64);
+    write_tokens(&mut tokens, list);
+    if let Some(tokens) = std::str::from_utf8(&tokens).ok().filter(|tokens| !tokens.is_empty()) {
+        user_property(out, name, tokens);
+    }
 }
 
 #[cfg(test)]

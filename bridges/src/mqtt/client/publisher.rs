@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use envelope::{Batch, Outbound, Qos, RejectKind, Rejection, Sink, Taken, Verdict, cloudevents::write_tokens};
+use envelope::{Batch, Outbound, Qos, RejectKind, Rejection, Sink, Taken, Verdict};
 use futures_util::future::BoxFuture;
 use metrics::{Counter, counter, describe_counter};
 use tokio::{
@@ -25,7 +25,7 @@ use crate::{
     Link, LinkContext, State,
     mqtt::{
         address::{check_topic, to_native},
-        headers::{HOPS, header},
+        headers::{HOPS, header, put_hops},
         packet::{self, Acked, Answer, Outgoing, Reason, Version},
     },
     standing::Stand,
@@ -344,11 +344,6 @@ fn properties(message: &Outbound, domain: &Arc<str>) -> Vec<u8> {
             packet::user_property(&mut out, TRACE[1], state);
         }
     }
-    let mut hops = Vec::with_capacity(64);
-    let passed: Vec<_> = message.hops.iter().chain([domain]).cloned().collect();
-    write_tokens(&mut hops, &passed);
-    if let Ok(hops) = std::str::from_utf8(&hops) {
-        packet::user_property(&mut out, HOPS, hops);
-    }
+    put_hops(&mut out, &message.hops, domain);
     out
 }

@@ -8,7 +8,7 @@ use envelope::{Delivery, Envelope, Outbound, RejectKind, Rejection, Timestamp, T
 use super::ShownAt;
 use crate::mqtt::{
     address::{check_topic, to_native},
-    headers::header,
+    headers::{HOPS, header, put_hops, put_list},
     packet,
     reject::DECIDED_BY,
     source::Shared,
@@ -57,7 +57,7 @@ impl<'d> Content<'d> {
             response_topic: response_topic.and_then(|topic| shared.border.topic(topic)),
             correlation: conversation.and_then(|known| known.id_bytes()),
             expiry: left(envelope)?,
-            user: if five { attributes(envelope) } else { Vec::new() },
+            user: if five { attributes(shared, envelope) } else { Vec::new() },
         })
     }
 
@@ -77,8 +77,9 @@ impl<'d> Content<'d> {
         let envelope = &delivery.envelope;
         let value = |name: &str| headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
         let text = |name: &str| value(name).and_then(|value| String::from_utf8(value.to_vec()).ok());
-        let mut user = if five { attributes(envelope) } else { Vec::new() };
-        for (name, value) in headers.iter().filter(|(name, _)| five && !header::ALL.contains(&name.as_str())) {
+        let mut user = if five { attributes(shared, envelope) } else { Vec::new() };
+        let own = |name: &str| header::ALL.contains(&name) || name == HOPS;
+        for (name, value) in headers.iter().filter(|(name, _)| five && !own(name)) {
             if let Ok(value) = std::str::from_utf8(value) {
                 packet::user_property(&mut user, name, value);
             }
@@ -103,8 +104,9 @@ fn left(envelope: &Envelope) -> Result<Option<u32>, Nothing> {
     Ok(Some(u32::try_from(micros.div_ceil(1_000_000)).unwrap_or(u32::MAX)))
 }
 
-/// The envelope's attributes as user properties, as in CloudEvents' binary mode; what MQTT has a property for is there.
-fn attributes(envelope: &Envelope) -> Vec<u8> {
+/// The envelope's attributes as user properties, as in CloudEvents' binary mode; what MQTT has a property for is there. The
+/// domains that it has passed have this one behind them, so that a gateway which subscribes here knows what was there before.
+fn attributes(shared: &Shared, envelope: &Envelope) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut put = |name: &str, value: &str| packet::user_property(&mut out, name, value);
     put("specversion", "1.0");
@@ -130,6 +132,19 @@ fn attributes(envelope: &Envelope) -> Vec<u8> {
                 put(name, value);
             }
         }
+        if let Some(time) = &conversation.replyby {
+            put("replyby", &time.to_string());
+        }
+    }
+    if let Some(priority) = envelope.priority {
+        put("priority", priority.word());
+    }
+    if let Some(origin) = &envelope.origin {
+        for (name, value) in [("originid", &origin.id), ("originsource", &origin.source)] {
+            if let Some(value) = value {
+                put(name, value);
+            }
+        }
     }
     if let Some(trace) = &envelope.trace {
         put("traceparent", &trace.traceparent());
@@ -137,5 +152,10 @@ fn attributes(envelope: &Envelope) -> Vec<u8> {
             put("tracestate", state);
         }
     }
+    put_list(&mut out, "residency", &envelope.residency);
+    if let Some(conversation) = &envelope.conversation {
+        put_list(&mut out, "recipients", &conversation.recipients);
+    }
+    put_hops(&mut out, &envelope.hops, &shared.cx.principal.domain);
     out
 }

@@ -1,7 +1,7 @@
 //! Subscribing: what a client gets of the mesh, and what becomes of it there.
 
 use bytes::Bytes;
-use envelope::{Conversation, RejectKind, Settlement, Timestamp};
+use envelope::{Conversation, Origin, Priority, RejectKind, Settlement, Timestamp};
 
 use super::client::{Client, Hello, Packet, ack, packet, publish, rig, subscribe, text};
 use crate::conformance::{Rig, delivery};
@@ -102,8 +102,14 @@ async fn attributes_of_the_envelope_are_properties_of_the_message() {
     one.envelope.conversation = Some(Box::new(Conversation {
         id: Some("c1".into()),
         replyto: Some("answers/%25".into()),
+        replyby: Some(Timestamp::from_micros(0)),
+        recipients: vec!["ada".into(), "bob b".into()],
         ..Conversation::default()
     }));
+    one.envelope.residency = vec!["eu".into()];
+    one.envelope.priority = Some(Priority::Command);
+    one.envelope.hops = vec!["far".into()];
+    one.envelope.origin = Some(Box::new(Origin { id: Some("7".into()), source: Some("press".into()) }));
     rig.outlet.give([one]);
     let mut client = Client::five(&rig).await;
     client.ask(&subscribe(true, 9, &[0x0B, 77], &[("telemetry//50%", 0)])).await;
@@ -115,7 +121,19 @@ async fn attributes_of_the_envelope_are_properties_of_the_message() {
     assert!(has(&[&[0x09][..], &text("c1")].concat()), "correlation data");
     assert!(has(&[0x0B, 77]), "subscription identifier");
     assert!(has(&[0x02, 0, 0, 0, 60]), "message expiry");
-    assert!(has(&[&[0x26][..], &text("type"), &text("mesh/opaque@v1.0.0")].concat()), "user properties");
+    for (name, value) in [
+        ("type", "mesh/opaque@v1.0.0"),
+        ("replyby", &Timestamp::from_micros(0).to_string()),
+        ("recipients", "ada bob%20b"),
+        ("residency", "eu"),
+        ("priority", "command"),
+        ("originid", "7"),
+        ("originsource", "press"),
+        // the domain of the listener is behind those that it was in before
+        ("hops", "far test"),
+    ] {
+        assert!(has(&[&[0x26][..], &text(name), &text(value)].concat()), "{name}");
+    }
     rig.stop().await;
 }
 
