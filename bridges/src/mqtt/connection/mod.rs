@@ -89,6 +89,10 @@ struct Connection {
     arrived: u64,
     /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
     unheard: bool,
+    /// Packets were read that there was no room for yet. Until they are obeyed nothing more is read, not even the end.
+    behind: bool,
+    /// The connection broke, and what was read from it before is still to be obeyed.
+    broken: bool,
     /// By then a large packet that is being read has to be there: its bytes are reserved meanwhile.
     due: Option<Instant>,
     /// Ready once other mappings are in force.
@@ -183,6 +187,8 @@ impl Connection {
             wants_own: false,
             arrived: 0,
             unheard: false,
+            behind: false,
+            broken: false,
             due: None,
             changed: None,
             silence: keep_alive.map(Silence::new),
@@ -201,10 +207,18 @@ impl Connection {
             if let Err(end) = self.obey().await {
                 return end;
             }
-            if let Err(end) = self.deliver().await {
+            if self.broken && !self.behind {
+                return End::Gone;
+            }
+            if !self.broken
+                && let Err(end) = self.deliver().await
+            {
                 return end;
             }
             self.lane.go(&self.shared.offers);
+            if self.behind && self.has_room() {
+                continue;
+            }
             match self.step(&mut not_let_in).await {
                 Ok(()) => {}
                 Err(end) => return end,
@@ -243,7 +257,7 @@ impl Connection {
             }
             done = self.lane.done() => self.heard(done).await,
             answers = self.answers.next() => self.reached(answers).await,
-            turn = self.link.turn(reads, expected) => match turn {
+            turn = self.link.turn(reads, expected), if !self.broken => match turn {
                 Ok(Turn::Read) => {
                     if let Some(silence) = &mut self.silence {
                         silence.heard = Instant::now();
@@ -252,9 +266,11 @@ impl Connection {
                 }
                 Ok(Turn::Written) => Ok(()),
                 Ok(Turn::Closed) => Err(End::Gone),
+                // what it had sent before it has sent: perhaps its DISCONNECT, too
                 Err(error) => {
                     tracing::debug!(%error, peer = %self.peer, "the connection broke");
-                    Err(End::Gone)
+                    self.broken = true;
+                    Ok(())
                 }
             },
             // with a backlog too: what is dropped meanwhile is counted
@@ -273,6 +289,7 @@ impl Connection {
     async fn obey(&mut self) -> Result<(), End> {
         let (mut releases, mut receipts) = (Vec::new(), Vec::new());
         let obeyed = loop {
+            self.behind = !self.has_room() && !self.link.input.is_empty();
             if !self.has_room() {
                 break Ok(());
             }
@@ -303,16 +320,26 @@ impl Connection {
             self.shared.sys.received(self.arrived);
             self.shared.cx.received(std::mem::take(&mut self.arrived));
         }
+        let answered = self.handshakes(&releases, &receipts).await;
+        match obeyed {
+            // who has left is not to be held to a store that fails: its will would be published
+            Err(End::Left { .. }) => obeyed,
+            _ => answered.and(obeyed),
+        }
+    }
+
+    /// What of the handshakes of QoS 2 goes to disk once for all that was read together.
+    async fn handshakes(&mut self, releases: &[u16], receipts: &[packet::Ack]) -> Result<(), End> {
         if self.held.session.take_begun_anew() {
             self.keep().await?;
         }
         if !releases.is_empty() {
-            self.release(&releases).await?;
+            self.release(releases).await?;
         }
         if !receipts.is_empty() {
-            self.received(&receipts).await?;
+            self.received(receipts).await?;
         }
-        obeyed
+        Ok(())
     }
 
     /// Whether it takes more of what the client publishes.

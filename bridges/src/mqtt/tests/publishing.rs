@@ -240,6 +240,41 @@ async fn what_was_read_before_a_client_left_is_taken_all_the_same() {
 }
 
 #[tokio::test]
+async fn more_than_is_taken_at_once_is_taken_before_the_end_and_so_is_the_disconnect_behind_it() {
+    let rig = rig().await;
+    for level in [4, 5] {
+        let will = [if level == 5 { vec![0] } else { Vec::new() }, text("will"), text("gone")].concat();
+        let hello = Hello { level, will: Some((0, will)), ..Hello::five("a") };
+        let mut client = Client::connect(rig.address(), &hello).await;
+        let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+        let mut bytes = publish(0, "a", 0, properties, "x").repeat(3_000);
+        bytes.extend([0xE0, 0]);
+        client.send(&bytes).await;
+        client.close();
+        let of_all = if level == 4 { 3_000 } else { 6_000 };
+        rig.until(|counts| counts.received == of_all && counts.offered == of_all).await;
+    }
+    rig.stop().await;
+    let seen: Vec<_> = rig.seen().into_iter().flatten().collect();
+    assert!(seen.len() == 6_000 && seen.iter().all(|inbound| &*inbound.address == "a"), "no will");
+}
+
+#[tokio::test]
+async fn mqtt_3_14_4_3_a_store_that_fails_publishes_no_will_of_a_client_that_has_left() {
+    let rig = rig().await;
+    let will = [vec![0], text("will"), text("gone")].concat();
+    let hello = Hello { will: Some((0, will)), ..Hello::five("a").staying() };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.ask(&publish(0x04, "a", 7, &[0], "x")).await.unwrap();
+    rig.keys.refuse(true);
+    client.send(&[ack(0x62, 7), vec![0xE0, 0]].concat()).await;
+    while client.next().await.is_some() {}
+    rig.stop().await;
+    let seen: Vec<_> = rig.seen().into_iter().flatten().map(|inbound| inbound.address.to_string()).collect();
+    assert_eq!(seen, ["a"]);
+}
+
+#[tokio::test]
 async fn a_large_message_arrives_whole_and_its_bytes_are_counted_while_it_does() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     arrived: u64,
     /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
     unheard: bool,
+    /// Packets were read that there was no room for yet. Until they are obeyed nothing more is read, not even the end.
+    behind: bool,
     last_topic: LastTopic,
 }
 
@@ -87,6 +89,7 @@ impl Connection {
             answers: Answers::default(),
             arrived: 0,
             unheard: false,
+            behind: false,
             last_topic: LastTopic::default(),
         }
     }
@@ -119,9 +122,21 @@ impl Connection {
         self.want(&wanted).await?;
         // what the broker sends again stands right behind its welcome, and may have been read with it
         self.obey().await?;
+        let mut lost = None;
         loop {
+            // what came before the end is obeyed before it: at QoS 0 it does not come again
+            if !self.behind
+                && let Some(lost) = lost.take()
+            {
+                return Err(End::Lost(lost));
+            }
             self.lane.go(&self.shared.offers);
-            let reads = self.has_room() && !self.lane.holds_up() && self.broker.link.out.len() < MAX_OUT;
+            if self.behind && self.has_room() {
+                self.obey().await?;
+                continue;
+            }
+            let reads =
+                !self.behind && self.has_room() && !self.lane.holds_up() && self.broker.link.out.len() < MAX_OUT;
             let again = self.filters.again();
             tokio::select! {
                 biased;
@@ -136,7 +151,7 @@ impl Connection {
                     let wanted = addresses.borrow_and_update().clone();
                     self.want(&wanted).await?;
                 }
-                turned = self.broker.turn(reads) => turned.map_err(End::Lost)?,
+                turned = self.broker.turn(reads), if lost.is_none() => lost = turned.err(),
                 () = sleep_until(again.unwrap_or_else(tokio::time::Instant::now)), if again.is_some() => {
                     self.filters.retry(&mut self.broker.link.out);
                 }
@@ -165,6 +180,7 @@ impl Connection {
     async fn obey(&mut self) -> Result<(), End> {
         let (mut releases, mut changed) = (Vec::new(), false);
         let obeyed = loop {
+            self.behind = !self.has_room() && !self.broker.link.input.is_empty();
             if !self.has_room() {
                 break Ok(());
             }
