@@ -232,8 +232,12 @@ impl Shared {
             self.sessions.restore(key, session, now + left);
         }
         self.wills.restore(self, wills, &stay);
-        // of sessions that ended with the gateway
-        for name in shares.iter().filter(|name| !self.shares.has(name)) {
+        for (name, lost) in shares {
+            if self.shares.restore_lost(&name, lost) {
+                continue;
+            }
+            // of sessions that ended with the gateway
+            let name = &*name;
             let ended = async {
                 self.cx.outlet.end(name).await?;
                 self.keeper.forget_share(name).await

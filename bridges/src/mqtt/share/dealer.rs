@@ -58,6 +58,9 @@ enum Claim {
     Lost,
 }
 
+/// So many claims are known at once; of more, the oldest are forgotten.
+const MAX_CLAIMS: usize = 65_536;
+
 /// What a member had when it left.
 #[derive(Debug, Default)]
 pub(in crate::mqtt) struct Left {
@@ -208,6 +211,15 @@ impl Dealer {
 
     fn claim_as(&mut self, position: Position, claim: Claim) {
         self.claims.insert(position, claim);
+        if self.claims.len() > MAX_CLAIMS {
+            // what has expired meanwhile, or was settled after all, does not come again: the oldest did so first
+            let mut over: Vec<_> = self.claims.iter().filter(|(_, claim)| claim.is_over()).map(|(at, _)| at).collect();
+            over.sort_unstable();
+            let oldest: Vec<_> = over[..over.len() / 2].iter().map(|at| (*at).clone()).collect();
+            for at in oldest {
+                self.claims.remove(&at);
+            }
+        }
     }
 
     /// A session has ended: nobody else gets what it may have.
@@ -220,6 +232,19 @@ impl Dealer {
             self.parked.remove(&position);
             self.settle_claim(position, lost());
         }
+    }
+
+    /// Of messages that sessions may have had which have ended, in order.
+    pub(super) fn lost(&self) -> Vec<Position> {
+        let lost = self.claims.iter().filter(|(_, claim)| **claim == Claim::Lost);
+        let mut lost: Vec<_> = lost.map(|(at, _)| at.clone()).collect();
+        lost.sort_unstable();
+        lost
+    }
+
+    /// So it was before a restart.
+    pub(super) fn claim_lost(&mut self, lost: Vec<Position>) {
+        lost.into_iter().for_each(|at| self.claim_as(at, Claim::Lost));
     }
 
     /// What the store is to be told.
@@ -238,12 +263,28 @@ impl Dealer {
         self.members.values().map(|seat| seat.credit).sum::<usize>() + self.parked.len()
     }
 
-    /// The subscription is closed: all that is unsettled comes again when it is opened the next time.
-    pub(super) fn closed(&mut self) {
+    /// The subscription is closed: all that is unsettled comes again when it is opened the next time. `untold`: what the store
+    /// was not told, or may not have heard. Of that, what nobody else is to get stays so.
+    pub(super) fn closed(&mut self, untold: Vec<(Position, Settlement)>) {
         self.waiting.clear();
         self.parked.clear();
-        self.take_settled();
+        for (position, settlement) in untold.into_iter().chain(self.take_settled()) {
+            if settlement == Settlement::Delivered {
+                self.claim_as(position, Claim::Taken);
+            } else if settlement == lost() {
+                self.claim_as(position, Claim::Lost);
+            }
+        }
         self.members.clear();
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// It waits for nobody.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Taken | Self::Lost)
     }
 }
 
@@ -400,12 +441,42 @@ mod tests {
         let (one, session) = joined(&mut dealer, "p", 9);
         dealer.arrived((1..=3).map(of).collect());
         dealer.deal();
-        dealer.closed();
+        dealer.closed(Vec::new());
         dealer.leave(one, session, Left { sent: vec![at(1)], taken: vec![at(2)] }, Leaves::ForNow);
         let (other, _) = joined(&mut dealer, "p", 9);
         dealer.arrived((1..=3).map(of).collect());
         assert_eq!(numbers(&dealer.deal()), [(other, vec![3])]);
         assert_eq!(dealer.take_settled(), [(at(2), Settlement::Delivered)]);
         assert_eq!(dealer.join(session, "p".into(), 9).1.len(), 1);
+    }
+
+    #[test]
+    fn what_the_store_was_not_told_before_it_closed_goes_to_nobody_else() {
+        let mut dealer = Dealer::default();
+        let (one, session) = joined(&mut dealer, "p", 9);
+        dealer.arrived((1..=4).map(of).collect());
+        dealer.deal();
+        dealer.settle(one, vec![(at(1), Settlement::Delivered), (at(2), Settlement::Delivered)]);
+        let untold = dealer.take_settled();
+        dealer.leave(one, session, sent(&[3]), Leaves::ForGood);
+        dealer.closed(untold);
+        assert_eq!(dealer.lost(), [at(3)]);
+        let (other, _) = joined(&mut dealer, "p", 9);
+        // the store had the first one after all
+        dealer.arrived((2..=4).map(of).collect());
+        assert_eq!(numbers(&dealer.deal()), [(other, vec![4])]);
+        let lost = Settlement::DeadLettered(RejectKind::Conflict);
+        assert_eq!(dealer.take_settled(), [(at(2), Settlement::Delivered), (at(3), lost)]);
+        assert_eq!(dealer.claims.len(), 1, "it may come again");
+    }
+
+    #[test]
+    fn what_does_not_come_again_is_known_for_a_bounded_while() {
+        let (mut dealer, away) = (Dealer::default(), Uuid::now_v7());
+        dealer.claim(away, sent(&[0]));
+        dealer.claim_lost((1..=MAX_CLAIMS as u64).map(at).collect());
+        assert!(dealer.claims.len() < MAX_CLAIMS);
+        assert!(dealer.claims.contains_key(&at(0)) && dealer.claims.contains_key(&at(MAX_CLAIMS as u64)));
+        assert!(!dealer.claims.contains_key(&at(1)));
     }
 }

@@ -130,7 +130,8 @@ impl Group {
     async fn open(self: &Arc<Self>, shared: &Shared) -> Result<Running, Rejection> {
         // before there is a position: after a crash nothing is left behind that nobody knows of
         if !self.kept.load(Ordering::Acquire) {
-            shared.keeper.keep_share(&self.name).await?;
+            let lost = self.lock().dealer.lost();
+            shared.keeper.keep_share(&self.name, &lost).await?;
             self.kept.store(true, Ordering::Release);
         }
         let durable = Some(self.name.clone());
@@ -154,7 +155,7 @@ impl Group {
         stored: watch::Sender<u64>,
     ) {
         let mut granted = CREDIT as usize;
-        let ended = loop {
+        let (ended, untold) = loop {
             let (settled, credit) = self.deal();
             if credit > granted {
                 deliveries.grant(u32::try_from(credit - granted).unwrap_or(u32::MAX));
@@ -162,25 +163,29 @@ impl Group {
             }
             if !settled.is_empty() {
                 let outcomes = settled.len() as u64;
-                if let Err(why) = deliveries.settle(settled).await {
-                    break why;
+                if let Err(why) = deliveries.settle(settled.clone()).await {
+                    break (why, settled);
                 }
                 stored.send_modify(|stored| *stored += outcomes);
                 continue;
             }
+            // what the last one to leave has said is settled by now: it was said before the stop
+            if stop.is_cancelled() {
+                break (gone(), Vec::new());
+            }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break gone(),
+                () = stop.cancelled() => {}
                 () = self.wake.notified() => {}
                 batch = deliveries.next() => match batch {
                     Ok(batch) => self.arrived(batch),
-                    Err(why) => break why,
+                    Err(why) => break (why, Vec::new()),
                 },
             }
         };
         let mut state = self.lock();
         state.open = false;
-        state.dealer.closed();
+        state.dealer.closed(untold);
         state.hands.drain().for_each(|(_, hand)| hand.end(ended.clone()));
     }
 
@@ -203,10 +208,25 @@ impl Group {
         self.lock().dealer.claim(session, left);
     }
 
-    /// A session has ended; its member has left.
-    pub(super) fn ended(&self, session: Uuid) {
-        self.lock().dealer.ended(session);
+    /// So it was before a restart, and it is on disk.
+    pub(super) fn claim_lost(&self, lost: Vec<Position>) {
+        self.lock().dealer.claim_lost(lost);
+    }
+
+    /// A session has ended; its member has left. What nobody else is to get of what it may have is on disk afterwards, unless
+    /// the store knows already.
+    pub(super) async fn ended(&self, shared: &Shared, session: Uuid) {
+        let lost = {
+            let mut state = self.lock();
+            state.dealer.ended(session);
+            state.dealer.lost()
+        };
         self.wake.notify_one();
+        if !lost.is_empty()
+            && let Err(error) = shared.keeper.keep_share(&self.name, &lost).await
+        {
+            tracing::warn!(%error, name = %self.name, "what nobody is to get of a shared subscription can't be stored now");
+        }
     }
 
     /// Ends it in the store, unless somebody has joined it meanwhile.

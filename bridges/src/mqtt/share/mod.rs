@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytestring::ByteString;
-use envelope::{Deliveries, Filter, Principal, Rejection};
+use envelope::{Deliveries, Filter, Position, Principal, Rejection};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -97,7 +97,7 @@ impl Shares {
             }
             listed.group.clone()
         };
-        group.ended(session);
+        group.ended(shared, session).await;
         let is_unused = || self.lock().get(native).is_some_and(|listed| listed.sessions.is_empty());
         if !is_unused() {
             return;
@@ -109,9 +109,12 @@ impl Shares {
         }
     }
 
-    /// Whether there is a group of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.lock().values().any(|listed| *listed.group.name == *name)
+    /// Takes up what nobody is to get of the group of this name, if there is one.
+    pub(super) fn restore_lost(&self, name: &str, lost: Vec<Position>) -> bool {
+        let groups = self.lock();
+        let Some(listed) = groups.values().find(|listed| *listed.group.name == *name) else { return false };
+        listed.group.claim_lost(lost);
+        true
     }
 
     fn listed(&self, bridge: &str, native: &ByteString, filter: Filter, session: Uuid) -> Arc<Group> {

@@ -1,10 +1,10 @@
 //! Shared subscriptions: one of the members gets each message.
 
 use bytes::Bytes;
-use envelope::{RejectKind, Settlement};
+use envelope::{KeyValue, RejectKind, Settlement};
 
 use super::client::{Client, Hello, ack, config, packet, rig, subscribe, text};
-use crate::conformance::{Rig, delivery};
+use crate::conformance::{HARD_TIMEOUT, Rig, delivery};
 
 const JOBS: &str = "$share/workers/jobs/#";
 
@@ -110,6 +110,60 @@ async fn mqtt_4_8_2_5_what_was_sent_at_qos_2_goes_to_nobody_else_when_its_sessio
     assert_eq!(rig.outlet.state().settled[0].1, Settlement::DeadLettered(RejectKind::Conflict));
     assert_eq!(two.until_pong().await, []);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_8_2_5_it_goes_to_nobody_else_though_nobody_else_was_connected_and_another_session_is_subscribed() {
+    let rig = rig().await;
+    let away = Hello::five("away").staying();
+    let mut other = Client::connect(rig.address(), &away).await;
+    subscribed(&mut other, JOBS, 2).await;
+    other.close();
+    give(&rig, [1]);
+    rig.outlet.until(|state| state.ended == 1).await;
+    let mut one = Client::five(&rig).await;
+    subscribed(&mut one, JOBS, 2).await;
+    job(&mut one).await;
+    one.close();
+    rig.outlet.until(|state| state.settled.len() == 1).await;
+    assert_eq!(rig.outlet.state().settled[0].1, Settlement::DeadLettered(RejectKind::Conflict));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_8_2_5_what_a_session_may_have_that_expires_while_nobody_is_connected_is_known_over_a_restart() {
+    let first = rig().await;
+    give(&first, [1]);
+    let mut one = Client::connect(
+        first.address(),
+        &Hello { properties: vec![0x11, 0, 0, 0, 1], clean: false, ..Hello::five("one") },
+    )
+    .await;
+    subscribed(&mut one, JOBS, 2).await;
+    job(&mut one).await;
+    let away = Hello::five("away").staying();
+    let mut other = Client::connect(first.address(), &away).await;
+    subscribed(&mut other, JOBS, 2).await;
+    one.close();
+    other.close();
+    let noted = async {
+        loop {
+            let kept = first.keys.list("share/", None, 9).await.unwrap().entries;
+            if kept[0].value.contains(&0) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HARD_TIMEOUT, noted).await.expect("what is lost to be kept");
+    let second = first.restart(&config()).await;
+    give(&second, 1..=2);
+    let mut other = Client::connect(second.address(), &away).await;
+    assert_eq!(job(&mut other).await.0, "2");
+    second.outlet.until(|state| state.settled.len() == 1).await;
+    assert_eq!(second.outlet.state().settled[0].1, Settlement::DeadLettered(RejectKind::Conflict));
+    first.stop().await;
+    second.stop().await;
 }
 
 #[tokio::test]
