@@ -101,6 +101,11 @@ impl Written {
             (Expect::Revision(wanted), Some(entry)) => entry.revision == wanted,
             (Expect::Absent, Some(_)) | (Expect::Revision(_), None) => false,
         };
+        let is_large = |write: &KeyWrite| write.value.as_ref().is_some_and(|value| value.len() > KeyWrite::MAX_VALUE);
+        if let Some(write) = writes.iter().find(|write| is_large(write)) {
+            let detail = format!("the value of {:?} is over {} bytes", write.key, KeyWrite::MAX_VALUE);
+            return Err(Rejection::new(RejectKind::TooLarge, "keys", detail));
+        }
         if let Some(write) = writes.iter().find(|write| !as_expected(write)) {
             let detail = format!("{:?} is not as expected", write.key);
             return Err(Rejection::new(RejectKind::Conflict, "keys", detail));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use envelope::{KeyEntry, KeyValue, KeyWrite, Rejection};
+use envelope::{KeyEntry, KeyValue, KeyWrite, Position, Rejection};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -44,12 +44,20 @@ pub(super) struct KeptWill {
 
 /// What its keys begin with.
 const PREFIX: &str = "session/";
+/// What the keys begin with that have the rest of a large session.
+const PARTS: &str = "part/";
+/// The first byte of a value that is in parts; of another it is the highest of a time, which is 0 for long.
+const IN_PARTS: u8 = 0xFF;
+/// The most bytes of one value.
+const MAX_VALUE: usize = KeyWrite::MAX_VALUE;
 /// What the keys of shared subscriptions begin with; a digest of the name follows.
 const SHARES: &str = "share/";
 /// What the keys of wills begin with.
 const WILLS: &str = "will/";
 /// How many are read at once.
 const PAGE: usize = 256;
+/// So many positions are kept of what nobody is to get of a shared subscription.
+const MAX_LOST: usize = 4_096;
 /// Behind its end an entry stays for a while, so that the sweep finds it and ends what it stands for.
 const GRACE: Duration = Duration::from_secs(86_400);
 
@@ -70,9 +78,16 @@ impl Keeper {
         connected: bool,
         with: impl IntoIterator<Item = KeyWrite>,
     ) -> Result<(), Rejection> {
-        let write = KeyWrite::put(name(session), value(key, session, expiry, connected));
-        let write = if connected { write } else { write.expiring(expiry.saturating_add(GRACE)) };
-        self.0.write([write].into_iter().chain(with).collect()).await.map(|_| ())
+        let value = value(key, session, expiry, connected);
+        let until = (!connected).then(|| expiry.saturating_add(GRACE));
+        let until = |write: KeyWrite| match until {
+            Some(until) => write.expiring(until),
+            None => write,
+        };
+        let (first, parts) = in_parts(value);
+        let parts = parts.into_iter().enumerate().map(|(n, part)| KeyWrite::put(part_name(session.id(), n), part));
+        let writes = [KeyWrite::put(name(session), first)].into_iter().chain(parts).map(until);
+        self.0.write(writes.chain(with).collect()).await.map(|_| ())
     }
 
     /// Writes a will: of a client that is connected, or of one that is gone and may be back for so long.
@@ -114,12 +129,13 @@ impl Keeper {
 
     /// Forgets a session.
     pub(super) async fn forget(&self, session: &Session) -> Result<(), Rejection> {
-        self.0.write(vec![KeyWrite::delete(name(session))]).await.map(|_| ())
+        let parts = self.list(&parts_of(session.id())).await?.into_iter().map(|part| KeyWrite::delete(part.key));
+        self.0.write([KeyWrite::delete(name(session))].into_iter().chain(parts).collect()).await.map(|_| ())
     }
 
-    /// Writes that there is a shared subscription whose position has this name.
-    pub(super) async fn keep_share(&self, name: &str) -> Result<(), Rejection> {
-        self.0.write(vec![KeyWrite::put(share(name), Bytes::copy_from_slice(name.as_bytes()))]).await.map(|_| ())
+    /// Writes that there is a shared subscription whose position has this name, and what nobody is to get of it any more.
+    pub(super) async fn keep_share(&self, name: &str, lost: &[Position]) -> Result<(), Rejection> {
+        self.0.write(vec![KeyWrite::put(share(name), share_value(name, lost))]).await.map(|_| ())
     }
 
     /// Forgets a shared subscription.
@@ -127,10 +143,9 @@ impl Keeper {
         self.0.write(vec![KeyWrite::delete(share(name))]).await.map(|_| ())
     }
 
-    /// The names of the shared subscriptions that there were.
-    pub(super) async fn shares(&self) -> Result<Vec<String>, Rejection> {
-        let entries = self.list(SHARES).await?;
-        Ok(entries.into_iter().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect())
+    /// The names of the shared subscriptions that there were, and what nobody is to get of them.
+    pub(super) async fn shares(&self) -> Result<Vec<(String, Vec<Position>)>, Rejection> {
+        Ok(self.list(SHARES).await?.into_iter().map(|entry| kept_share(&entry.value)).collect())
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<KeyEntry>, Rejection> {
@@ -150,12 +165,34 @@ impl Keeper {
     pub(super) async fn all(&self) -> Result<Vec<Kept>, Rejection> {
         let mut all = Vec::new();
         for KeyEntry { key, value, .. } in self.list(PREFIX).await? {
+            let value = match value.first() {
+                Some(&IN_PARTS) => self.whole(&key, &value).await?,
+                Some(_) | None => value,
+            };
             match kept(value) {
                 Ok(kept) => all.push(kept),
                 Err(error) => tracing::error!(%error, %key, "a kept session can't be read"),
             }
         }
         Ok(all)
+    }
+}
+
+impl Keeper {
+    /// What was too large for one value; nothing if not all of it is there, which is no session then.
+    async fn whole(&self, key: &str, first: &Bytes) -> Result<Bytes, Rejection> {
+        let mut reader = Reader::new(first.slice(1..));
+        let (Ok(count), Ok(id)) = (reader.u16(), Uuid::parse_str(&key[PREFIX.len()..])) else {
+            return Ok(Bytes::new());
+        };
+        let mut all = BytesMut::from(&*reader.rest());
+        for n in 0..usize::from(count) {
+            match self.0.get(&part_name(id, n)).await? {
+                Some(part) => all.put_slice(&part.value),
+                None => return Ok(Bytes::new()),
+            }
+        }
+        Ok(all.freeze())
     }
 }
 
@@ -169,9 +206,50 @@ fn name(session: &Session) -> String {
     format!("{PREFIX}{}", session.id().simple())
 }
 
+fn parts_of(session: Uuid) -> String {
+    format!("{PARTS}{}/", session.simple())
+}
+
+fn part_name(session: Uuid, n: usize) -> String {
+    format!("{}{n}", parts_of(session))
+}
+
+/// A value as it is, if it is small enough; else how many parts there are behind it, and these.
+fn in_parts(value: Bytes) -> (Bytes, Vec<Bytes>) {
+    if value.len() <= MAX_VALUE {
+        return (value, Vec::new());
+    }
+    let parts: Vec<_> =
+        (0..value.len()).step_by(MAX_VALUE).map(|at| value.slice(at..value.len().min(at + MAX_VALUE))).collect();
+    let mut first = BytesMut::with_capacity(3);
+    first.put_u8(IN_PARTS);
+    first.put_u16(u16::try_from(parts.len()).unwrap_or(u16::MAX));
+    (first.freeze(), parts)
+}
+
 fn share(name: &str) -> String {
     let digest: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{SHARES}{digest}")
+}
+
+/// The name, then a NUL, which is in none, and positions in order.
+fn share_value(name: &str, lost: &[Position]) -> Bytes {
+    let mut out = BytesMut::with_capacity(name.len() + 1 + 24 * lost.len());
+    out.put_slice(name.as_bytes());
+    if !lost.is_empty() {
+        out.put_u8(0);
+        // the newest are those that may still come
+        lost[lost.len().saturating_sub(MAX_LOST)..].iter().for_each(|at| put_bytes(&mut out, &at.0));
+    }
+    out.freeze()
+}
+
+fn kept_share(value: &Bytes) -> (String, Vec<Position>) {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    let name = String::from_utf8_lossy(&value[..end]).into_owned();
+    let mut reader = Reader::new(value.slice((end + 1).min(value.len())..));
+    let lost = std::iter::from_fn(|| reader.bytes().ok().map(Position)).collect();
+    (name, lost)
 }
 
 /// When its connection ended (0: it has not) and for how long it stays from then on, whose it is, and the session.
@@ -219,8 +297,13 @@ fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use envelope::Qos;
+
     use super::*;
-    use crate::conformance::FakeKeys;
+    use crate::{
+        conformance::FakeKeys,
+        mqtt::packet::{RetainHandling, Wanted},
+    };
 
     fn key(client: &'static str) -> Key {
         Key { principal: "p".into(), client_id: bytestring::ByteString::from_static(client) }
@@ -236,6 +319,47 @@ mod tests {
         let all = keeper.all().await.unwrap();
         assert_eq!((all.len(), all[0].session.id(), &all[0].key), (1, one.id(), &key("one")));
         assert!((98..=100).contains(&all[0].left.as_secs()));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_too_large_for_one_value_is_there_again_too_and_leaves_nothing_behind() {
+        let keys = Arc::new(FakeKeys::default());
+        let (keeper, mut session) = (Keeper::new(keys.clone()), Session::new());
+        let waits = Duration::from_secs(100);
+        let filter = |n: u32| bytestring::ByteString::from(format!("{n:0>1000}"));
+        for n in 0..1_000 {
+            let wanted = Wanted {
+                filter: filter(n),
+                qos: Qos::ExactlyOnce,
+                no_local: false,
+                retain_as_published: false,
+                retain_handling: RetainHandling::Never,
+            };
+            session.subscribe(wanted, None);
+        }
+        keeper.keep(&key("one"), &session, waits, false, []).await.unwrap();
+        let mut all = keeper.all().await.unwrap();
+        let restored = all.pop().unwrap().session;
+        assert!(all.is_empty() && restored.subscriptions().count() == 1_000);
+        (0..900).for_each(|n| drop(session.unsubscribe(&filter(n))));
+        keeper.keep(&key("one"), &session, waits, true, []).await.unwrap();
+        assert_eq!(keeper.all().await.unwrap()[0].session.subscriptions().count(), 100, "it may be small again");
+        keeper.forget(&session).await.unwrap();
+        assert!(keys.list("", None, 9).await.unwrap().entries.is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_a_shared_subscription_is_kept_what_nobody_is_to_get() {
+        let keeper = Keeper::new(Arc::new(FakeKeys::default()));
+        let lost: Vec<_> = ["1", "22"].map(|at| Position(Bytes::from(at))).into();
+        for lost in [&lost[..], &[]] {
+            keeper.keep_share("mqtt:floor:$share/g/a", lost).await.unwrap();
+            let kept = keeper.shares().await.unwrap();
+            assert_eq!(kept, [("mqtt:floor:$share/g/a".to_owned(), lost.to_vec())]);
+        }
+        let many: Vec<_> = (0..10_000_u64).map(|n| Position(Bytes::copy_from_slice(&n.to_be_bytes()))).collect();
+        assert_eq!(kept_share(&share_value("a", &many)).1, many[many.len() - MAX_LOST..]);
+        assert!(kept_share(&Bytes::from_static(b"a\0\0\0")).1.is_empty(), "damaged");
     }
 
     #[test]

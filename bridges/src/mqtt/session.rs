@@ -22,7 +22,7 @@ mod generations;
 mod outbound;
 mod stored;
 
-use generations::Generations;
+use generations::{Generations, MAX_RUNS};
 pub(super) use outbound::{MAX_TAKEN, OnReceived};
 use outbound::{Outbound, Sent, Settling};
 
@@ -31,7 +31,11 @@ use outbound::{Outbound, Sent, Settling};
 pub(super) struct Session {
     /// Names messages; as long as the session.
     id: Uuid,
-    inbound: HashMap<u16, Arrived>,
+    inbound: HashMap<u16, Inbound>,
+    /// How many of these came over this connection.
+    here: usize,
+    /// Messages without DUP since the session was restored, or since a repeat of what nothing was known of.
+    fresh: usize,
     generations: Generations,
     /// As they were when the gateway crashed under the client. Of an identifier that still has its generation of then, nobody
     /// knows whether a message of it is stored.
@@ -46,6 +50,14 @@ pub(super) struct Session {
 }
 
 /// A message from the client whose identifier is not released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inbound {
+    arrived: Arrived,
+    /// Over this connection: then it counts against Receive Maximum.
+    here: bool,
+}
+
+/// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Arrived {
     /// It is on its way through the gateway.
@@ -105,6 +117,8 @@ impl Session {
         Self {
             id: Uuid::now_v7(),
             inbound: HashMap::new(),
+            here: 0,
+            fresh: 0,
             generations: Generations::new(),
             crashed_at: None,
             begun_anew: false,
@@ -129,25 +143,33 @@ impl Session {
         if qos == Qos::AtMostOnce {
             return Ok(Arrival::Offer(Identity::fresh()));
         }
-        match self.inbound.get(&id) {
-            Some(Arrived::Offered(was, _)) if *was == qos => Ok(Arrival::Pending),
+        match self.inbound.get(&id).map(|known| (&known.arrived, known.here)) {
+            Some((Arrived::Offered(was, _), _)) if *was == qos => Ok(Arrival::Pending),
+            Some((Arrived::Received, true)) if qos == Qos::ExactlyOnce => Ok(Arrival::Received),
+            Some((_, true)) => {
+                Err(Broken::new(Reason::PROTOCOL_ERROR, "the packet identifier is in use at another QoS"))
+            }
+            _ if receive_maximum.is_some_and(|most| self.here >= usize::from(most)) => {
+                Err(Broken::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "more messages are in flight than Receive Maximum"))
+            }
             // without DUP it is no repeat (MQTT-3.3.1-1): the client has forgotten what it sent, and begins anew
-            Some(Arrived::Unheard(..)) if !dup => {
-                self.inbound.remove(&id);
+            Some((_, false)) if !dup => {
+                self.free(id);
                 self.begin_anew(id);
                 Ok(self.offer(qos, id))
             }
-            Some(Arrived::Unheard(was, identity)) if *was == qos => {
+            Some((Arrived::Unheard(was, identity), _)) if *was == qos => {
                 let identity = identity.clone();
-                self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
+                self.comes(id, Arrived::Offered(qos, identity.clone()));
                 Ok(Arrival::Offer(identity))
             }
-            Some(Arrived::Received) if qos == Qos::ExactlyOnce => Ok(Arrival::Received),
-            Some(_) => Err(Broken::new(Reason::PROTOCOL_ERROR, "the packet identifier is in use at another QoS")),
-            None if receive_maximum.is_some_and(|most| self.inbound.len() >= usize::from(most)) => {
-                Err(Broken::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "more messages are in flight than Receive Maximum"))
+            Some((Arrived::Received, _)) if qos == Qos::ExactlyOnce => {
+                self.comes(id, Arrived::Received);
+                Ok(Arrival::Received)
             }
+            Some(_) => Err(Broken::new(Reason::PROTOCOL_ERROR, "the packet identifier is in use at another QoS")),
             None => {
+                self.fresh = if dup { 0 } else { self.fresh.saturating_add(1) };
                 // what is stored under the name that it would have may be what the client has forgotten
                 if !dup && self.is_unsure(id) {
                     self.begin_anew(id);
@@ -155,6 +177,18 @@ impl Session {
                 Ok(self.offer(qos, id))
             }
         }
+    }
+
+    /// So it stands with an identifier, over this connection.
+    fn comes(&mut self, id: u16, arrived: Arrived) {
+        let before = self.inbound.insert(id, Inbound { arrived, here: true });
+        self.here += usize::from(!before.is_some_and(|before| before.here));
+    }
+
+    /// An identifier stands for nothing.
+    fn free(&mut self, id: u16) {
+        let before = self.inbound.remove(&id);
+        self.here -= usize::from(before.is_some_and(|before| before.here));
     }
 
     /// Whether the gateway crashed under the client, and nothing has come of the identifier since.
@@ -169,7 +203,7 @@ impl Session {
 
     fn offer(&mut self, qos: Qos, id: u16) -> Arrival {
         let identity = self.identity(qos, id);
-        self.inbound.insert(id, Arrived::Offered(qos, identity.clone()));
+        self.comes(id, Arrived::Offered(qos, identity.clone()));
         Arrival::Offer(identity)
     }
 
@@ -205,28 +239,33 @@ impl Session {
     /// The client hears what came of its message.
     pub(super) fn heard(&mut self, id: u16, qos: Qos, taken: bool) {
         if qos == Qos::ExactlyOnce && taken {
-            self.inbound.insert(id, Arrived::Received);
+            self.comes(id, Arrived::Received);
         } else {
-            self.inbound.remove(&id);
+            self.free(id);
         }
     }
 
     /// PUBREL came. That the next message is another one has to be on disk before PUBCOMP is sent, if the session is. What
     /// was received is not: of an identifier that nothing is known of, the message may be stored.
     pub(super) fn released(&mut self, id: u16) -> OnRelease {
-        let released = match self.inbound.get(&id) {
+        let released = match self.inbound.get(&id).map(|known| &known.arrived) {
             Some(Arrived::Offered(..) | Arrived::Unheard(..)) => return OnRelease::InUse,
             Some(Arrived::Received) => OnRelease::Done,
             None => OnRelease::Unknown,
         };
-        self.inbound.remove(&id);
+        self.free(id);
         self.raise(id);
         released
     }
 
     fn raise(&mut self, id: u16) {
         let inbound = &self.inbound;
-        self.generations.raise(id, |id| inbound.contains_key(&id));
+        let in_use = |id| inbound.contains_key(&id);
+        // who has published so much that is new has sent again what it sends again: that comes first over a connection
+        if self.fresh >= MAX_RUNS && self.generations.settle(in_use) {
+            self.crashed_at = None;
+        }
+        self.generations.raise(id, in_use);
     }
 
     /// What the member of a shared subscription has when it leaves.
@@ -244,7 +283,9 @@ impl Session {
 
     /// The connection is over: what was offered and not heard of will come again, and so will what was sent.
     pub(super) fn disconnected(&mut self) {
-        for arrived in self.inbound.values_mut() {
+        self.here = 0;
+        for Inbound { arrived, here } in self.inbound.values_mut() {
+            *here = false;
             if let Arrived::Offered(qos, identity) = arrived {
                 *arrived = Arrived::Unheard(*qos, identity.clone());
             }

@@ -1,8 +1,8 @@
 //! How often each packet identifier was released, in few bytes: most clients count their identifiers up, so neighbours are
 //! equal.
 //!
-//! Nothing is ever forgotten of a session that was restored: which identifiers its client still repeats is not known, and a
-//! message whose generation has changed would be another one.
+//! Nothing is forgotten of a session that was restored until it is settled: which identifiers its client still repeats is not
+//! known before, and a message whose generation has changed would be another one.
 
 /// The highest identifier.
 const LAST: u16 = u16::MAX;
@@ -54,6 +54,16 @@ impl Generations {
         if self.is_new && self.runs.len() > MAX_RUNS {
             self.level(in_use);
         }
+    }
+
+    /// The client repeats nothing any more that is not known here. Whether that is news; then all are equal that nobody uses.
+    pub(super) fn settle(&mut self, in_use: impl Fn(u16) -> bool) -> bool {
+        if self.is_new {
+            return false;
+        }
+        self.is_new = true;
+        self.level(in_use);
+        true
     }
 
     /// Makes all equal that nobody uses.

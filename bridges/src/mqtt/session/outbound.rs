@@ -1,6 +1,6 @@
 //! Identifiers of messages to the client, over its connections.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use envelope::{Position, Qos};
@@ -15,6 +15,8 @@ pub(super) struct Outbound {
     pub(super) taken: BTreeSet<(u32, Position)>,
     /// The store was told over this connection, and has not said that it is on disk; in the order of the telling.
     pub(super) settling: VecDeque<Settling>,
+    /// Where each subscription has come to over this connection, while there is something unsure.
+    pub(super) front: BTreeMap<u32, Position>,
     pub(super) last: u16,
     /// Sent over this connection and not acknowledged: the client's Receive Maximum bounds it.
     pub(super) in_flight: u16,
@@ -52,6 +54,8 @@ pub(in crate::mqtt) enum OnReceived {
     Unknown,
 }
 
+/// So much of what has not come again keeps its identifiers from one connection to the next.
+pub(super) const MAX_STALE: usize = 1_024;
 /// The most unsettled deliveries of one subscription.
 pub(in crate::mqtt) const MAX_TAKEN: usize = 256;
 
@@ -59,14 +63,19 @@ pub(in crate::mqtt) const MAX_TAKEN: usize = 256;
 
 impl Outbound {
     pub(super) fn send(&mut self, subscription: u32, position: &Position, qos: Qos) -> Option<(u16, bool)> {
-        if !self.unsure.is_empty()
-            && let Some(id) = self.unsure.remove(&(subscription, position.clone()))
-            && let Some(sent) = self.sent.get_mut(&id)
-        {
-            sent.qos = qos;
-            sent.counted = true;
-            self.in_flight += 1;
-            return Some((id, true));
+        if !self.unsure.is_empty() {
+            let front = self.front.entry(subscription).or_insert_with(|| position.clone());
+            if *front < *position {
+                front.clone_from(position);
+            }
+            if let Some(id) = self.unsure.remove(&(subscription, position.clone()))
+                && let Some(sent) = self.sent.get_mut(&id)
+            {
+                sent.qos = qos;
+                sent.counted = true;
+                self.in_flight += 1;
+                return Some((id, true));
+            }
         }
         let id = self.free()?;
         let position = position.clone();
@@ -119,11 +128,27 @@ impl Outbound {
 
     pub(super) fn disconnected(&mut self) {
         self.in_flight = 0;
+        self.pass_over();
         self.unsure.clear();
         for (id, sent) in &mut self.sent {
             sent.counted = false;
             if !sent.released {
                 self.unsure.insert((sent.subscription, sent.position.clone()), *id);
+            }
+        }
+    }
+
+    /// Gives up what did not come again though the store has come past it: it has expired, or was settled. Not before it is a
+    /// good deal, and the oldest first: what was only withheld for a while may come yet.
+    fn pass_over(&mut self) {
+        let front = std::mem::take(&mut self.front);
+        let is_past = |(of, at): &&(u32, Position)| front.get(of).is_some_and(|front| at < front);
+        let mut past: Vec<_> = self.unsure.keys().filter(is_past).cloned().collect();
+        let over = past.len().saturating_sub(MAX_STALE);
+        past.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        for key in &past[..over] {
+            if let Some(id) = self.unsure.remove(key) {
+                give_up(&mut self.sent, id);
             }
         }
     }
@@ -149,12 +174,7 @@ impl Outbound {
             if !gone(*subscription) {
                 return true;
             }
-            match sent.get_mut(id) {
-                Some(one) if one.qos == Qos::ExactlyOnce => one.released = true,
-                Some(_) | None => {
-                    sent.remove(id);
-                }
-            }
+            give_up(sent, *id);
             false
         });
     }
@@ -171,5 +191,14 @@ impl Outbound {
         }
         ids.sort_unstable();
         ids
+    }
+}
+
+fn give_up(sent: &mut HashMap<u16, Sent>, id: u16) {
+    match sent.get_mut(&id) {
+        Some(one) if one.qos == Qos::ExactlyOnce => one.released = true,
+        Some(_) | None => {
+            sent.remove(&id);
+        }
     }
 }

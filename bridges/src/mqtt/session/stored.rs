@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::{BufMut, Bytes, BytesMut};
 use envelope::{Identity, Position, Qos};
 
-use super::{Arrived, Outbound, Sent, Session, Subscribed, generations::Generations};
+use super::{Arrived, Inbound, Outbound, Sent, Session, Subscribed, generations::Generations};
 use crate::mqtt::{
     codec::{Reader, SnapshotError, put_bytes, put_list, put_varint, unzigzag, zigzag},
     packet::{RetainHandling, Wanted, level},
@@ -16,8 +16,8 @@ use crate::mqtt::{
 
 /// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
 /// had none of their own; 1 to 3 had nothing of QoS 1; 1 to 4 had nothing that mappings show; 1 to 5 had in flight only what
-/// is of QoS 1, and did not say whether the client was connected.
-const FORMAT: u8 = 6;
+/// is of QoS 1, and did not say whether the client was connected; 6 did not say what waits for PUBREL, and had each name.
+const FORMAT: u8 = 7;
 
 // === impl Session ===
 
@@ -57,7 +57,7 @@ impl Session {
             out.put_u32(subscription);
             put_bytes(&mut out, &position.0);
         }
-        let unheard = |(id, arrived): (&u16, &Arrived)| match arrived {
+        let unheard = |(id, known): (&u16, &Inbound)| match &known.arrived {
             Arrived::Unheard(qos, Identity::Native(name)) => Some((*id, *qos, name.clone())),
             Arrived::Unheard(..) | Arrived::Offered(..) | Arrived::Received => None,
         };
@@ -65,8 +65,13 @@ impl Session {
         put_list(&mut out, unheard.iter(), |out, (id, qos, name)| {
             out.put_u16(*id);
             out.put_u8(level(*qos));
-            put_bytes(out, name);
+            // nearly always the one that follows from the rest
+            let is_usual = self.identity(*qos, *id) == Identity::Native(name.clone());
+            put_bytes(out, if is_usual { &[] } else { name });
         });
+        let received = |(id, known): (&u16, &Inbound)| (known.arrived == Arrived::Received).then_some(*id);
+        let received: Vec<_> = self.inbound.iter().filter(|_| !connected).filter_map(received).collect();
+        put_list(&mut out, received.iter(), |out, id| out.put_u16(*id));
         out.put_u8(u8::from(connected));
         out.freeze()
     }
@@ -121,13 +126,21 @@ impl Session {
             4 | 5 => reader.list(|reader| Ok((reader.u16()?, Qos::AtLeastOnce, reader.bytes()?)))?,
             _ => reader.list(|reader| Ok((reader.u16()?, qos(reader)?, reader.bytes()?)))?,
         };
+        let received = match format {
+            1..=6 => Vec::new(),
+            _ => reader.list(Reader::u16)?,
+        };
         let crashed = match format {
             1..=5 => true,
             _ => reader.u8()? != 0,
         };
         reader.finish()?;
-        let arrived = |qos, name| Arrived::Unheard(qos, Identity::Native(name));
-        session.inbound = unheard.into_iter().map(|(id, qos, name)| (id, arrived(qos, name))).collect();
+        let unheard = unheard.into_iter().map(|(id, qos, name)| {
+            let identity = if name.is_empty() { session.identity(qos, id) } else { Identity::Native(name) };
+            (id, Arrived::Unheard(qos, identity))
+        });
+        let arrived = unheard.chain(received.into_iter().map(|id| (id, Arrived::Received)));
+        session.inbound = arrived.map(|(id, arrived)| (id, Inbound { arrived, here: false })).collect();
         session.crashed_at = crashed.then(|| session.generations.clone());
         session.disconnected();
         Ok(session)

@@ -116,7 +116,36 @@ fn mqtt_4_3_3_10_a_repeat_before_pubrel_is_answered_and_not_offered_again() {
     session.heard(1, Qos::ExactlyOnce, true);
     assert_eq!(session.arrives(message(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
     session.disconnected();
-    assert_eq!(session.arrives(message(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
+    assert_eq!(session.arrives(repeat(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
+}
+
+#[test]
+fn mqtt_3_3_1_1_without_dup_over_another_connection_what_waits_for_pubrel_is_another_message() {
+    for restarts in [None, Some(false), Some(true)] {
+        let mut session = Session::new();
+        let first = offered(session.arrives(message(Qos::ExactlyOnce, 1), None));
+        session.heard(1, Qos::ExactlyOnce, true);
+        let connected = restarts.unwrap_or_default();
+        if !connected {
+            session.disconnected();
+        }
+        let mut session = if restarts.is_some() { restarted(&session, connected) } else { session };
+        assert_ne!(offered(session.arrives(message(Qos::ExactlyOnce, 1), None)), first, "{restarts:?}");
+        assert!(session.take_begun_anew(), "that is to be on disk");
+    }
+}
+
+#[test]
+fn what_waits_for_pubrel_is_known_after_a_restart() {
+    let mut session = Session::new();
+    for id in [1, 2] {
+        offered(session.arrives(message(Qos::ExactlyOnce, id), None));
+        session.heard(id, Qos::ExactlyOnce, true);
+    }
+    session.disconnected();
+    let mut restored = restarted(&session, false);
+    assert_eq!(restored.arrives(repeat(Qos::ExactlyOnce, 1), None), Ok(Arrival::Received));
+    assert_eq!(restored.released(2), OnRelease::Done);
 }
 
 #[test]
@@ -146,6 +175,82 @@ fn mqtt_3_3_4_9_more_than_receive_maximum_in_flight_breaks_the_connection() {
     let over = session.arrives(message(Qos::AtLeastOnce, 3), Some(2)).unwrap_err();
     assert_eq!(over.reason, Reason::RECEIVE_MAXIMUM_EXCEEDED);
     assert_eq!(session.arrives(message(Qos::AtLeastOnce, 1), Some(2)), Ok(Arrival::Pending), "a repeat is none more");
+}
+
+#[test]
+fn mqtt_4_9_0_what_was_sent_over_an_earlier_connection_does_not_count_before_it_is_sent_again() {
+    let mut session = Session::new();
+    for id in [1, 2] {
+        offered(session.arrives(message(Qos::ExactlyOnce, id), Some(2)));
+        session.heard(id, Qos::ExactlyOnce, true);
+    }
+    session.disconnected();
+    offered(session.arrives(message(Qos::ExactlyOnce, 3), Some(2)));
+    assert_eq!(session.arrives(repeat(Qos::ExactlyOnce, 1), Some(2)), Ok(Arrival::Received));
+    let over = session.arrives(repeat(Qos::ExactlyOnce, 2), Some(2)).unwrap_err();
+    assert_eq!(over.reason, Reason::RECEIVE_MAXIMUM_EXCEEDED);
+    session.released(1);
+    assert_eq!(session.arrives(repeat(Qos::ExactlyOnce, 2), Some(2)), Ok(Arrival::Received));
+    assert!(session.arrives(message(Qos::ExactlyOnce, 4), Some(2)).is_err());
+}
+
+#[test]
+fn a_client_that_takes_any_identifier_needs_few_bytes_after_a_restart_once_it_repeats_nothing() {
+    let mut session = Session::new();
+    session.disconnected();
+    let waits = offered(session.arrives(message(Qos::ExactlyOnce, 40_000), None));
+    session.disconnected();
+    for connected in [false, true] {
+        let mut restored = restarted(&session, connected);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..20_000 {
+            let id = random.u16(1..40_000);
+            let Identity::Native(name) = offered(restored.arrives(message(Qos::AtLeastOnce, id), None)) else {
+                panic!("it has a name")
+            };
+            assert!(seen.insert(name), "{id} is a message that was before");
+            restored.frees(id, Qos::AtLeastOnce, true);
+            restored.heard(id, Qos::AtLeastOnce, true);
+        }
+        assert!(restored.crashed_at.is_none());
+        assert!(restored.store(true).len() < 16_384, "{}", restored.store(true).len());
+        if !connected {
+            assert_eq!(offered(restored.arrives(repeat(Qos::ExactlyOnce, 40_000), None)), waits, "it is known");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_come_again_keeps_no_identifier_for_ever() {
+    let mut session = Session::new();
+    session.subscribe(wanted("a/#"), None);
+    for round in 0..20_u16 {
+        for n in 0..200 {
+            session.send(0, &numbered(round * 200 + n), Qos::ExactlyOnce).unwrap();
+        }
+        session.disconnected();
+        // what has expired does not come again
+        let released = session.releases();
+        released.iter().for_each(|id| assert!(session.completed(*id)));
+    }
+    let most = super::outbound::MAX_STALE + 2 * 200;
+    assert!(session.outbound.sent.len() <= most, "{}", session.outbound.sent.len());
+}
+
+#[test]
+fn what_may_come_again_keeps_its_identifier_however_often_the_connection_breaks() {
+    let mut session = Session::new();
+    session.subscribe(wanted("a/#"), None);
+    let all: Vec<_> = (0..5_000).map(|n| session.send(0, &numbered(n), Qos::ExactlyOnce).unwrap().0).collect();
+    for _ in 0..5 {
+        session.disconnected();
+        assert_eq!(session.send(0, &numbered(0), Qos::ExactlyOnce), Some((all[0], true)));
+    }
+    session.disconnected();
+    for n in 0..5_000 {
+        assert_eq!(session.send(0, &numbered(n), Qos::ExactlyOnce), Some((all[usize::from(n)], true)));
+    }
 }
 
 #[test]
@@ -331,8 +436,12 @@ fn state_of_the_formats_before_is_read() {
     assert_eq!(&written[runs.clone()], [0, 0, 0, 1, 0, 0, 0]);
     // a base, and one that has its own; nothing of what is unheard of, which is a count
     let own = [0, 0, 0, 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1];
-    // whether it was connected
-    let written = written.slice(..written.len() - 1);
+    // without a count of what waits for PUBREL
+    let end = written.len() - 1;
+    let sixth = [&[6], &written[1..end - 4], &written[end..]].concat();
+    assert!(Session::restore(sixth.into()).unwrap().has_taken(0, &position(1)));
+    // and whether it was connected
+    let written = written.slice(..end - 4);
     // a number, a count, and a subscription; its list of what is shown is a count
     let shown = runs.end + 4 + 4 + (4 + (4 + 3) + 4 + 4);
     let mut second = [&[2], &written[1..17], &own, &written[runs.end..shown], &written[shown + 4..]].concat();
