@@ -46,4 +46,4 @@ pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;
 pub use topic::{Filter, FilterTrie, Topic, TopicError};
 pub use trace::{TRACEPARENT_BYTES, TraceContext};
-pub use verdict::{Admission, Reached, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};
+pub use verdict::{Admission, Part, Parts, Reached, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};

@@ -1,5 +1,10 @@
 //! What is said of each message of a batch.
 
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
 use crate::{EnvelopeId, Position, Rejection, Reply, Route};
 
 /// One message's answer. `T` is [`Admission`] at ingress, [`Taken`] from a sink, the delivery itself at the outlet.
@@ -47,19 +52,38 @@ pub enum Settled {
     Later(Ticket),
     /// It will not be: whoever was to take the message did not.
     Never,
+    /// It is, by an answer in parts, which somebody else reads: nothing of it is kept.
+    Elsewhere,
 }
 
 /// How waiting for a ticket ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Reached {
     /// The ack point is reached.
     Yes,
     /// It is reached by an answer, told in the mapping's words if it has any.
     Answered(Option<Reply>),
+    /// It is reached by the first part of an answer, told as one; the others follow.
+    Parts(Option<Reply>, Parts),
+    /// It is reached by an answer in parts, which somebody else reads.
+    Elsewhere,
     /// Not in time: the message is stored, and what is to become of it becomes of it later.
     Late,
     /// Whoever was to take the message did not, for good.
     Never,
+}
+
+/// The parts of an answer behind its first, as they come. What ends with an error is not whole. Once it is dropped nobody
+/// reads them, and who sends them hears so.
+pub struct Parts(pub BoxStream<'static, Result<Part, Rejection>>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// As the mapping words it.
+    pub payload: Bytes,
+    /// None follows.
+    pub last: bool,
 }
 
 /// A promise to say when an ack point beyond `durable` is reached.
@@ -78,18 +102,41 @@ pub enum Taken {
 // === impl Receipt ===
 
 impl Receipt {
-    /// As it is once its ticket has ended so.
-    pub fn reach(&mut self, reached: Reached) {
+    /// As it is once its ticket has ended so; and the parts of the answer that follow what it tells.
+    pub fn reach(&mut self, reached: Reached) -> Option<Parts> {
         match reached {
             Reached::Yes => self.settled = Settled::Now,
-            Reached::Answered(reply) => {
-                self.settled = Settled::Now;
-                // an answer is not only accepted
-                self.reply = reply.map(|reply| Box::new(Reply { status: reply.status.or(Some(200)), ..reply }));
+            Reached::Answered(reply) => self.answered(reply),
+            Reached::Parts(reply, parts) => {
+                self.answered(reply);
+                return self.reply.is_some().then_some(parts);
             }
+            Reached::Elsewhere => self.settled = Settled::Elsewhere,
             Reached::Never => self.settled = Settled::Never,
             Reached::Late => {}
         }
+        None
+    }
+
+    fn answered(&mut self, reply: Option<Reply>) {
+        self.settled = Settled::Now;
+        // an answer is not only accepted
+        self.reply = reply.map(|reply| Box::new(Reply { status: reply.status.or(Some(200)), ..reply }));
+    }
+}
+
+// === impl Parts ===
+
+impl PartialEq for Parts {
+    /// No two are the same.
+    fn eq(&self, _: &Self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,8 @@
 //! awaits outside of the stack. The table is in memory and bounded: after a restart the store says what became of a
 //! duplicate's original, and what it can't say is never told as a yes.
 
+mod desk;
+mod parts;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,15 +20,21 @@ use std::{
 use backbone::{Backbone, Standing};
 use envelope::{
     AckPoint, Admission, Admitted, Batch, Envelope, EnvelopeId, Lane, Mapped, Position, Promises, Reached, Receipt,
-    RejectKind, Rejection, Settled, Terms, Ticket, Timestamp, Topic, Verdict, Verdicts,
+    RejectKind, Rejection, Settled, Ticket, Topic, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
-use policy::{Asker, NoRandom, ReplyDesk, ReplyTopics};
-use tokio::time::{Instant, sleep_until};
+use policy::{NoRandom, ReplyTopics};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::table::{Entry, Fate, MAX_WAITING, Table};
+use self::{
+    parts::MAX_ALL_BYTES,
+    table::{Entry, Fate, MAX_WAITING, Table},
+};
 use crate::{
     egress::{Fates, Taker},
     store::{Store, behind},
@@ -43,6 +51,8 @@ struct Shared {
     /// What makes reply topics ones that nobody can guess.
     topics: ReplyTopics,
     domain: Arc<str>,
+    /// A permit a byte of parts that wait for who reads them.
+    room: Arc<Semaphore>,
     /// The sources stop: no answer comes any more.
     drain: CancellationToken,
     /// The gateway ends: nobody waits longer.
@@ -82,7 +92,9 @@ impl Tickets {
     /// Once `drain` is cancelled no answer comes any more; once `over` is, nobody waits for anything.
     pub(crate) fn new(domain: Arc<str>, drain: CancellationToken, over: CancellationToken) -> Result<Self, NoRandom> {
         let topics = ReplyTopics::new()?;
-        let shared = Shared { table: Mutex::default(), takers: Mutex::new(Arc::new([])), topics, domain, drain, over };
+        let room = Arc::new(Semaphore::new(MAX_ALL_BYTES as usize));
+        let (table, takers) = (Mutex::default(), Mutex::new(Arc::new([]) as Arc<[_]>));
+        let shared = Shared { table, takers, topics, domain, room, drain, over };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -162,6 +174,7 @@ impl Tickets {
             Some(Fate::Taken) => Reached::Yes,
             Some(Fate::NotTaken) => Reached::Never,
             Some(Fate::Answered(reply)) => Reached::Answered(reply),
+            Some(Fate::Began(first)) => self.read(held.message, first),
             None => Reached::Late,
         }
     }
@@ -240,18 +253,6 @@ impl Tickets {
         dues
     }
 
-    /// What an answer to this envelope is made with, if somebody waits for one.
-    fn asked(&self, id: EnvelopeId) -> Result<Arc<Terms>, &'static str> {
-        let table = self.table();
-        let entry = table.get(id.uuid()).filter(|entry| entry.until > Instant::now());
-        let entry = entry.ok_or("nobody waits for this answer any more")?;
-        let terms = entry.terms.clone().ok_or("nobody waits for an answer to this envelope")?;
-        match *entry.fate.borrow() {
-            None => Ok(terms),
-            Some(_) => Err("it was answered before: the first answer counts"),
-        }
-    }
-
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -293,38 +294,6 @@ impl Promises for Tickets {
     fn reached(&self, ticket: Ticket) -> BoxFuture<'static, Reached> {
         let tickets = self.clone();
         Box::pin(async move { tickets.wait(ticket).await })
-    }
-}
-
-impl ReplyDesk for Tickets {
-    fn topic(&self, id: EnvelopeId) -> Option<Topic> {
-        self.0.topics.topic(&self.0.domain, id)
-    }
-
-    fn asker(&self, inreplyto: EnvelopeId) -> Option<Asker> {
-        let table = self.table();
-        let entry = table.get(inreplyto.uuid())?;
-        let (bridge, principal) = entry.asker.clone()?;
-        let reply = entry.terms.as_ref().and_then(|terms| terms.reply.as_deref());
-        Some(Asker { bridge, principal, kind: reply.and_then(|reply| reply.kind().cloned()) })
-    }
-
-    fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection> {
-        if self.topic(inreplyto).is_none_or(|expected| expected != *to) {
-            let detail = "it does not answer the envelope of this reply topic";
-            return Err(Rejection::new(RejectKind::Denied, "reply", detail));
-        }
-        let asked = || self.asked(inreplyto).map_err(|why| Rejection::new(RejectKind::Conflict, "reply", why));
-        let terms = asked()?;
-        // the mapping's own expressions: nobody else waits for them
-        let reply = match &terms.reply {
-            Some(replies) => replies.answered(answer, Timestamp::now())?,
-            None => None,
-        };
-        match self.table().decide(inreplyto.uuid(), Fate::Answered(reply)) {
-            true => Ok(()),
-            false => asked().map(drop),
-        }
     }
 }
 

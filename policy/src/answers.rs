@@ -27,8 +27,20 @@ pub trait ReplyDesk: Send + Sync {
     /// Who waits for an answer to this envelope, if anybody does.
     fn asker(&self, inreplyto: EnvelopeId) -> Option<Asker>;
 
-    /// Takes an answer that came `to` a reply topic. Refuses one that is late, or to another envelope.
-    fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope) -> Result<(), Rejection>;
+    /// Takes an answer that came `to` a reply topic, or a part of one. Refuses one that is late, or to another envelope;
+    /// a part that finds no room before its reader has taken others may be offered again.
+    fn answer(&self, to: &Topic, inreplyto: EnvelopeId, answer: &Envelope, part: AnswerPart) -> Result<(), Rejection>;
+}
+
+/// What an envelope is of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerPart {
+    /// A part, and more follow.
+    More,
+    /// The last one, or all of it.
+    Last,
+    /// It says why there is no answer, or no more of it.
+    NoAnswer,
 }
 
 /// Who waits for an answer.
@@ -79,9 +91,13 @@ pub(crate) fn take(
     epoch: &Epoch,
     inbound: Inbound,
 ) -> (Route, Result<Admission, Rejection>) {
-    let route = Route::new(ROUTE, "1");
     let answer = hand_in(desk, epoch, inbound).map(|()| Admission::Filtered);
-    (route, answer)
+    (route(), answer)
+}
+
+/// What takes answers, where messages have a mapping.
+pub(crate) fn route() -> Route {
+    Route::new(ROUTE, "1")
 }
 
 fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -> Result<(), Rejection> {
@@ -97,6 +113,15 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     if !PERFORMATIVES.contains(&performative) {
         return Err(refuse(&format!("an answer is one of {}", PERFORMATIVES.join(", "))));
     }
+    let part = match header("more") {
+        None | Some("false") if NO_ANSWERS.contains(&performative) => AnswerPart::NoAnswer,
+        None | Some("false") => AnswerPart::Last,
+        Some("true") if NO_ANSWERS.contains(&performative) => {
+            return Err(refuse(&format!("nothing follows {performative:?}: \"more\" belongs to a part of an answer")));
+        }
+        Some("true") => AnswerPart::More,
+        Some(_) => return Err(refuse("\"more\" is true or false")),
+    };
     let subject = Topic::new(&*inbound.address).map_err(|error| refuse(&error.to_string()))?;
     // who does not know the topic hears nothing of what was asked
     let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
@@ -138,7 +163,7 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
     }
     conformance::answers(epoch, &answer, wanted)?;
     match desk {
-        Some(desk) => desk.answer(&subject, id, &answer),
+        Some(desk) => desk.answer(&subject, id, &answer, part),
         None => Err(Rejection::new(RejectKind::Conflict, DECIDED_BY, "nobody waits for answers here")),
     }
 }

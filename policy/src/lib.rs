@@ -34,7 +34,7 @@ mod trace;
 
 pub use access::{Action, Decision, KnownNames, Policies, PolicySource};
 pub use admit::admit_audit;
-pub use answers::{Asker, ReplyDesk, ReplyTopics};
+pub use answers::{AnswerPart, Asker, ReplyDesk, ReplyTopics};
 pub use audit::{AuditEvent, AuditRecord, AuditSink, Trail};
 pub use authenticate::{
     BRIDGE, CertificateRule, ChangeError, Fetched, FetchedKeys, Gate, Issuers, KeyHash, KeySet, KeySetError, Keys,

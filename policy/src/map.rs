@@ -64,7 +64,11 @@ where
         for (index, inbound) in batch.into_vec().into_iter().enumerate() {
             let lane = inbound.lane;
             if answers::is_answer(&inbound) {
-                let (route, answer) = answers::take(self.desk.as_ref(), &epoch, inbound);
+                let (route, answer) = match stopped.guard(lane) {
+                    Ok(()) => answers::take(self.desk.as_ref(), &epoch, inbound),
+                    Err(behind) => (answers::route(), Err(behind)),
+                };
+                stopped.note(lane, &answer);
                 answered.push(Answered { index, lane, verdict: Verdict { route: Some(route), answer } });
                 continue;
             }

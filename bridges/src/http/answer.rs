@@ -81,6 +81,10 @@ pub(super) fn not_settled(receipt: &Receipt) -> Option<Problem> {
             };
             Some(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not-settled", "ack", detail))
         }
+        Settled::Elsewhere => {
+            let detail = format!("{} is answered in parts, to the request that heard the first of them", receipt.id);
+            Some(Problem::new(StatusCode::CONFLICT, "answered-elsewhere", "reply", detail))
+        }
         Settled::Never => {
             let what = if receipt.position.is_some() { "stored" } else { "not stored" };
             let detail = format!("{} is {what}, and who was to take it did not", receipt.id);

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use envelope::{Admission, Disposition, Headers, Identity, Json, Rejection, Verdicts, json::Node};
+use envelope::{Admission, Disposition, Headers, Identity, Json, Rejection, Settled, Verdicts, json::Node};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
@@ -114,7 +114,7 @@ fn write_verdict(out: &mut Vec<u8>, answer: &Result<Admission, Rejection>) -> Op
             return None;
         }
         Ok(Admission::Stored(receipt)) => match not_settled(receipt) {
-            Some(problem) => (problem, true),
+            Some(problem) => (problem, receipt.settled != Settled::Elsewhere),
             None => {
                 out.extend_from_slice(b"\"status\":202,");
                 write_receipt(out, receipt);

@@ -15,6 +15,7 @@ mod guard;
 mod head;
 mod last;
 mod offer;
+mod parts;
 mod problem;
 mod publish;
 mod query;

@@ -15,8 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Admission, Batch, Credentials, Disposition, Identity, Inbound, Lane, Principal, RejectKind, Rejection, Settled,
-    Verdict, Verdicts,
+    Admission, Batch, Credentials, Disposition, Identity, Inbound, Lane, Parts, Principal, Reached, RejectKind,
+    Rejection, Settled, Verdict, Verdicts,
 };
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tokio::sync::Semaphore;
@@ -40,6 +40,16 @@ pub(super) struct Offer {
     pub(super) retries: Counter,
 }
 
+/// What there is to tell of a message once its ack point is reached.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) admission: Admission,
+    /// What its receipt tells is an envelope that answers.
+    pub(super) is_answer: bool,
+    /// What follows of that answer.
+    pub(super) parts: Option<Parts>,
+}
+
 // === impl Offer ===
 
 impl Offer {
@@ -61,13 +71,16 @@ impl Offer {
 
 impl Offer {
     /// The admission once its ack point is reached, or is known not to be. Nothing of the stack is held meanwhile.
-    pub(super) async fn reached(&self, mut admission: Admission) -> Admission {
+    pub(super) async fn reached(&self, mut admission: Admission) -> Heard {
+        let (mut is_answer, mut parts) = (false, None);
         if let Admission::Stored(receipt) = &mut admission
             && let Settled::Later(ticket) = receipt.settled
         {
-            receipt.reach(self.cx.promises.reached(ticket).await);
+            let reached = self.cx.promises.reached(ticket).await;
+            is_answer = matches!(reached, Reached::Answered(Some(_)) | Reached::Parts(Some(_), _));
+            parts = receipt.reach(reached);
         }
-        admission
+        Heard { admission, is_answer, parts }
     }
 
     /// [`Self::reached`] of each. Their deadlines run at the same time, so all of them take no longer than one.
@@ -75,7 +88,8 @@ impl Offer {
         let mut all = Vec::with_capacity(verdicts.len());
         for Verdict { route, answer } in verdicts {
             let answer = match answer {
-                Ok(admission) => Ok(self.reached(admission).await),
+                // in a list of verdicts there is no place for what follows
+                Ok(admission) => Ok(self.reached(admission).await.admission),
                 Err(rejection) => Err(rejection),
             };
             all.push(Verdict { route, answer });

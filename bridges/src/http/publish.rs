@@ -21,7 +21,8 @@ use super::{
     draft::{self, Draft},
     finish::Finish,
     head,
-    offer::{self, Offer},
+    offer::{self, Heard, Offer},
+    parts,
 };
 
 /// The most that is read of a body that is refused, and for how long.
@@ -79,7 +80,12 @@ async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Re
     };
     let admission =
         Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))?;
-    Ok(answer::admitted(&offer.reached(admission).await, keyed))
+    let Heard { admission, parts, .. } = offer.reached(admission).await;
+    let response = answer::admitted(&admission, keyed);
+    Ok(match parts {
+        Some(parts) => parts::followed(response, &admission, parts),
+        None => response,
+    })
 }
 
 /// The messages of a batch; one that is none is a message that is refused.

@@ -57,7 +57,7 @@ impl Answers {
     /// A message is stored: its answer is due once its ack point is reached.
     pub(super) fn stored(&mut self, of: Of, settled: Settled, promises: &dyn Promises) -> Option<Answer> {
         let ticket = match settled {
-            Settled::Now => return self.push(of.yes()),
+            Settled::Now | Settled::Elsewhere => return self.push(of.yes()),
             Settled::Never => return self.push(of.no(never())),
             Settled::Later(_) if of.is_unanswered() => return None,
             Settled::Later(ticket) => ticket,
@@ -66,7 +66,7 @@ impl Answers {
         self.0.push_back(Box::pin(async move {
             match reached.await {
                 // MQTT has no place for the words of an answer in an acknowledgement
-                Reached::Yes | Reached::Answered(_) => of.yes(),
+                Reached::Yes | Reached::Answered(_) | Reached::Parts(..) | Reached::Elsewhere => of.yes(),
                 Reached::Never => of.no(never()),
                 Reached::Late => Answer { of, outcome: Outcome::Late },
             }

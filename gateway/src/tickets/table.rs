@@ -13,6 +13,8 @@ use envelope::{EnvelopeId, Principal, Reply, Terms, Ticket};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
+use super::parts::{Reader, Writer};
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Table {
@@ -36,11 +38,16 @@ pub(super) struct Entry {
     /// The bridge and the principal that wait for an answer.
     pub(super) asker: Option<(Arc<str>, Arc<Principal>)>,
     pub(super) until: Instant,
+    /// An answer comes in parts: where they go, until the last has come.
+    pub(super) writer: Option<Writer>,
+    /// Where they come from, until one of those who wait takes it.
+    pub(super) reader: Option<Reader>,
     decided: Option<Instant>,
 }
 
 /// A ticket that nobody has asked for yet.
 pub(super) struct Held {
+    pub(super) message: Uuid,
     pub(super) fate: watch::Receiver<Option<Fate>>,
     pub(super) until: Instant,
     /// It waits for an answer.
@@ -53,6 +60,8 @@ pub(super) enum Fate {
     Taken,
     NotTaken,
     Answered(Option<Reply>),
+    /// With the first of several parts.
+    Began(Option<Reply>),
 }
 
 /// The most messages that are waited for.
@@ -64,7 +73,26 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 impl Entry {
     pub(super) fn new(open: HashMap<EnvelopeId, usize>, terms: Option<Arc<Terms>>, until: Instant) -> Self {
-        Self { fate: watch::Sender::new(None), open, terms, asker: None, until, decided: None }
+        Self {
+            fate: watch::Sender::new(None),
+            open,
+            terms,
+            asker: None,
+            until,
+            writer: None,
+            reader: None,
+            decided: None,
+        }
+    }
+
+    /// Nothing is known of its fate.
+    fn is_open(&self) -> bool {
+        self.decided.is_none() && self.writer.is_none()
+    }
+
+    /// Somebody reads the parts of its answer, or waits for them.
+    pub(super) fn is_heard(&self) -> bool {
+        self.reader.is_none() || self.fate.receiver_count() > 0
     }
 }
 
@@ -103,7 +131,7 @@ impl Table {
         self.next += 1;
         if let Some(entry) = self.entries.get(&message) {
             let asks = entry.terms.is_some();
-            let held = Held { fate: entry.fate.subscribe(), until: Instant::now() + within, asks };
+            let held = Held { message, fate: entry.fate.subscribe(), until: Instant::now() + within, asks };
             self.tickets.insert(self.next, held);
         }
         if self.tickets.len() > MAX_WAITING {
@@ -137,12 +165,32 @@ impl Table {
 
     /// The first fate of a message is its last; `false` if it has one, or is not waited for.
     pub(super) fn decide(&mut self, message: Uuid, fate: Fate) -> bool {
-        let Some(entry) = self.entries.get_mut(&message).filter(|entry| entry.decided.is_none()) else { return false };
+        let Some(entry) = self.entries.get_mut(&message).filter(|entry| entry.is_open()) else { return false };
+        entry.fate.send_replace(Some(fate));
+        self.done(message);
+        true
+    }
+
+    /// Its answer has begun, and is not whole yet; `false` as above.
+    pub(super) fn begin(&mut self, message: Uuid, first: Option<Reply>, (writer, reader): (Writer, Reader)) -> bool {
+        let Some(entry) = self.entries.get_mut(&message).filter(|entry| entry.is_open()) else { return false };
+        entry.writer = Some(writer);
+        entry.reader = Some(reader);
+        entry.fate.send_replace(Some(Fate::Began(first)));
+        true
+    }
+
+    /// Nothing more is to come for a message: it makes room for another.
+    pub(super) fn done(&mut self, message: Uuid) {
+        let Some(entry) = self.entries.get_mut(&message).filter(|entry| entry.decided.is_none()) else { return };
         let now = Instant::now();
         entry.decided = Some(now);
+        entry.writer = None;
         self.decided.insert((now, message));
-        entry.fate.send_replace(Some(fate));
-        true
+    }
+
+    pub(super) fn get_mut(&mut self, message: Uuid) -> Option<&mut Entry> {
+        self.entries.get_mut(&message)
     }
 
     /// Drops what nobody waits for any more.

@@ -4,7 +4,8 @@ mod original;
 
 use std::time::Duration;
 
-use envelope::{EnvelopeId, Reached, Ticket};
+use envelope::{EnvelopeId, Reached, Terms, Ticket};
+use policy::ReplyDesk;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -15,6 +15,7 @@ mod limits;
 mod messages;
 mod mqtt;
 mod notices;
+mod parts;
 mod places;
 mod promises;
 mod receiver;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
+mod answers;
 mod clients;
 mod features;
 mod javascript;

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use envelope::{Batch, Envelope, EnvelopeId, Identity, Inbound, Principal, RejectKind, Rejection, Topic};
 
 use super::world::{DOMAIN, READING, World, inbound};
-use crate::{Asker, ReplyDesk};
+use crate::{AnswerPart, Asker, ReplyDesk};
 
 /// Waits for one answer, of a type if there is one.
 #[derive(Debug, Default)]
 struct Desk {
     kind: Option<Arc<str>>,
-    answers: Mutex<Vec<Envelope>>,
+    answers: Mutex<Vec<(Envelope, AnswerPart)>>,
 }
 
 const ASKED: &str = "00000000-0000-0000-0000-000000000007";
@@ -32,14 +32,24 @@ impl ReplyDesk for Desk {
         })
     }
 
-    fn answer(&self, _: &Topic, _: EnvelopeId, answer: &Envelope) -> Result<(), Rejection> {
-        self.answers.lock().unwrap().push(answer.clone());
+    fn answer(&self, _: &Topic, _: EnvelopeId, answer: &Envelope, part: AnswerPart) -> Result<(), Rejection> {
+        self.answers.lock().unwrap().push((answer.clone(), part));
         Ok(())
     }
 }
 
 /// What becomes of an answer with these headers, where this type is asked for; and the answer, if it was handed in.
 fn answered(asked_for: Option<&str>, to: &str, headers: &[(&str, &str)], payload: &str) -> Result<Envelope, Rejection> {
+    handed_in(asked_for, to, headers, payload).map(|(answer, _)| answer)
+}
+
+/// And what it is of an answer.
+fn handed_in(
+    asked_for: Option<&str>,
+    to: &str,
+    headers: &[(&str, &str)],
+    payload: &str,
+) -> Result<(Envelope, AnswerPart), Rejection> {
     let desk = Arc::new(Desk { kind: asked_for.map(Into::into), ..Desk::default() });
     let world = World::with_desk(desk.clone());
     let headers = [&[("inreplyto", ASKED)], headers].concat();
@@ -93,6 +103,19 @@ fn who_says_why_there_is_no_answer_need_not_answer() {
     }
     for performative in ["inform", "agree", "propose", "confirm"] {
         refused(Some(READING), &[("performative", performative)], "too busy");
+    }
+}
+
+#[test]
+fn an_answer_says_whether_more_follows_and_a_refusal_is_its_end() {
+    let part = |headers: &[(&str, &str)]| handed_in(None, TOPIC, headers, "{}").map(|(_, part)| part);
+    assert_eq!(part(&[]).unwrap(), AnswerPart::Last);
+    assert_eq!(part(&[("more", "false")]).unwrap(), AnswerPart::Last);
+    assert_eq!(part(&[("more", "true")]).unwrap(), AnswerPart::More);
+    assert_eq!(part(&[("performative", "failure")]).unwrap(), AnswerPart::NoAnswer);
+    for headers in [&[("more", "yes")][..], &[("more", "true"), ("performative", "failure")]] {
+        let no = part(headers).unwrap_err();
+        assert_eq!((no.kind, no.decider()), (RejectKind::Malformed, "reply"), "{no}");
     }
 }
 

@@ -1,11 +1,16 @@
 //! The frames that the gateway sends, as text.
 
+use std::collections::BTreeMap;
+
 use axum::extract::ws::{Message, Utf8Bytes};
-use envelope::{Admission, Delivery, Rejection, Reply, cloudevents, json::write_string};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use envelope::{Admission, Delivery, Json, Part, Rejection, Reply, cloudevents, json::write_string};
 
 use crate::http::{
     Problem,
     answer::{not_settled, write_admission, write_position, write_receipt},
+    draft::is_carried,
 };
 
 /// `receipt` or `filtered`; without a reference, what a request would hear.
@@ -49,9 +54,84 @@ pub(super) fn refused(problem: &Problem) -> Message {
 
 /// A WebSocket has neither status nor headers.
 fn in_words(reply: &Reply) -> Message {
-    match Utf8Bytes::try_from(reply.payload.clone()) {
+    payload(reply.payload.clone())
+}
+
+fn payload(payload: Bytes) -> Message {
+    match Utf8Bytes::try_from(payload.clone()) {
         Ok(text) => Message::Text(text),
-        Err(_) => Message::Binary(reply.payload.clone()),
+        Err(_) => Message::Binary(payload),
+    }
+}
+
+/// `answer`: what the mapping says of an envelope that answers, with its status and headers; `more` of it may follow.
+pub(super) fn answer(reference: &str, reply: &Reply, more: bool) -> Message {
+    frame(r#"{"op":"answer","ref":"#, reference, |out| {
+        if let Some(status) = reply.status {
+            out.extend_from_slice(br#","status":"#);
+            out.extend_from_slice(status.to_string().as_bytes());
+        }
+        out.extend_from_slice(br#","headers":{"#);
+        for (at, (name, values)) in joined(reply).iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_string(out, name);
+            out.push(b':');
+            write_string(out, values);
+        }
+        out.push(b'}');
+        write_part(out, &reply.payload, is_json_of(reply), more);
+    })
+}
+
+/// A further part of an answer: `answer` with its payload, or just that where frames are messages.
+pub(super) fn part(reference: Option<&str>, part: Part, is_json: bool) -> Message {
+    match reference {
+        Some(reference) => frame(r#"{"op":"answer","ref":"#, reference, |out| {
+            write_part(out, &part.payload, is_json, !part.last);
+        }),
+        None => payload(part.payload),
+    }
+}
+
+/// Whether what the receipt tells is JSON, and with it what follows.
+pub(super) fn is_json(admission: &Admission) -> bool {
+    matches!(admission, Admission::Stored(receipt) if receipt.reply.as_deref().is_some_and(is_json_of))
+}
+
+fn is_json_of(reply: &Reply) -> bool {
+    let value = reply.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| &value[..]);
+    let essence = value.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json") || essence.to_ascii_lowercase().ends_with(b"+json")
+}
+
+/// Headers of one name are one list (RFC 9110, section 5.3).
+fn joined(reply: &Reply) -> BTreeMap<&str, String> {
+    let mut joined: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in reply.headers.iter().filter(|(name, _)| is_carried(name)) {
+        let value = String::from_utf8_lossy(value);
+        joined.entry(name).and_modify(|list| *list = format!("{list}, {value}")).or_insert_with(|| value.into_owned());
+    }
+    joined
+}
+
+/// Appends `more` and a payload: JSON as it is, other text as a string, bytes in base64.
+fn write_part(out: &mut Vec<u8>, payload: &Bytes, is_json: bool, more: bool) {
+    out.extend_from_slice(if more { br#","more":true,"# } else { br#","more":false,"# });
+    match std::str::from_utf8(payload) {
+        Ok(_) if is_json && Json::parse(payload.clone()).is_ok() => {
+            out.extend_from_slice(br#""payload":"#);
+            out.extend_from_slice(payload);
+        }
+        Ok(text) => {
+            out.extend_from_slice(br#""text":"#);
+            write_string(out, text);
+        }
+        Err(_) => {
+            out.extend_from_slice(br#""base64":"#);
+            write_string(out, &BASE64_STANDARD.encode(payload));
+        }
     }
 }
 

@@ -64,8 +64,20 @@ const MAX_HEADERS: usize = 100;
 const MAX_AGAIN: Duration = Duration::from_secs(3_600);
 const OPS: &str = "ack, credit, nack, publish, reply, subscribe, unsubscribe";
 
-const REPLY: &[&str] =
-    &["op", "ref", "to", "inreplyto", "performative", "type", "protocol", "content_type", "payload", "text", "key"];
+const REPLY: &[&str] = &[
+    "op",
+    "ref",
+    "to",
+    "inreplyto",
+    "performative",
+    "type",
+    "protocol",
+    "content_type",
+    "payload",
+    "text",
+    "key",
+    "more",
+];
 
 /// The members of a frame that were asked for; the others are unknown.
 struct Members<'j> {
@@ -161,6 +173,7 @@ fn reply(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame>
         ("type", members.string("type")?),
         ("protocol", members.string("protocol")?),
         ("content-type", Some(members.string("content_type")?.unwrap_or(kind))),
+        ("more", members.flag("more")?.map(|more| if more { "true" } else { "false" })),
     ];
     let header = |(name, value): (&str, Option<&str>)| {
         value.map(|value| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
@@ -336,6 +349,11 @@ impl<'j> Members<'j> {
         let Some(node) = self.root.get(name) else { return Ok(None) };
         let number = node.as_number().and_then(|text| text.parse().ok());
         number.map(Some).ok_or_else(|| bad(format!("member {name:?} is no whole number from 0 to {}", u32::MAX)))
+    }
+
+    fn flag(&self, name: &'static str) -> Read<Option<bool>> {
+        let Some(node) = self.root.get(name) else { return Ok(None) };
+        node.as_bool().map(Some).ok_or_else(|| bad(format!("member {name:?} is neither true nor false")))
     }
 
     fn list(&self, name: &'static str, most: usize) -> Read<Vec<&'j str>> {

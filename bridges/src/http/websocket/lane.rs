@@ -9,13 +9,20 @@ use std::{
 };
 
 use axum::extract::ws::Message;
-use envelope::{Admission, Batch, Disposition, Inbound, RejectKind, Settled};
+use envelope::{Admission, Batch, Disposition, Inbound, Parts, Receipt, RejectKind, Settled};
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{End, answers, writer::Out};
+use super::{
+    End, answers,
+    writer::{Ended, Out},
+};
 use crate::{
     backoff::backoff,
-    http::{Problem, offer::Offer},
+    http::{
+        Problem,
+        offer::{Heard, Offer},
+    },
 };
 
 /// A message that the client waits to hear of.
@@ -104,9 +111,9 @@ impl LaneContext<'_> {
     fn answer_later(&self, reference: Option<String>, admission: Admission) {
         let (offer, out) = (self.offer.clone(), self.out.clone());
         self.offer.cx.tasks.spawn(async move {
-            let admission = offer.reached(admission).await;
+            let heard = offer.reached(admission).await;
             // nobody is left to hear it if this fails
-            _ = out.send(answers::admitted(reference.as_deref(), &admission)).await;
+            _ = tell(&out, reference.as_deref(), heard).await;
         });
     }
 
@@ -126,6 +133,33 @@ impl LaneContext<'_> {
     async fn send(&self, message: Message) {
         let _ = self.out.send(message).await;
     }
+}
+
+/// What is told of a message whose ack point was beyond the store, and the answer part by part.
+async fn tell(out: &Out, reference: Option<&str>, heard: Heard) -> Result<(), Ended> {
+    let Heard { admission, is_answer, parts } = heard;
+    out.send(answers::admitted(reference, &admission)).await?;
+    if let (true, Some(reference), Admission::Stored(Receipt { reply: Some(reply), .. })) =
+        (is_answer, reference, &admission)
+    {
+        out.send(answers::answer(reference, reply, parts.is_some())).await?;
+    }
+    let Some(Parts(mut parts)) = parts else { return Ok(()) };
+    let is_json = answers::is_json(&admission);
+    while let Some(part) = parts.next().await {
+        out.send(match part {
+            Ok(part) => answers::part(reference, part, is_json),
+            Err(rejection) => {
+                let problem = Problem::from(&rejection);
+                match reference {
+                    Some(reference) => answers::error(Some(reference), &problem),
+                    None => answers::refused(&problem),
+                }
+            }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Whether its ack point is beyond the store.
