@@ -66,6 +66,9 @@ pub struct SessionConfig {
     pub max_subscriptions: usize,
     /// The most messages of QoS 0 that wait for a slow client; the oldest are dropped.
     pub max_queued: usize,
+    /// The most bytes of payloads that wait for a slow client: at QoS 0 the oldest are dropped, at QoS 1 and 2 the rest stays
+    /// where it is stored.
+    pub max_queued_bytes: usize,
 }
 
 /// The default of `max_payload_bytes`.
@@ -78,6 +81,9 @@ const RECEIVE_MAXIMUM: RangeInclusive<i64> = 1..=65_535;
 const SESSIONS: RangeInclusive<i64> = 1..=1_000_000;
 const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
 const QUEUED: RangeInclusive<i64> = 1..=65_536;
+/// The default of `max_queued_bytes`.
+const QUEUED_BYTES: usize = 8 << 20;
+const MOST_QUEUED_BYTES: RangeInclusive<u64> = 1..=1_073_741_824;
 const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(65_535);
 const EXPIRY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 86_400);
 
@@ -244,6 +250,7 @@ impl Default for SessionConfig {
             max_sessions: 20_000,
             max_subscriptions: 64,
             max_queued: 1_000,
+            max_queued_bytes: QUEUED_BYTES,
         }
     }
 }
@@ -255,12 +262,14 @@ impl SessionConfig {
         let max_sessions = count(&mut fields, "max_sessions", 20_000, SESSIONS, problems);
         let max_subscriptions = count(&mut fields, "max_subscriptions", 64, SUBSCRIPTIONS, problems);
         let max_queued = count(&mut fields, "max_queued", 1_000, QUEUED, problems);
+        let max_queued_bytes = size(&mut fields, "max_queued_bytes", QUEUED_BYTES, MOST_QUEUED_BYTES, problems);
         fields.finish();
         Some(Self {
             max_expiry: max_expiry?,
             max_sessions: max_sessions? as usize,
             max_subscriptions: max_subscriptions? as usize,
             max_queued: max_queued? as usize,
+            max_queued_bytes: max_queued_bytes?,
         })
     }
 }
@@ -323,13 +332,14 @@ mod tests {
                     max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
                     receive_maximum: 7, max_qos: 1, sys_interval: 16s, prefix: floor/7, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
-                    session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13 } }";
+                    session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13, max_queued_bytes: 14KiB } }";
         let config = read(text).unwrap();
         let session = SessionConfig {
             max_expiry: Duration::from_secs(10),
             max_sessions: 11,
             max_subscriptions: 12,
             max_queued: 13,
+            max_queued_bytes: 14_336,
         };
         assert_eq!(config.session, session);
         assert_eq!((config.max_connections, config.max_payload_bytes, config.receive_maximum), (2, 3, 7));

@@ -1,7 +1,7 @@
 //! What waits to be sent to one client: filled by the tasks of its subscriptions, emptied by its connection.
 //!
-//! At QoS 1 and 2 each subscription's credit bounds it, and what is over stays at its position in the store. At QoS 0 the
-//! oldest are dropped: a client that is too slow hears the newest.
+//! At QoS 1 and 2 each subscription's credit and the bytes that wait bound it, and what is over stays at its position in the
+//! store. At QoS 0 the oldest are dropped: a client that is too slow hears the newest.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use std::{
 use envelope::{Delivery, Rejection, Settlement};
 use tokio::sync::Notify;
 
-use super::subscription::Settling;
+use super::{config::SessionConfig, subscription::Settling};
 
 /// The queue between subscriptions and connection.
 #[derive(Debug)]
@@ -19,18 +19,28 @@ pub(super) struct Outbox {
     state: Mutex<Queues>,
     wake: Notify,
     drained: Notify,
+    room: Notify,
     /// The most of QoS 0.
     most: usize,
+    /// The most bytes at QoS 0, and at QoS 1 and 2 as many: at more, nothing is added.
+    most_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Queues {
     /// At QoS 0.
-    once: VecDeque<Waiting>,
+    once: Line,
     /// At QoS 1 and 2.
-    acked: VecDeque<Waiting>,
+    acked: Line,
     ended: Vec<(u32, Rejection)>,
     dropped: u64,
+}
+
+/// Deliveries in order, and how much they are.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
 }
 
 /// A delivery to one subscription.
@@ -42,12 +52,51 @@ pub(super) struct Waiting {
     pub(super) value: bool,
 }
 
+/// What each counts beside its payload.
+const OVERHEAD: usize = 512;
+
+// === impl Line ===
+
+impl Line {
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += size(&waiting);
+        self.waiting.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let next = self.waiting.pop_front()?;
+        self.bytes -= size(&next);
+        Some(next)
+    }
+}
+
+fn size(waiting: &Waiting) -> usize {
+    waiting.delivery.envelope.data.as_slice().len() + OVERHEAD
+}
+
 // === impl Outbox ===
 
 impl Outbox {
-    /// `most`: of QoS 0.
-    pub(super) fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), wake: Notify::new(), drained: Notify::new(), most }
+    pub(super) fn new(config: &SessionConfig) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Notify::new(),
+            drained: Notify::new(),
+            room: Notify::new(),
+            most: config.max_queued,
+            most_bytes: config.max_queued_bytes,
+        }
+    }
+
+    /// Waits until there is room for more at QoS 1 and 2. Cancel safe.
+    pub(super) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.lock().acked.bytes < self.most_bytes {
+                return;
+            }
+            room.await;
+        }
     }
 
     /// Adds deliveries in order; at QoS 0 the oldest that are too many are dropped.
@@ -65,11 +114,11 @@ impl Outbox {
         let mut queues = self.lock();
         settling.change(at_most_once);
         if !at_most_once {
-            let of_it = |waiting: &Waiting| waiting.settling.number == settling.number;
-            let (raised, once) = std::mem::take(&mut queues.once).into_iter().partition(of_it);
-            queues.once = once;
-            let raised: VecDeque<_> = raised;
-            queues.acked.extend(raised);
+            for waiting in std::mem::take(&mut queues.once).waiting {
+                let is_of_it = waiting.settling.number == settling.number;
+                let line = if is_of_it { &mut queues.acked } else { &mut queues.once };
+                line.push(waiting);
+            }
         }
         drop(queues);
         self.wake.notify_one();
@@ -82,16 +131,21 @@ impl Outbox {
         }
         let waiting = deliveries.into_iter().map(|delivery| Waiting { settling: settling.clone(), delivery, value });
         if settling.is_at_most_once() {
-            queues.once.extend(waiting);
-            while queues.once.len() > self.most {
-                if let Some(oldest) = queues.once.pop_front() {
+            for waiting in waiting {
+                queues.once.push(waiting);
+                // a single one that is larger than all that may wait is sent all the same
+                let is_over = |once: &Line| once.waiting.len() > self.most.max(1) || once.bytes > self.most_bytes;
+                while queues.once.waiting.len() > 1
+                    && is_over(&queues.once)
+                    && let Some(oldest) = queues.once.pop()
+                {
                     self.left(&oldest);
                     oldest.settling.settle(oldest.delivery.position, Settlement::Delivered);
                     queues.dropped += 1;
                 }
             }
         } else {
-            queues.acked.extend(waiting);
+            waiting.for_each(|waiting| queues.acked.push(waiting));
         }
         drop(queues);
         self.wake.notify_one();
@@ -106,8 +160,12 @@ impl Outbox {
     /// The next one that may go: of QoS 1 and 2 only with `window`.
     pub(super) fn pop(&self, window: bool) -> Option<Waiting> {
         let mut queues = self.lock();
-        let acked = if window { queues.acked.pop_front() } else { None };
-        let next = acked.or_else(|| queues.once.pop_front());
+        let was_full = queues.acked.bytes >= self.most_bytes;
+        let acked = if window { queues.acked.pop() } else { None };
+        if was_full && queues.acked.bytes < self.most_bytes {
+            self.room.notify_waiters();
+        }
+        let next = acked.or_else(|| queues.once.pop());
         next.inspect(|next| self.left(next))
     }
 
@@ -155,13 +213,17 @@ mod tests {
     use super::*;
     use crate::conformance::delivery;
 
+    fn outbox(max_queued: usize) -> Outbox {
+        Outbox::new(&SessionConfig { max_queued, ..SessionConfig::default() })
+    }
+
     fn data(waiting: &Waiting) -> Bytes {
         waiting.delivery.envelope.data.bytes()
     }
 
     #[test]
     fn at_qos_0_the_oldest_are_dropped_and_counted_and_settled() {
-        let (outbox, settling) = (Outbox::new(2), Arc::new(Settling::new(0, true)));
+        let (outbox, settling) = (outbox(2), Arc::new(Settling::new(0, true)));
         let deliveries = ["1", "2", "3"].iter().zip(1..).map(|(data, n)| delivery(n, "a", Bytes::from(*data)));
         outbox.push(&settling, deliveries.collect());
         let left: Vec<_> = std::iter::from_fn(|| outbox.pop(false)).map(|waiting| data(&waiting)).collect();
@@ -173,7 +235,7 @@ mod tests {
     #[test]
     fn without_a_window_only_qos_0_goes() {
         let (acked, once) = (Arc::new(Settling::new(0, false)), Arc::new(Settling::new(1, true)));
-        let outbox = Outbox::new(2);
+        let outbox = outbox(2);
         outbox.push(&acked, vec![delivery(1, "a", Bytes::from("acked"))]);
         outbox.push(&once, vec![delivery(2, "a", Bytes::from("once"))]);
         assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
@@ -184,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_subscription_waits_for_its_own_last_values_and_for_no_others() {
         let (own, other) = (Arc::new(Settling::new(0, true)), Arc::new(Settling::new(1, false)));
-        let outbox = Outbox::new(2);
+        let outbox = outbox(2);
         outbox.push_values(&own, ["1", "2", "3"].map(|data| delivery(1, "a", Bytes::from(data))).into());
         // without a window it stays
         outbox.push(&other, vec![delivery(2, "a", Bytes::from("other"))]);
@@ -203,7 +265,7 @@ mod tests {
     #[test]
     fn what_is_raised_from_qos_0_is_dropped_no_more_and_keeps_its_order() {
         let (raised, once) = (Arc::new(Settling::new(0, true)), Arc::new(Settling::new(1, true)));
-        let outbox = Outbox::new(2);
+        let outbox = outbox(2);
         outbox.push(&raised, vec![delivery(1, "a", Bytes::from("1"))]);
         outbox.push(&once, vec![delivery(2, "a", Bytes::from("once"))]);
         outbox.change(&raised, false);
@@ -212,6 +274,36 @@ mod tests {
         assert_eq!(outbox.pop(false).map(|waiting| data(&waiting)), Some(Bytes::from("once")));
         let left: Vec<_> = std::iter::from_fn(|| outbox.pop(true)).map(|waiting| data(&waiting)).collect();
         assert_eq!(left, ["1", "2", "3", "4", "again"]);
+        assert_eq!(outbox.take_dropped(), 0);
+    }
+
+    #[test]
+    fn at_qos_0_what_is_over_the_bytes_is_dropped_and_the_newest_goes_whatever_its_size() {
+        let config = SessionConfig { max_queued_bytes: 2 * (100 + OVERHEAD), ..SessionConfig::default() };
+        let (outbox, settling) = (Outbox::new(&config), Arc::new(Settling::new(0, true)));
+        let of = |n, bytes: usize| delivery(n, "a", Bytes::from(vec![b'x'; bytes]));
+        outbox.push(&settling, vec![of(1, 100), of(2, 100), of(3, 100)]);
+        assert_eq!(outbox.take_dropped(), 1);
+        outbox.push(&settling, vec![of(4, 10_000)]);
+        assert_eq!(outbox.take_dropped(), 2);
+        assert_eq!(outbox.pop(true).map(|waiting| data(&waiting).len()), Some(10_000));
+        assert!(outbox.pop(true).is_none());
+    }
+
+    #[tokio::test]
+    async fn at_qos_1_and_2_a_full_outbox_has_no_room_until_something_is_sent_and_drops_nothing() {
+        let config = SessionConfig { max_queued_bytes: 2 * (100 + OVERHEAD), ..SessionConfig::default() };
+        let (outbox, settling) = (Outbox::new(&config), Arc::new(Settling::new(0, false)));
+        outbox.room().await;
+        let three = (1..4).map(|n| delivery(n, "a", Bytes::from(vec![b'x'; 100])));
+        outbox.push(&settling, three.collect());
+        let mut room = std::pin::pin!(outbox.room());
+        assert!(futures_util::poll!(room.as_mut()).is_pending());
+        assert!(outbox.pop(false).is_none() && outbox.pop(true).is_some());
+        assert!(futures_util::poll!(room.as_mut()).is_pending(), "as many bytes as there may be");
+        assert!(outbox.pop(true).is_some());
+        assert!(futures_util::poll!(room.as_mut()).is_ready());
+        assert!(outbox.pop(true).is_some());
         assert_eq!(outbox.take_dropped(), 0);
     }
 }

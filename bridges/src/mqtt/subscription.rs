@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-use envelope::{Deliveries, Delivery, Filter, Outlet, Position, Principal, Rejection, Settlement};
+use envelope::{Batch, Deliveries, Delivery, Filter, Outlet, Position, Principal, Rejection, Settlement};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -145,7 +145,7 @@ impl Subscription {
                 biased;
                 () = settling.wake.notified() => self.settle().await,
                 () = stop.cancelled() => break self.settle().await,
-                batch = self.deliveries.next() => {
+                batch = self.next() => {
                     batch.map(|batch| self.outbox.push(&settling, batch.into_vec()))
                 }
             };
@@ -160,6 +160,14 @@ impl Subscription {
             }
             Err(why) => self.outbox.ended(settling.number, why),
         }
+    }
+
+    /// The next deliveries, once there is room for them. Cancel safe.
+    async fn next(&mut self) -> Result<Batch<Delivery>, Rejection> {
+        if !self.settling.is_at_most_once() {
+            self.outbox.room().await;
+        }
+        self.deliveries.next().await
     }
 
     /// Sends the last value of each topic, page by page, as the client takes them.

@@ -178,7 +178,7 @@ impl Connection {
             stop,
             aliases: HashMap::new(),
             last_topic: LastTopic::default(),
-            outbox: Arc::new(Outbox::new(shared.config.session.max_queued)),
+            outbox: Arc::new(Outbox::new(&shared.config.session)),
             open: HashMap::new(),
             values: HashMap::new(),
             own_aliases: HashMap::new(),
