@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 pub mod client;
+pub mod disk;
 pub mod gateway;
 pub mod site;
 

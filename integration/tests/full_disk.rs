@@ -3,16 +3,9 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
-use std::{
-    collections::HashSet,
-    ffi::OsStr,
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashSet, fs, time::Duration};
 
-use integration::{Gateway, Site, Subscriber, client::Client, eventually};
+use integration::{Site, Subscriber, client::Client, disk, eventually};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,34 +25,13 @@ fn site() -> Site {
     assert!(text.contains(&data), "{text}");
     let text = text.replace(&data, &format!("{data}, min_free: {{ percent: 0, at_least: 0 }}"));
     site.write("gateway.yaml", &text);
-    fs::create_dir_all(site.data()).unwrap();
     site
-}
-
-/// The gateway with a disk of its own, and where that is seen from here.
-fn start(site: &Site) -> (Gateway, PathBuf) {
-    let data = site.data();
-    let mount = format!("mount -t tmpfs -o size={DISK} tmpfs '{}' && exec \"$@\"", data.display());
-    let words = ["unshare", "--map-root-user", "--mount", "--fork", "--kill-child", "sh", "-c", &mount, "sh"];
-    let gateway = Gateway::start_under(&words.map(OsStr::new), site);
-    let disk = Path::new("/proc").join(gateway.pid().to_string()).join("root").join(data.strip_prefix("/").unwrap());
-    (gateway, disk)
-}
-
-/// Writes until the disk takes no more.
-fn fill(disk: &Path) -> PathBuf {
-    let path = disk.join("filler");
-    let mut file = File::create(&path).unwrap();
-    for block in [1 << 20, 4_096, 1] {
-        while file.write_all(&vec![0; block]).is_ok() {}
-    }
-    path
 }
 
 #[test]
 fn on_a_full_disk_nothing_acked_is_lost_and_it_recovers_by_itself() {
     let site = site();
-    let (gateway, disk) = start(&site);
+    let (gateway, disk) = disk::start(&site, DISK);
     let client = Client::new();
     let mut acked = HashSet::new();
     let mut publish = |n: u32, bytes: usize| {
@@ -73,7 +45,7 @@ fn on_a_full_disk_nothing_acked_is_lost_and_it_recovers_by_itself() {
     for n in 0..100 {
         assert_eq!(publish(n, 1_000), 202);
     }
-    let filler = fill(&disk);
+    let filler = disk::fill(&disk);
     let mut refused = None;
     for n in 100..2_000 {
         match publish(n, 64 << 10) {

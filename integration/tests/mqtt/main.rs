@@ -7,10 +7,12 @@ mod clients;
 mod features;
 mod javascript;
 mod paho;
+mod pressure;
 mod promises;
 mod remote;
 mod repeats;
 mod restarts;
+mod shares;
 mod websocket;
 
 use std::{net::SocketAddr, time::Duration};

@@ -15,7 +15,7 @@ use crate::Floor;
 /// A client, and the lines that it printed.
 pub(crate) struct Paho {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Paho {
