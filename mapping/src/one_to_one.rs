@@ -82,6 +82,12 @@ impl OneToOne {
     }
 
     fn envelope(&self, inbound: &Inbound, domain: &str) -> Result<Envelope, Rejection> {
+        if is_text(inbound)
+            && let Err(error) = std::str::from_utf8(&inbound.payload)
+        {
+            let at = error.valid_up_to();
+            return Err(malformed(format!("a payload that says it is UTF-8 and is not, from byte {at} on")));
+        }
         let subject = self.topic_of(&inbound.address)?;
         let mut source = String::from(&*self.source_prefix);
         uri::write_segment(&mut source, &inbound.principal.id);
@@ -133,12 +139,16 @@ fn header<'i>(inbound: &'i Inbound, name: &str) -> Option<&'i Bytes> {
     inbound.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value)
 }
 
+/// Whether its sender says that it is UTF-8.
+fn is_text(inbound: &Inbound) -> bool {
+    header(inbound, "payload-format-indicator").is_some_and(|value| *value == "1")
+}
+
 /// What its sender says that it is.
 fn content_type(inbound: &Inbound) -> Result<Arc<str>, Rejection> {
     let said = header(inbound, "content-type").filter(|value| !value.is_empty());
     let Some(said) = said else {
-        let is_text = header(inbound, "payload-format-indicator").is_some_and(|value| *value == "1");
-        return Ok(if is_text { TEXT } else { BYTES }.into());
+        return Ok(if is_text(inbound) { TEXT } else { BYTES }.into());
     };
     match std::str::from_utf8(said) {
         Ok(text) if text.len() <= MAX_ATTRIBUTE && !text.chars().any(char::is_control) => Ok(text.into()),

@@ -20,11 +20,13 @@ use super::{
 
 mod generations;
 mod outbound;
+mod own;
 mod stored;
 
 use generations::{Generations, MAX_RUNS};
 pub(super) use outbound::{MAX_TAKEN, OnReceived};
 use outbound::{Outbound, Sent, Settling};
+use own::Own;
 
 /// The state of one client, connected or not.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Session {
     /// Their filters by each of their numbers: a delivery asks for one.
     by_number: HashMap<u32, ByteString>,
     next_subscription: u32,
+    /// What the client itself has published lately, for No Local.
+    pub(super) own: Own,
 }
 
 /// A message from the client whose identifier is not released.
@@ -126,6 +130,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             by_number: HashMap::new(),
             next_subscription: 0,
+            own: Own::default(),
         }
     }
 

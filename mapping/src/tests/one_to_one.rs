@@ -50,7 +50,8 @@ fn what_the_sender_says_of_a_message_that_goes_through_is_in_its_envelope() {
         ("response-topic", b"answers/1"),
         ("correlation-data", &[7, 255]),
     ];
-    let envelope = mapped(with_headers(&headers, "a")).group.as_slice()[0].clone();
+    let said = |headers: &[(&str, &[u8])]| Inbound { payload: "text".into(), ..with_headers(headers, "a") };
+    let envelope = mapped(said(&headers)).group.as_slice()[0].clone();
     assert_eq!(envelope.datacontenttype.as_deref(), Some("application/cbor"));
     assert_eq!(envelope.expirytime, Some(envelope.time.plus(std::time::Duration::from_secs(9))));
     let conversation = envelope.conversation.unwrap();
@@ -59,7 +60,7 @@ fn what_the_sender_says_of_a_message_that_goes_through_is_in_its_envelope() {
         (conversation.id.as_deref(), conversation.id_bytes().as_deref()),
         (Some("hex:07ff"), Some(&[7, 255][..]))
     );
-    let text = mapped(with_headers(&headers[2..3], "a")).group.as_slice()[0].clone();
+    let text = mapped(said(&headers[2..3])).group.as_slice()[0].clone();
     assert_eq!(text.datacontenttype.as_deref(), Some("text/plain; charset=utf-8"));
 }
 
@@ -73,6 +74,7 @@ fn what_can_not_go_through_is_refused_with_its_reason() {
         (with_headers(&[("content-type", b"a\nb")], "a"), RejectKind::Malformed, "content type"),
         (with_headers(&[("message-expiry-interval", b"soon")], "a"), RejectKind::Malformed, "expiry"),
         (with_headers(&[("response-topic", b"$mesh/x")], "a"), RejectKind::Denied, "reserved"),
+        (with_headers(&[("payload-format-indicator", b"1")], "a"), RejectKind::Malformed, "from byte 0 on"),
     ] {
         let MapResult::Refused(Some(route), rejection) = through(LEAST).map(message) else { panic!("{says}") };
         assert_eq!((route.name(), rejection.kind), ("one-to-one:web", kind), "{says}");

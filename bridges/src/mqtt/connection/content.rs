@@ -19,6 +19,8 @@ use crate::mqtt::{
 pub(super) struct Content<'d> {
     pub(super) topic: Cow<'d, str>,
     pub(super) payload: Bytes,
+    /// The payload is UTF-8, and says so in MQTT 5.0.
+    pub(super) is_text: bool,
     pub(super) content_type: Option<Cow<'d, str>>,
     pub(super) response_topic: Option<Cow<'d, str>>,
     pub(super) correlation: Option<Cow<'d, [u8]>>,
@@ -53,6 +55,7 @@ impl<'d> Content<'d> {
         Ok(Self {
             topic,
             payload: envelope.data.bytes(),
+            is_text: five && says_utf8(envelope) && std::str::from_utf8(envelope.data.as_slice()).is_ok(),
             content_type: envelope.datacontenttype.as_deref().map(Cow::Borrowed),
             response_topic: response_topic.and_then(|topic| shared.border.topic(topic)),
             correlation: conversation.and_then(|known| known.id_bytes()),
@@ -87,6 +90,7 @@ impl<'d> Content<'d> {
         let said = text(header::EXPIRY).and_then(|seconds| seconds.parse().ok());
         Ok(Self {
             topic: Cow::Owned(to_native(&address).into_owned()),
+            is_text: five && text(header::FORMAT).as_deref() == Some("1") && std::str::from_utf8(&payload).is_ok(),
             payload,
             content_type: text(header::CONTENT_TYPE).map(Cow::Owned),
             response_topic: text(header::RESPONSE_TOPIC).map(|topic| Cow::Owned(to_native(&topic).into_owned())),
@@ -95,6 +99,17 @@ impl<'d> Content<'d> {
             user,
         })
     }
+}
+
+/// Whether the content type names the charset UTF-8, as that of a message does which came with a payload format indicator of
+/// 1 and without a content type.
+fn says_utf8(envelope: &Envelope) -> bool {
+    let Some(content_type) = envelope.datacontenttype.as_deref() else { return false };
+    let charset = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    };
+    content_type.split(';').skip(1).find_map(charset).is_some_and(|charset| charset == "utf-8")
 }
 
 /// The seconds that are left to an envelope, if it ends (MQTT-3.3.2-5, MQTT-3.3.2-6).

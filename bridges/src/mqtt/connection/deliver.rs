@@ -103,7 +103,7 @@ impl Connection {
         }
         // it was unsubscribed from meanwhile
         let Some(known) = self.held.session.known(number) else { return Sent::Settled(Settlement::Delivered) };
-        if known.wanted.no_local && self.own.has(&delivery.envelope.id) {
+        if known.wanted.no_local && self.held.session.own.has(&delivery.envelope.id) {
             return Sent::Settled(Settlement::Delivered);
         }
         let shown = self.open.get(&number).and_then(|open| open.shown.as_ref());
@@ -181,6 +181,7 @@ impl Connection {
             id,
             alias,
             subscription_id,
+            is_text: content.is_text,
             message_expiry: content.expiry,
             content_type: content.content_type.as_deref(),
             response_topic: content.response_topic.as_deref(),

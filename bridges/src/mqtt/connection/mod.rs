@@ -9,7 +9,6 @@ mod deliver;
 mod end;
 mod handshake;
 mod open;
-mod own;
 mod publish;
 mod shown;
 mod silence;
@@ -23,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{deliver::Values, end::End, handshake::Accepted, own::Own, silence::Silence};
+use self::{deliver::Values, end::End, handshake::Accepted, silence::Silence};
 use super::{
     address::LastTopic,
     answers::Answers,
@@ -81,8 +80,6 @@ struct Connection {
     /// Aliases that the client was told of, by topic.
     own_aliases: HashMap<Arc<str>, u16>,
     alias_maximum: u16,
-    /// What the client itself has published lately, for No Local.
-    own: Own,
     /// A subscription is with No Local.
     wants_own: bool,
     /// Messages that were taken into the lane and not counted yet.
@@ -183,7 +180,6 @@ impl Connection {
             values: HashMap::new(),
             own_aliases: HashMap::new(),
             alias_maximum: properties.alias_maximum.min(handshake::ALIAS_MAXIMUM),
-            own: Own::default(),
             wants_own: false,
             arrived: 0,
             unheard: false,

@@ -98,7 +98,7 @@ impl Connection {
             let answer = match answer {
                 Ok(Admission::Stored(receipt)) => {
                     if self.wants_own {
-                        self.own.add(receipt.id);
+                        self.held.session.own.add(receipt.id);
                     }
                     self.answers.stored(of, receipt.settled, &*promises)
                 }

@@ -41,6 +41,8 @@ pub(in crate::mqtt) struct Outgoing<'m> {
     pub(in crate::mqtt) id: u16,
     pub(in crate::mqtt) alias: Option<u16>,
     pub(in crate::mqtt) subscription_id: Option<u32>,
+    /// The payload is UTF-8, and says so.
+    pub(in crate::mqtt) is_text: bool,
     pub(in crate::mqtt) message_expiry: Option<u32>,
     pub(in crate::mqtt) content_type: Option<&'m str>,
     pub(in crate::mqtt) response_topic: Option<&'m str>,
@@ -128,6 +130,9 @@ pub(in crate::mqtt) fn ack(
 /// The properties of what [`publish`] writes in MQTT 5.0, but for those that are written already.
 fn properties_of(message: &Outgoing<'_>) -> BytesMut {
     let mut properties = BytesMut::with_capacity(64);
+    if message.is_text {
+        properties.put_slice(&[id::PAYLOAD_FORMAT, 1]);
+    }
     put_u32(&mut properties, id::MESSAGE_EXPIRY, message.message_expiry);
     put_text(&mut properties, id::CONTENT_TYPE, message.content_type);
     put_text(&mut properties, id::RESPONSE_TOPIC, message.response_topic);

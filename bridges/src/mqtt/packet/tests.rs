@@ -69,6 +69,7 @@ fn a_publish_of_ours_is_read_as_it_was_meant() {
         id: 300,
         alias: Some(5),
         subscription_id: Some(200),
+        is_text: true,
         message_expiry: Some(60),
         content_type: Some("text/plain"),
         response_topic: Some("answers"),
@@ -85,7 +86,7 @@ fn a_publish_of_ours_is_read_as_it_was_meant() {
         (theirs.topic_name(), theirs.packet_id(), theirs.dup(), theirs.retain()),
         ("a/b", Some(300), true, true)
     );
-    assert_eq!((theirs.payload().as_slice(), theirs.props().len()), (&b"payload"[..], 7));
+    assert_eq!((theirs.payload().as_slice(), theirs.props().len()), (&b"payload"[..], 8));
     let mut out = BytesMut::new();
     assert!(publish(&mut out, Version::V3, &message, None));
     let (theirs, _) = v3_1_1::Publish::parse(out[0] & 0x0F, Arc::from(&out[2..])).unwrap();

@@ -138,27 +138,54 @@ async fn attributes_of_the_envelope_are_properties_of_the_message() {
 }
 
 #[tokio::test]
-async fn mqtt_3_8_3_3_with_no_local_a_client_does_not_hear_itself() {
+async fn mqtt_3_8_3_3_with_no_local_a_client_does_not_hear_itself_over_its_next_connection_either() {
+    for again in [false, true] {
+        let rig = rig().await;
+        let session = || Hello { clean: !again, properties: vec![0x11, 0, 0, 1, 0], ..Hello::five("nl") };
+        let mut client = Client::connect(rig.address(), &session()).await;
+        // what is published from here on is known, because a subscription asks for it
+        subscribed(&mut client, true, &[("own/#", 0x04)]).await;
+        client.ask(&publish(0x02, "a", 1, &[0], "x")).await;
+        let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
+        let mut mine = delivery(1, "mesh/1", Bytes::from("mine"));
+        mine.envelope.id = rig.seen()[0][0].identity.envelope_id(parts);
+        if again {
+            drop(client);
+            client = Client::connect(rig.address(), &session()).await;
+        }
+        let theirs = delivery(2, "mesh/1", Bytes::from("theirs"));
+        rig.outlet.give([mine, theirs]);
+        subscribed(&mut client, true, &[("mesh/#", 0x05)]).await;
+        assert_eq!(client.next().await.unwrap().published(true).3, "theirs");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_3_2_4_what_says_that_it_is_utf_8_and_is_so_has_the_payload_format_indicator() {
     let rig = rig().await;
-    let own = std::sync::Arc::new(std::sync::Mutex::new(None));
-    let kept = own.clone();
+    let said = |n, content_type: Option<&str>, payload: &'static [u8]| {
+        let mut one = delivery(n, "telemetry/7", Bytes::from(payload));
+        one.envelope.datacontenttype = content_type.map(Into::into);
+        one
+    };
+    rig.outlet.give([
+        said(1, Some("text/plain; charset=utf-8"), b"yes"),
+        said(2, Some("text/csv;header=present;charset=\"UTF-8\""), b"yes"),
+        said(3, Some("text/plain; charset=utf-8"), b"no\xff"),
+        said(4, Some("text/plain"), b"no"),
+        said(5, None, b"no"),
+    ]);
     let mut client = Client::five(&rig).await;
-    client.ask(&publish(0x02, "a", 1, &[0], "x")).await;
-    // the id that the rig gave it
-    let parts = envelope::IdentityParts { domain: "test", bridge: "web", principal: "anonymous", route: "test" };
-    *kept.lock().unwrap() = Some(rig.seen()[0][0].identity.envelope_id(parts));
-    drop(client);
-    // what is published from here on is known, because a subscription asks for it
-    let mut client = Client::connect(rig.address(), &Hello::five("nl")).await;
-    subscribed(&mut client, true, &[("own/#", 0x04)]).await;
-    client.ask(&publish(0x02, "a", 1, &[0], "x")).await;
-    let id = rig.seen()[1][0].identity.envelope_id(parts);
-    let mut mine = delivery(1, "mesh/1", Bytes::from("mine"));
-    mine.envelope.id = id;
-    let theirs = delivery(2, "mesh/1", Bytes::from("theirs"));
-    rig.outlet.give([mine, theirs]);
-    subscribed(&mut client, true, &[("mesh/#", 0x05)]).await;
-    assert_eq!(client.next().await.unwrap().published(true).3, "theirs");
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    for (expected, id) in [true, true, false, false, false].into_iter().zip(1..) {
+        let packet = client.next().await.unwrap();
+        // behind the topic, the identifier and the length of the properties, which is one or two bytes
+        let properties = &packet.body[2 + "telemetry/7".len() + 2..];
+        let skip = if properties[0] & 0x80 == 0 { 1 } else { 2 };
+        assert_eq!(properties[skip..skip + 2] == [0x01, 1], expected, "{:?}", packet.body);
+        client.send(&ack(0x40, id)).await;
+    }
     rig.stop().await;
 }
 

@@ -125,6 +125,7 @@ impl Client {
             id,
             alias: None,
             subscription_id: None,
+            is_text: false,
             message_expiry: None,
             content_type: None,
             response_topic: None,

@@ -36,6 +36,7 @@ fn message(topic: &'static str, payload: &'static [u8]) -> Outgoing<'static> {
         id: 300,
         alias: None,
         subscription_id: None,
+        is_text: false,
         message_expiry: None,
         content_type: None,
         response_topic: None,

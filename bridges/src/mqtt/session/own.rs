@@ -1,4 +1,4 @@
-//! What a client has published itself, which No Local keeps from it.
+//! What a client has published itself, which No Local keeps from it: over its connections, not over a restart.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -6,7 +6,7 @@ use envelope::EnvelopeId;
 
 /// Ids of envelopes, the newest so many.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(in crate::mqtt) struct Own {
     order: VecDeque<EnvelopeId>,
     ids: HashSet<EnvelopeId>,
 }
@@ -16,7 +16,7 @@ const MAX_OWN: usize = 4_096;
 // === impl Own ===
 
 impl Own {
-    pub(super) fn add(&mut self, id: EnvelopeId) {
+    pub(in crate::mqtt) fn add(&mut self, id: EnvelopeId) {
         if self.ids.insert(id) {
             self.order.push_back(id);
         }
@@ -27,7 +27,7 @@ impl Own {
         }
     }
 
-    pub(super) fn has(&self, id: &EnvelopeId) -> bool {
+    pub(in crate::mqtt) fn has(&self, id: &EnvelopeId) -> bool {
         self.ids.contains(id)
     }
 }
