@@ -10,7 +10,6 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     group::{Group, unavailable},
-    position,
     shared::{Shared, locked},
     snapshot::Snapshot,
     subscription::{Cursor, Feed},
@@ -32,6 +31,8 @@ pub(crate) struct Attached {
     pub(crate) redeliver: VecDeque<u64>,
     /// Everything up to it is settled, handed out or not wanted.
     pub(crate) read: u64,
+    /// Something is gone of what was stored behind the position that was asked for.
+    pub(crate) has_gap: bool,
     /// How far a backlog is counted.
     pub(crate) backlog: Option<u64>,
     /// The last values that it begins with.
@@ -78,30 +79,40 @@ impl Writer {
         what.filters.sort_unstable();
         what.filters.dedup();
         let tip = self.state.next - 1;
+        let first = self.state.extent.first;
+        let has_gap = match &what.start {
+            Start::After(position) | Start::Again(position) => self.after(position, tip)? + 1 < first,
+            Start::New | Start::Earliest | Start::Last | Start::Time(_) => false,
+        };
         let Some(name) = what.durable.take() else {
-            let read = begin(&what.start, tip)?;
+            let read = self.begin(&what.start, tip)?;
             let feed = Arc::new(Feed::new(self.state.registry.reserve()?, None, None));
             self.state.registry.insert(feed.clone(), what.filters.clone(), None);
             let snapshot = (what.start == Start::Last).then(|| Snapshot::new(tip));
-            return Ok(Attached { snapshot, ..self.take(feed, what.filters, Some(read), None) });
+            return Ok(Attached { snapshot, has_gap, ..self.take(feed, what.filters, Some(read), None) });
         };
         if self.store.is_none() {
             return Err(unavailable(AWAY));
         }
         let known = self.state.registry.named(&name).map(|one| (one.feed.clone(), one.cursor.clone()));
-        let (feed, backlog) = match known {
+        let (feed, backlog, goes_on) = match known {
             Some((feed, Some(cursor))) => {
-                let backlog = self.resume(&feed, cursor, &what.filters, tip)?;
-                (feed, backlog)
+                let backlog = self.resume(&feed, cursor, &what, tip)?;
+                (feed, backlog, true)
             }
-            Some((_, None)) | None => self.register(name, &what, tip)?,
+            Some((_, None)) | None => {
+                let (feed, backlog) = self.register(name, &what, tip)?;
+                (feed, backlog, false)
+            }
         };
-        Ok(self.take(feed, what.filters, None, backlog))
+        // one that goes on where it was has not heard of `After`
+        let has_gap = has_gap && (!goes_on || matches!(what.start, Start::Again(_)));
+        Ok(Attached { has_gap, ..self.take(feed, what.filters, None, backlog) })
     }
 
     /// A new durable subscription.
     fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<(Arc<Feed>, Option<u64>), Rejection> {
-        let top = begin(&what.start, tip)?;
+        let top = self.begin(&what.start, tip)?;
         let backlog = (top < tip).then_some(top);
         let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, since: top, ..Cursor::default() };
         let feed = Arc::new(Feed::new(self.state.registry.reserve()?, Some(name.clone()), Some(&cursor)));
@@ -124,19 +135,31 @@ impl Writer {
         &mut self,
         feed: &Feed,
         mut cursor: Cursor,
-        filters: &[Filter],
+        what: &Subscribe,
         tip: u64,
     ) -> Result<Option<u64>, Rejection> {
+        let back = match &what.start {
+            Start::Again(position) => Some(self.after(position, tip)?),
+            Start::New | Start::Earliest | Start::After(_) | Start::Time(_) | Start::Last => None,
+        };
         let mut state = feed.lock();
         state.displace();
-        if cursor.filters == filters {
+        if cursor.filters == what.filters && back.is_none() {
             return Ok(cursor.backlog);
         }
-        cursor.refilter(filters.to_vec(), &state.handed, state.high);
+        if cursor.filters != what.filters {
+            cursor.refilter(what.filters.clone(), &state.handed, state.high);
+        }
+        if let Some(back) = back {
+            cursor.go_back(back, &state.handed, state.high);
+        }
         drop(state);
         cursor.backlog = cursor.backlog.filter(|counted| *counted < tip);
-        let backlog = cursor.backlog;
+        let (backlog, top) = (cursor.backlog, cursor.top);
         self.save(feed.id, cursor)?;
+        if back.is_some() {
+            feed.go_back(top);
+        }
         Ok(backlog)
     }
 
@@ -156,7 +179,27 @@ impl Writer {
         let read = read.unwrap_or(state.high);
         drop(state);
         let attachment = Attachment { shared: self.shared.clone(), feed, generation };
-        Attached { attachment, wake, filters, redeliver, read, backlog, snapshot: None }
+        Attached { attachment, wake, filters, redeliver, read, has_gap: false, backlog, snapshot: None }
+    }
+
+    /// The position behind which a new subscription begins.
+    fn begin(&self, start: &Start, tip: u64) -> Result<u64, Rejection> {
+        match start {
+            Start::New | Start::Last => Ok(tip),
+            Start::Earliest => Ok(0),
+            Start::After(position) | Start::Again(position) => self.after(position, tip),
+            // Looked up before it comes here: it takes reading.
+            Start::Time(_) => Err(unavailable("the time was not looked up")),
+        }
+    }
+
+    fn after(&self, position: &Position, tip: u64) -> Result<u64, Rejection> {
+        let refuse = |kind, detail: &str| Err(Rejection::new(kind, "backbone", detail));
+        match self.shared.sequence(position) {
+            Some(sequence) if sequence <= tip => Ok(sequence),
+            Some(_) => refuse(RejectKind::Conflict, "the position is behind the end of this store"),
+            None => refuse(RejectKind::Conflict, "the position is not one of this store"),
+        }
     }
 }
 
@@ -176,25 +219,5 @@ fn check(what: &Subscribe) -> Result<(), Rejection> {
             refuse(format!("a durable name has at most {MAX_NAME} bytes, this has {}", name.len()))
         }
         Some(_) | None => Ok(()),
-    }
-}
-
-/// The position behind which a new subscription begins.
-fn begin(start: &Start, tip: u64) -> Result<u64, Rejection> {
-    match start {
-        Start::New | Start::Last => Ok(tip),
-        Start::Earliest => Ok(0),
-        Start::After(position) => after(position, tip),
-        // Looked up before it comes here: it takes reading.
-        Start::Time(_) => Err(unavailable("the time was not looked up")),
-    }
-}
-
-fn after(position: &Position, tip: u64) -> Result<u64, Rejection> {
-    let refuse = |kind, detail: &str| Err(Rejection::new(kind, "backbone", detail));
-    match position::sequence(position) {
-        Some(sequence) if sequence <= tip => Ok(sequence),
-        Some(_) => refuse(RejectKind::Conflict, "the position is behind the end of this store"),
-        None => refuse(RejectKind::Malformed, "the position is not one of this store"),
     }
 }

@@ -20,7 +20,6 @@ use crate::{
     keys::Bucket,
     ledger::Books,
     orders::Order,
-    position,
     prepare::prepare,
     pull::Pull,
     query,
@@ -114,7 +113,9 @@ impl Backbone for Embedded {
             if let Start::Time(at) = what.start {
                 let tip = shared.tip.load(SeqCst);
                 let before = fetch::blocking(&shared, move |store| times::before(store, at, tip)).await?;
-                what.start = Start::After(position::of(before));
+                // what is gone before it was not asked for
+                let before = before.max(shared.first.load(SeqCst).saturating_sub(1));
+                what.start = Start::After(shared.position(before));
             }
             let credit = what.credit;
             let (reply, answer) = oneshot::channel();
@@ -158,7 +159,7 @@ impl Backbone for Embedded {
     }
 
     fn standing(&self, durable: &str, topic: &Topic, position: &Position) -> Option<Standing> {
-        let sequence = position::sequence(position)?;
+        let sequence = self.shared.sequence(position)?;
         let feeds = locked(&self.shared.feeds);
         Some(feeds.get(durable)?.lock().standing(sequence, topic))
     }

@@ -135,7 +135,8 @@ pub(crate) async fn last_values(
     let cut = found.len().checked_sub(1).and_then(|last| page.found.get(last)).filter(|_| is_cut);
     let next = cut.map(|(topic, _)| topic.clone()).or(page.next);
     let values = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
-    let values = values.map(|(sequence, stored)| delivery(sequence, Arc::unwrap_or_clone(stored), false));
+    let values =
+        values.map(|(sequence, stored)| delivery(shared.position(sequence), Arc::unwrap_or_clone(stored), false));
     Ok(LastValues { values: values.collect(), next })
 }
 

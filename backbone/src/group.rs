@@ -205,7 +205,7 @@ impl Group {
             if doubted {
                 self.redeemed.push(message.id);
             }
-            return message.stored(Some(sequence), !doubted);
+            return message.stored(Some(shared.position(sequence)), !doubted);
         }
         let over = self.refusal_of_last(message, records.as_slice(), shared);
         // Whoever was answered can't be refused: its envelopes are stored, and are no last values.
@@ -225,7 +225,7 @@ impl Group {
             }
             self.append(prepared, &message.row, state);
         }
-        message.stored(Some(sequence), false)
+        message.stored(Some(shared.position(sequence)), false)
     }
 
     /// Whether the sender used the name of the message stored at `sequence` for something else.

@@ -93,10 +93,10 @@ impl Message {
     }
 
     /// The receipt.
-    pub(crate) fn stored(&self, position: Option<u64>, duplicate: bool) -> Verdict<Admission> {
+    pub(crate) fn stored(&self, position: Option<envelope::Position>, duplicate: bool) -> Verdict<Admission> {
         Verdict::yes(Admission::Stored(Receipt {
             id: self.id,
-            position: position.map(crate::position::of),
+            position,
             duplicate,
             settled: Settled::Now,
             reply: None,

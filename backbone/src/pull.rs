@@ -20,7 +20,6 @@ use crate::{
     attach::{Attached, Attachment},
     fetch::{Found, Reading, Wanted},
     group::taken_over,
-    position,
     queue::{Advance, Job, Passed, Queue, closed},
     record::Stored,
     shared::Shared,
@@ -46,6 +45,12 @@ pub(crate) struct Pull {
     outstanding: HashSet<u64>,
     /// Everything up to it was looked at.
     read: u64,
+    /// Where it began.
+    began: u64,
+    /// Something is gone of what was stored behind the position that it began with.
+    has_gap: bool,
+    /// Retention took what was to be read next.
+    lapsed: bool,
     /// How far a durable subscription's backlog is counted.
     backlog: Option<u64>,
     /// To be handed out again once it is time.
@@ -61,6 +66,8 @@ pub(crate) struct Pull {
     reading: Option<Reading>,
     /// The last values that it begins with.
     snapshot: Option<Snapshot>,
+    /// What is not above it is one of them; 0 without them.
+    last_values: u64,
     /// Outcomes that the writer has not been told of.
     outcomes: Vec<(u64, Outcome)>,
 }
@@ -85,6 +92,9 @@ impl Pull {
             credit: (credit as usize).min(MAX_CREDIT),
             outstanding: HashSet::new(),
             read: attached.read,
+            began: attached.read,
+            has_gap: attached.has_gap,
+            lapsed: false,
             backlog: attached.backlog,
             again: BinaryHeap::new(),
             redeliver: attached.redeliver,
@@ -93,6 +103,7 @@ impl Pull {
             coming: Vec::new(),
             step: None,
             reading: None,
+            last_values: attached.snapshot.as_ref().map_or(0, Snapshot::until),
             snapshot: attached.snapshot,
             outcomes: Vec::new(),
         }
@@ -114,6 +125,9 @@ impl Pull {
     async fn next_batch(&mut self) -> Result<Batch<Delivery>, Rejection> {
         loop {
             self.report_outcomes().await?;
+            if self.lapsed {
+                return Err(lapsed());
+            }
             self.wake_repeats();
             if let Some(batch) = self.hand_out()? {
                 return Ok(batch);
@@ -191,8 +205,9 @@ impl Pull {
                 continue;
             }
             self.outstanding.insert(sequence);
-            let redelivered = repeat || (durable && sequence <= feed.doubtful);
-            out.push(delivery(sequence, Arc::unwrap_or_clone(stored), redelivered));
+            let redelivered = repeat || (durable && sequence <= feed.doubtful.load(SeqCst));
+            let delivery = delivery(self.shared.position(sequence), Arc::unwrap_or_clone(stored), redelivered);
+            out.push(Delivery { is_last: sequence <= self.last_values, ..delivery });
         }
         Ok(Batch::new(out))
     }
@@ -289,10 +304,18 @@ impl Pull {
         }
     }
 
+    /// Whether what was stored right behind `after` is there no more. What a durable subscription misses so is counted.
+    fn is_behind(&self, after: u64, found: &[Found]) -> bool {
+        let next = found.first().map_or(u64::MAX, |(sequence, _)| *sequence);
+        let first = self.shared.first.load(SeqCst);
+        !self.is_durable() && after != self.began && next > after + 1 && first > after + 1
+    }
+
     /// Of a part of the log, what matches. If there is nothing up to the tip, a repair gave that up, or retention took it.
     fn take_chunk(&mut self, after: u64, found: Vec<Found>, tip: u64) {
         let to = found.last().map_or(after.max(tip), |(sequence, _)| *sequence);
         self.read = to;
+        self.lapsed = self.is_behind(after, &found);
         let counted = self.backlog;
         let filters = &self.filters;
         let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
@@ -351,7 +374,7 @@ impl Pull {
         let mut later = Vec::new();
         let mut seen = BTreeSet::new();
         for (position, settlement) in settled {
-            let Some(sequence) = position::sequence(&position) else { continue };
+            let Some(sequence) = self.shared.sequence(&position) else { continue };
             if !self.outstanding.contains(&sequence) || !seen.insert(sequence) {
                 continue;
             }
@@ -392,6 +415,11 @@ impl Pull {
     }
 }
 
+fn lapsed() -> Rejection {
+    let detail = "the subscription is so far behind that retention took what was to come next";
+    Rejection::new(RejectKind::Conflict, "backbone", detail)
+}
+
 /// The longest delay of a redelivery.
 const MAX_DELAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
@@ -402,6 +430,10 @@ impl Deliveries for Pull {
 
     fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>> {
         Box::pin(self.settle_all(settled))
+    }
+
+    fn has_gap(&self) -> bool {
+        self.has_gap
     }
 
     fn grant(&mut self, more: u32) {
@@ -434,7 +466,7 @@ fn over(state: &mut FeedState, sequence: u64, most: Option<u32>) -> Option<u32> 
 }
 
 /// An envelope on its way out.
-pub(crate) fn delivery(sequence: u64, stored: Stored, redelivered: bool) -> Delivery {
+pub(crate) fn delivery(position: Position, stored: Stored, redelivered: bool) -> Delivery {
     let Stored { envelope, retained } = stored;
-    Delivery { position: position::of(sequence), redelivered, retained, lane: envelope.lane(), envelope }
+    Delivery { position, redelivered, is_last: false, retained, lane: envelope.lane(), envelope }
 }

@@ -92,7 +92,7 @@ struct Walk<'s> {
 pub(crate) async fn page(shared: Arc<Shared>, query: Query) -> Result<Page, Rejection> {
     let after = match &query.after {
         None => 0,
-        Some(position) => position::sequence(position).ok_or_else(no_position)?,
+        Some(position) => shared.sequence(position).ok_or_else(no_position)?,
     };
     // Closed never: it ends with the store.
     let turn = shared.queries.acquire().await;
@@ -157,7 +157,7 @@ impl<'s> Walk<'s> {
                 Known::Unknown(next) => self.all(at, last.min(next - 1))?,
             };
         }
-        self.page.next = (at < last).then(|| position::of(at));
+        self.page.next = (at < last).then(|| position::of(self.store.name, at));
         Ok(self.page)
     }
 
@@ -207,7 +207,7 @@ impl<'s> Walk<'s> {
         self.bytes += record.len();
         let stored = Stored { envelope, retained: header.retained };
         let Header { admitted_at, principal: sender, bridge, mapping, .. } = header;
-        let delivery = delivery(sequence, stored, false);
+        let delivery = delivery(position::of(self.store.name, sequence), stored, false);
         self.page.matches.push(Match { delivery, admitted_at, sender, bridge, mapping });
     }
 }

@@ -4,16 +4,16 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
 
-use envelope::{RejectKind, Rejection};
+use envelope::{Position, RejectKind, Rejection};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     EmbeddedConfig, LedgerReport, Status, StoreCounts, dead::Over, keys::ChangeLog, last::LastIndex, ledger::Books,
-    store::Store, subscription::Feed, tail::Tail,
+    position, store::Store, subscription::Feed, tail::Tail,
 };
 
 /// So many queries read the disk at a time; others wait for their turn.
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) changes: Mutex<ChangeLog>,
     /// Of the last change of a key.
     pub(crate) revision: watch::Sender<u64>,
+    /// The store's name in positions.
+    pub(crate) name: AtomicU32,
     /// The first sequence on disk; the next free one if there is none.
     pub(crate) first: AtomicU64,
     /// Of the log's records.
@@ -72,6 +74,7 @@ impl Shared {
             last: RwLock::default(),
             changes: Mutex::default(),
             revision: watch::Sender::new(0),
+            name: AtomicU32::new(0),
             first: AtomicU64::new(1),
             bytes: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
@@ -89,6 +92,15 @@ impl Shared {
             queries: Semaphore::new(QUERIES),
             refusal: Mutex::default(),
         }
+    }
+
+    pub(crate) fn position(&self, sequence: u64) -> Position {
+        position::of(self.name.load(SeqCst), sequence)
+    }
+
+    /// `None` if this store did not make it.
+    pub(crate) fn sequence(&self, position: &Position) -> Option<u64> {
+        position::sequence(self.name.load(SeqCst), position)
     }
 
     /// Whether somebody was shown what is not on disk.

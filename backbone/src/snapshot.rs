@@ -30,6 +30,11 @@ impl Snapshot {
         Self { until, after: None, wanted: VecDeque::new(), is_last_page: false }
     }
 
+    /// None of them is above it.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
+
     /// At most `most` of those that come next; none if there may be more, but not here; `None` at the end.
     pub(crate) fn wanted(&mut self, shared: &Shared, filters: &[Filter], most: usize) -> Option<Vec<u64>> {
         if self.wanted.is_empty() {

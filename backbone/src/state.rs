@@ -144,6 +144,7 @@ impl State {
         shared.revision.send_replace(state.keys.revision);
         *locked(&shared.changes) = ChangeLog::behind(state.keys.revision);
         shared.dead_letters.store(state.dead.len() as u64, SeqCst);
+        shared.name.store(store.name, SeqCst);
         shared.first.store(state.extent.first, SeqCst);
         shared.bytes.store(state.extent.bytes, SeqCst);
         shared.tip.store(last, SeqCst);

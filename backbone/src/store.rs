@@ -13,11 +13,15 @@
 //! | kept | sequence | a record that retention took from the log, and that is its topic's last value |
 //! | dead | number | a dead letter |
 //! | keys | owner and key | revision, when it ends, value |
-//! | meta | word | `format`, `group`, `clock` for which the gateway had run, `gaps` that a repair left, `revision`, `dead`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
+//! | meta | word | `format`, `name` of the store in positions, `group`, `clock` for which the gateway had run, `gaps` that a repair left, `revision`, `dead`, `bytes` of the log, `anchor`: its first sequence and the hash of the record before |
 //!
 //! Integers that are keys are big-endian, so that order of bytes is order of sequence.
 
-use std::{path::Path, time::Duration};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use envelope::{EnvelopeId, Fingerprint};
@@ -48,6 +52,8 @@ const OPEN_FILES: usize = 128;
 /// The open folder.
 #[derive(Clone)]
 pub(crate) struct Store {
+    /// Its name in positions.
+    pub(crate) name: u32,
     pub(crate) database: Database,
     pub(crate) log: Keyspace,
     pub(crate) dedup: Keyspace,
@@ -91,7 +97,8 @@ impl Store {
             let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable).expect_point_read_hits(true);
             database.keyspace(name, options).map_err(storage)
         };
-        let store = Self {
+        let mut store = Self {
+            name: 0,
             log: keyspace("log", LOG_MEMTABLE)?,
             dedup: keyspace("dedup", MEMTABLE)?,
             ledger: keyspace("ledger", MEMTABLE)?,
@@ -107,7 +114,20 @@ impl Store {
             database,
         };
         store.check_format(path)?;
+        store.name = store.named_once().map_err(storage)?;
         Ok(store)
+    }
+
+    /// Its name, which is made with the folder, or when a store of an older gateway is opened.
+    fn named_once(&self) -> fjall::Result<u32> {
+        if let Some(name) = u32::try_from(self.word("name")?).ok().filter(|name| *name > 0) {
+            return Ok(name);
+        }
+        let name = (RandomState::new().build_hasher().finish() as u32).max(1);
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, "name", number(name.into()));
+        batch.commit()?;
+        Ok(name)
     }
 
     /// Refuses the format of a newer gateway; a new folder gets ours.

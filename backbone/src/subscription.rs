@@ -80,8 +80,9 @@ pub(crate) struct Feed {
     pub(crate) name: Option<Arc<str>>,
     /// The durable [`Cursor::mark`].
     pub(crate) mark: AtomicU64,
-    /// The mark as it was read at start: what is above `high` and not above this may have been handed out.
-    pub(crate) doubtful: u64,
+    /// The mark as it was read at start, or what was handed out before a consumer went back: what is above `high` and not
+    /// above this may have been handed out.
+    pub(crate) doubtful: AtomicU64,
     /// It was [`Early::allowed`] once.
     pub(crate) was_early: AtomicBool,
     state: Mutex<FeedState>,
@@ -158,6 +159,18 @@ impl Cursor {
         self.backlog = Some(self.top);
         self.since = self.top;
         self.counts.matched = self.counts.settled() + handed.len() as u64;
+    }
+
+    /// The consumer says that it has everything up to `to`. What is above it is matched anew as the cursor passes, and
+    /// counts anew: settled or not. It never goes forward over what was not handed out.
+    pub(crate) fn go_back(&mut self, to: u64, handed: &BTreeSet<u64>, high: u64) {
+        let to = to.min(self.top.max(high));
+        self.counts.delivered += handed.range(..=to).count() as u64;
+        self.counts.matched = self.counts.settled();
+        self.gaps.clear();
+        self.top = to;
+        self.backlog = Some(to);
+        self.since = self.since.min(to);
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -246,7 +259,7 @@ impl Feed {
             id,
             name,
             mark: AtomicU64::new(mark),
-            doubtful: mark,
+            doubtful: AtomicU64::new(mark),
             was_early: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -255,6 +268,15 @@ impl Feed {
     /// Held for a few instructions, never over I/O or an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is in hand any more, and what is above `top` is handed out again.
+    pub(crate) fn go_back(&self, top: u64) {
+        let mut state = self.lock();
+        self.doubtful.fetch_max(state.high, SeqCst);
+        state.high = top;
+        state.handed.clear();
+        state.attempts.clear();
     }
 
     /// The durable counters at this moment.

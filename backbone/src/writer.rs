@@ -359,7 +359,7 @@ impl Writer {
                 let mut group = Group::new(self.state.next, self.state.chain);
                 group.clock = Some(self.state.clock());
                 for (feed, cursor) in self.state.registry.cursors() {
-                    let mark = feed.lock().high.max(feed.doubtful);
+                    let mark = feed.lock().high.max(feed.doubtful.load(SeqCst));
                     if cursor.mark != mark {
                         group.cursors.insert(feed.id, crate::subscription::Cursor { mark, ..cursor.clone() });
                     }

@@ -186,6 +186,8 @@ pub struct Delivery {
     pub position: Position,
     /// It may have been handed out before.
     pub redelivered: bool,
+    /// One of the last values that its subscription began with, and no news.
+    pub is_last: bool,
     /// It was published to be its topic's last value.
     pub retained: bool,
     /// The envelope.

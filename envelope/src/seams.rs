@@ -36,6 +36,9 @@ pub enum Start {
     Earliest,
     /// With the one after this position.
     After(Position),
+    /// As [`Start::After`]; of a durable one that exists too, wherever that was: its consumer has everything up to here, and what
+    /// was settled behind it is delivered again.
+    Again(Position),
     /// With the first one that was admitted at this time or later, in the order of the log.
     Time(Timestamp),
     /// With the last value of each topic, in the topics' order, then with what is stored from the moment on that these are
@@ -159,6 +162,11 @@ pub trait Deliveries: Send {
 
     /// Settles deliveries; once it answers, what was settled is durable. Unknown or settled positions are ignored.
     fn settle(&mut self, settled: Vec<(Position, Settlement)>) -> BoxFuture<'_, Result<(), Rejection>>;
+
+    /// Whether something is gone of what was stored behind the position that it began with. At first nothing is.
+    fn has_gap(&self) -> bool {
+        false
+    }
 
     /// Raises the credit.
     fn grant(&mut self, more: u32);

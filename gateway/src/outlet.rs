@@ -276,6 +276,10 @@ impl Deliveries for Screened {
         self.inner.settle(settled)
     }
 
+    fn has_gap(&self) -> bool {
+        self.inner.has_gap()
+    }
+
     fn grant(&mut self, more: u32) {
         self.inner.grant(more);
     }

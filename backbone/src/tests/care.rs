@@ -125,7 +125,7 @@ async fn flipped_bits_are_found_and_mended_and_what_is_lost_is_told_and_never_gi
     settle(&mut durable, &taken, Settlement::Delivered).await;
     // what was lost is known to be stored, and is not stored again under its old id
     let receipt = put(&store, MESSAGES + 1, "a/b").await;
-    assert_eq!(receipt.position, Some(crate::position::of(MESSAGES as u64 + 1)));
+    assert_eq!(receipt.position, Some(store.shared().position(MESSAGES as u64 + 1)));
     assert_eq!(take(&mut durable, 1).await.len(), 1);
     assert_balanced(&store);
     let counts = &store.report().subscriptions["agent"];
@@ -156,7 +156,7 @@ async fn the_end_of_the_log_is_lost_without_its_sequences_being_given_out_again(
     let mut early = consumer(&store, "early", 4_000).await;
     assert_eq!(take(&mut early, 1_995).await.len(), 1_995);
     assert!(is_asleep(&mut early).await, "it looks again and again for what is lost");
-    assert_eq!(put(&store, 9_999, "a").await.position, Some(crate::position::of(2_001)));
+    assert_eq!(put(&store, 9_999, "a").await.position, Some(store.shared().position(2_001)));
     assert_eq!(ids(&take(&mut early, 1).await), [9_999]);
     assert!(store.verify().await.unwrap().wrong.is_empty());
     assert_balanced(&store);
@@ -331,7 +331,7 @@ async fn a_torn_tail_is_cut_off_and_the_store_opens() {
         kept = checked.records;
     }
     let store = open(&path);
-    assert_eq!(put(&store, 1_000, "a").await.position, Some(crate::position::of(kept + 1)));
+    assert_eq!(put(&store, 1_000, "a").await.position, Some(store.shared().position(kept + 1)));
     assert_balanced(&store);
     // What the disk lost is stored again when its sender tries again, and not taken for a duplicate.
     assert!(!put(&store, 200, "a").await.duplicate);

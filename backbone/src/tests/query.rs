@@ -150,7 +150,7 @@ async fn a_page_reads_so_much_and_no_more_and_its_position_is_of_this_store() {
     assert_eq!(asked(&store, &unknown, 10).await, (Vec::new(), 1), "its rows are few");
     let page = store.query(Query { most: usize::MAX, ..Query::default() }).await.unwrap();
     assert_eq!(page.matches.len(), 1_000);
-    let late = Query { after: Some(crate::position::of(u64::MAX)), ..Query::default() };
+    let late = Query { after: Some(store.shared().position(u64::MAX)), ..Query::default() };
     let page = store.query(late).await.unwrap();
     assert!(page.matches.is_empty() && page.next.is_none());
     let wrong = Query { after: Some(Position(Bytes::from_static(b"x"))), ..Query::default() };

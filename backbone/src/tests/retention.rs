@@ -161,6 +161,53 @@ async fn a_consumer_that_reads_while_the_log_goes_gets_the_rest_and_the_ledger_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_to_a_position_that_retention_passed_hears_of_the_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(3), ..NONE });
+    for id in 1..=10 {
+        put(&store, id, "a").await;
+    }
+    until_first(&store, 8).await;
+    let has_gap = async |durable, start| store.subscribe(subscribe("#", durable, start, 9)).await.unwrap().has_gap();
+    let at = |sequence| store.shared().position(sequence);
+    assert!(has_gap(None, Start::After(at(6))).await);
+    assert!(!has_gap(None, Start::After(at(7))).await, "8 is there");
+    assert!(!has_gap(None, Start::Earliest).await, "the oldest there is was asked for");
+    assert!(!has_gap(None, Start::Time(Timestamp::from_micros(0))).await);
+    assert!(has_gap(Some("new"), Start::After(at(1))).await);
+    assert!(!has_gap(Some("new"), Start::After(at(1))).await, "it goes on where it was");
+    assert!(has_gap(Some("new"), Start::Again(at(1))).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_retention_overtakes_is_told_so_and_not_left_with_a_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(100), ..NONE });
+    let mut slow = store.subscribe(subscribe("#", None, Start::New, 1)).await.unwrap();
+    put(&store, 1, "a").await;
+    let first = take(&mut slow, 1).await;
+    for from in (2..6_002).step_by(1_000) {
+        offer(&store, (from..from + 1_000).map(|id| message(id, "a")).collect()).await.unwrap();
+    }
+    until_first(&store, 5_902).await;
+    settle(&mut slow, &first, Settlement::Delivered).await;
+    let told = async {
+        loop {
+            match slow.next().await {
+                Ok(batch) => {
+                    let all = batch.into_vec();
+                    assert!(ids(&all).iter().all(|id| *id < 5_000), "a hole: {:?}", ids(&all));
+                    settle(&mut slow, &all, Settlement::Delivered).await;
+                }
+                Err(rejection) => return rejection,
+            }
+        }
+    };
+    let rejection = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert!(rejection.detail.contains("so far behind"), "{rejection:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "there is no policy in these tests")]
 async fn a_last_value_outlives_its_record_and_goes_with_its_successor() {
     let folder = tempfile::tempdir().unwrap();

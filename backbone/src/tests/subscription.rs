@@ -55,7 +55,7 @@ async fn a_subscription_is_done_with_what_was_settled_also_after_a_restart() {
     offer(&store, (1..=3).map(|id| message(id, "a")).collect()).await.unwrap();
     let deliveries = take(&mut first, 2).await;
     settle(&mut first, &deliveries[1..2], Settlement::Delivered).await;
-    let asked = [deliveries[0].position.clone(), deliveries[1].position.clone(), crate::position::of(3)];
+    let asked = [deliveries[0].position.clone(), deliveries[1].position.clone(), store.shared().position(3)];
     let topic = Topic::new("a").unwrap();
     let done = |store: &Embedded| asked.each_ref().map(|position| store.standing("s", &topic, position).unwrap());
     let known = [Standing::Pending, Standing::Delivered, Standing::Pending];
@@ -151,10 +151,11 @@ async fn a_start_is_new_earliest_or_after_a_position() {
     assert_eq!(ids(&take(&mut new, 1).await), [4]);
     assert_eq!(ids(&take(&mut earliest, 4).await), [1, 2, 3, 4]);
     assert_eq!(ids(&take(&mut after, 2).await), [3, 4]);
-    for (position, kind) in [(vec![0xff; 8], RejectKind::Conflict), (vec![1], RejectKind::Malformed)] {
-        let start = Start::After(Position(position.into()));
+    let other = crate::position::of(store.shared().position(1).0[0].into(), 1);
+    for position in [store.shared().position(5), other, Position(Bytes::from_static(b"x"))] {
+        let start = Start::After(position);
         let refused = store.subscribe(subscribe("#", None, start, 1)).await;
-        assert_eq!(refused.err().map(|rejection| rejection.kind), Some(kind));
+        assert_eq!(refused.err().map(|rejection| rejection.kind), Some(RejectKind::Conflict));
     }
     assert!(store.report().subscriptions.is_empty());
 }
@@ -367,4 +368,42 @@ async fn bad_subscriptions_are_refused_with_the_limit() {
         let rejection = store.subscribe(what).await.err().unwrap();
         assert!(rejection.detail.contains(detail), "{rejection}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_one_that_goes_back_gets_again_what_was_settled_behind_it_and_the_ledger_balances() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    offer(&store, (1..=6).map(|id| message(id, "a")).collect()).await.unwrap();
+    let mut first = consumer(&store, "s", 4).await;
+    let all = take(&mut first, 4).await;
+    settle(&mut first, &all[..3], Settlement::Delivered).await;
+    drop(first);
+    let back = |at: usize| subscribe("#", Some("s"), Start::Again(all[at].position.clone()), 10);
+    let mut again = store.subscribe(back(0)).await.unwrap();
+    let deliveries = take(&mut again, 5).await;
+    assert_eq!(ids(&deliveries), [2, 3, 4, 5, 6]);
+    assert_eq!(
+        deliveries.iter().map(|delivery| delivery.redelivered).collect::<Vec<_>>(),
+        [true, true, true, false, false]
+    );
+    assert_balanced(&store);
+    settle(&mut again, &deliveries[..1], Settlement::Delivered).await;
+    drop(again);
+    // it has more than it has settled: that is settled, and nothing that it was not handed is left out
+    let mut ahead = store.subscribe(back(3)).await.unwrap();
+    assert_eq!(ids(&take(&mut ahead, 2).await), [5, 6]);
+    drop(ahead);
+    store.close().await.unwrap();
+    let store = open(folder.path());
+    let mut resumed = consumer(&store, "s", 10).await;
+    let rest = take(&mut resumed, 2).await;
+    assert_eq!(ids(&rest), [5, 6]);
+    settle(&mut resumed, &rest, Settlement::Delivered).await;
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.pending, counts.matched == counts.delivered), (0, true), "{counts:?}");
+    assert_balanced(&store);
+    let mut whole =
+        store.subscribe(subscribe("#", Some("s"), Start::Again(store.shared().position(0)), 10)).await.unwrap();
+    assert_eq!(take(&mut whole, 6).await.len(), 6);
 }

@@ -85,7 +85,14 @@ pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
             Data::Opaque(data),
         )
     };
-    Delivery { position: Position(native), redelivered: false, retained: false, envelope, lane: Lane(0) }
+    Delivery {
+        position: Position(native),
+        redelivered: false,
+        is_last: false,
+        retained: false,
+        envelope,
+        lane: Lane(0),
+    }
 }
 
 // === impl FakeOutlet ===

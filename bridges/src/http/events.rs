@@ -37,6 +37,8 @@ const CREDIT: u32 = 64;
 const PIECE_BYTES: usize = 65_536;
 /// What a client is told first: how long to wait before it comes back, in milliseconds.
 const GREETING: &[u8] = b"retry: 2000\n\n";
+/// As well, where something is gone of what was stored behind its last event.
+const GREETING_WITH_GAP: &[u8] = b"retry: 2000\n\nevent: gap\ndata: {}\n\n";
 const HEARTBEAT: &[u8] = b":\n\n";
 
 /// An open stream.
@@ -161,7 +163,7 @@ fn wish(query: Option<&str>, headers: &HeaderMap) -> Result<(Vec<Filter>, Start,
         return Err(bad("parameter \"filter\" is missing".to_owned()));
     }
     let start = match last_event(headers)? {
-        Some(position) => Start::After(position),
+        Some(position) => Start::Again(position),
         None => start.unwrap_or(Start::New),
     };
     Ok((filters, start, durable))
@@ -194,9 +196,12 @@ fn durable_name(principal: &Principal, name: &str) -> Arc<str> {
     format!("sse:{}:{name}", principal.id.replace('%', "%25").replace(':', "%3A")).into()
 }
 
-/// Appends one event: the position as its id, the envelope as its data. JSON has line breaks only between its tokens, so
+/// Appends one event: the position as its id, the envelope as its data; of another type if it is no news. JSON has line breaks only between its tokens, so
 /// that the lines, put together again, are the same JSON.
 fn write_event(out: &mut Vec<u8>, delivery: &Delivery) {
+    if delivery.is_last {
+        out.extend_from_slice(b"event: last\n");
+    }
     out.extend_from_slice(b"id: ");
     let from = out.len();
     write_position(out, &delivery.position);
@@ -238,7 +243,7 @@ impl Events {
         }
         if !self.greeted {
             self.greeted = true;
-            return Some(Bytes::from_static(GREETING));
+            return Some(Bytes::from_static(if self.deliveries.has_gap() { GREETING_WITH_GAP } else { GREETING }));
         }
         if !self.written.is_empty() {
             let written = std::mem::take(&mut self.written);

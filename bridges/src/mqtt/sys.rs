@@ -167,7 +167,7 @@ impl Reading {
             )
         };
         let position = Position(Bytes::copy_from_slice(&values.number.to_be_bytes()));
-        Delivery { position, redelivered: false, retained: true, envelope, lane: Lane(0) }
+        Delivery { position, redelivered: false, is_last: false, retained: true, envelope, lane: Lane(0) }
     }
 
     /// What the principal may have of it.

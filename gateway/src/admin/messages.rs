@@ -73,7 +73,7 @@ struct Message {
         ("to" = Option<String>, Query, description = "up to the last before the first that was admitted at this time or later",
             pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "the most messages; 100 if left out"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before", pattern = "^[0-9a-f]{16}$"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before", pattern = "^[0-9a-f]{24}$"),
     ),
     responses(
         (status = 200, description = "a page", body = Messages),
@@ -139,7 +139,7 @@ fn time(value: &str) -> Result<Timestamp, &'static str> {
 
 fn cursor(value: &str) -> Result<Position, &'static str> {
     let lower = value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let position = read_position(value).filter(|_| lower && value.len() == 16);
+    let position = read_position(value).filter(|_| lower && value.len() == 24);
     position.ok_or("is no \"next\" of a page")
 }
 
@@ -172,7 +172,7 @@ mod tests {
     fn what_is_asked_for_is_read() {
         assert_eq!(parse(None).unwrap(), Query { most: 100, ..Query::default() });
         let asked = "id=00000000-0000-0000-0000-000000000001.2&conversation=a%20b&topic=a/+/%23&sender=ada&recipient=x%2Fy\
-                     &from=2026-01-31T12:00:00Z&to=2026-02-01T00:00:00.5Z&limit=1000&cursor=00000000000000ff";
+                     &from=2026-01-31T12:00:00Z&to=2026-02-01T00:00:00.5Z&limit=1000&cursor=0000000000000000000000ff";
         let query = parse(Some(asked)).unwrap();
         assert_eq!(query.id.unwrap().to_string(), "00000000-0000-0000-0000-000000000001.2");
         assert_eq!(query.topic.unwrap().as_str(), "a/+/#");
@@ -199,7 +199,7 @@ mod tests {
             ("limit=%2B7", "\"limit\""),
             ("limit=", "\"limit\""),
             ("cursor=00", "\"cursor\""),
-            ("cursor=00000000000000FF", "\"cursor\""),
+            ("cursor=0000000000000000000000FF", "\"cursor\""),
             ("sender=a&sender=b", "\"sender\" is there twice"),
             ("color=red", "unknown parameter"),
             ("sender=%ff", "UTF-8"),

@@ -56,8 +56,14 @@ pub(super) fn show(
         let (name, topic) = (sender.route.name().to_owned(), sender.topic.to_string());
         return Err(NotSent::NotSelected(name, topic, envelope.subject.to_string()).into());
     }
-    let delivery =
-        Delivery { position: Position(Bytes::new()), redelivered: false, retained: false, envelope, lane: Lane(0) };
+    let delivery = Delivery {
+        position: Position(Bytes::new()),
+        redelivered: false,
+        is_last: false,
+        retained: false,
+        envelope,
+        lane: Lane(0),
+    };
     let sent = EgressMapper::map(mappings, sender.route, &delivery).map_err(NotSent::Refused)?;
     let Some(Outbound { address, headers, payload, key, qos, retain, .. }) = sent else { return Ok(false) };
     writeln!(out, "{}: {address}", sender.bridge)?;

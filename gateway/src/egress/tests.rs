@@ -18,7 +18,7 @@ fn delivery(lane: u64, number: u8) -> Delivery {
         Data::Opaque(Bytes::new()),
     );
     let position = Position(Bytes::copy_from_slice(&[number]));
-    Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(lane) }
+    Delivery { position, redelivered: false, is_last: false, retained: false, envelope, lane: Lane(lane) }
 }
 
 fn lanes(pushed: &[(u64, u8)]) -> Lanes {

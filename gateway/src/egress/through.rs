@@ -119,7 +119,7 @@ impl PassThrough {
         let (retained, is_owed) = (mapped.retain, mapped.ack == AckPoint::Received);
         for (envelope, queue) in mapped.group.into_vec().into_iter().zip(takers) {
             let (position, lane) = (Position(bytes::Bytes::new()), envelope.lane());
-            queue.push(Delivery { position, redelivered: false, retained, envelope, lane }, is_owed);
+            queue.push(Delivery { position, redelivered: false, is_last: false, retained, envelope, lane }, is_owed);
         }
         Ok(Admission::Stored(receipt(false)))
     }

@@ -129,7 +129,7 @@ fn delivery(position: &'static str, kind: &str) -> Delivery {
         Data::Opaque(Bytes::from_static(b"{}")),
     );
     let position = Position(Bytes::from_static(position.as_bytes()));
-    Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(0) }
+    Delivery { position, redelivered: false, is_last: false, retained: false, envelope, lane: Lane(0) }
 }
 
 fn epoch(number: u64, policies: &str) -> Epoch {

@@ -21,6 +21,7 @@ mod promises;
 mod receiver;
 mod reload;
 mod residency;
+mod resume;
 mod revocation;
 mod sends;
 mod spelling;

@@ -122,7 +122,8 @@ fn at_egress_the_bridge_and_the_receiver_are_asked_again() {
         let envelope =
             Envelope { residency: label.iter().map(|label| (*label).into()).collect(), ..envelope(id, b"{}") };
         let position = Position(Bytes::from_static(b"1"));
-        let delivery = Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(1) };
+        let delivery =
+            Delivery { position, redelivered: false, is_last: false, retained: false, envelope, lane: Lane(1) };
         let to = Principal { jurisdiction: to.map(Into::into), ..Principal::anonymous(DOMAIN) };
         let batch = Batch::one(Outgoing { to: Arc::new(to), delivery });
         let mut stack = egress(hand_over(), Arc::new(Trail::egress("web".into(), None)), Arc::default());

@@ -12,7 +12,7 @@ use crate::{Pass, Trail, egress, hand_over};
 
 fn outgoing(position: u8, envelope: Envelope) -> Outgoing {
     let position = Position(Bytes::copy_from_slice(&[position]));
-    let delivery = Delivery { position, redelivered: false, retained: false, envelope, lane: Lane(1) };
+    let delivery = Delivery { position, redelivered: false, is_last: false, retained: false, envelope, lane: Lane(1) };
     Outgoing { to: Arc::new(Principal::anonymous(DOMAIN)), delivery }
 }
 

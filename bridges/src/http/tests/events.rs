@@ -96,7 +96,7 @@ async fn a_client_that_comes_back_goes_on_behind_its_last_event() {
     let mut stream = Stream::open(rig.address(), "filter=a&start=earliest&durable=d-1", id).await;
     stream.until("retry").await;
     let (who, what) = rig.outlet.state().opened.remove(0);
-    assert_eq!((&*who, what.start), ("plant:1", Start::After(Position(Bytes::copy_from_slice(&7_u64.to_be_bytes())))));
+    assert_eq!((&*who, what.start), ("plant:1", Start::Again(Position(Bytes::copy_from_slice(&7_u64.to_be_bytes())))));
     assert_eq!(what.durable.as_deref(), Some("sse:plant%3A1:d-1"));
     for (start, asked) in [
         ("last", Start::Last),

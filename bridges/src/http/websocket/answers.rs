@@ -148,9 +148,10 @@ pub(super) fn error(reference: Option<&str>, problem: &Problem) -> Message {
     })
 }
 
-/// `subscribed`.
-pub(super) fn subscribed(sub: &str) -> Message {
-    frame(r#"{"op":"subscribed","sub":"#, sub, |_| {})
+/// `subscribed`; says so where something is gone of what was stored behind the position that was asked for.
+pub(super) fn subscribed(sub: &str, has_gap: bool) -> Message {
+    let gap: &[u8] = if has_gap { br#","gap":true"# } else { b"" };
+    frame(r#"{"op":"subscribed","sub":"#, sub, |out| out.extend_from_slice(gap))
 }
 
 /// `message`: the envelope as a CloudEvent; with its data behind it if `binary`.
@@ -163,6 +164,9 @@ pub(super) fn message(sub: &str, delivery: &Delivery, binary: bool) -> Message {
         } else {
             br#","redelivered":false"#
         });
+        if delivery.is_last {
+            out.extend_from_slice(br#","last":true"#);
+        }
         out.extend_from_slice(br#","envelope":"#);
         match binary {
             true => cloudevents::write_json_without_data(&delivery.envelope, out),

@@ -55,7 +55,7 @@ impl Subscription {
                 return;
             }
         };
-        let over = match self.send(answers::subscribed(&self.name)).await {
+        let over = match self.send(answers::subscribed(&self.name, deliveries.has_gap())).await {
             Ok(()) => self.pump(deliveries.as_mut()).await,
             Err(over) => over,
         };
