@@ -1,8 +1,8 @@
 //! What subscribers cost: the memory of idle WebSockets, deliveries to a crowd, and the time from publish to subscriber.
 //!
 //! `cargo bench -p integration --bench subscribers [-- IDLE CROWD]`, by default 10,000 and 1,000. The clients are a process of
-//! their own; it needs a file descriptor a client (`ulimit -n`). Deliveries go out as server-sent events, the latency is
-//! measured with those and with WebSockets.
+//! their own; it needs a file descriptor a client (`ulimit -n`). Deliveries go out as server-sent events and to WebSockets. To
+//! the crowd there is one publisher: first it waits for each answer, then it is 200 messages ahead of its subscribers at most.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
 
@@ -23,8 +23,13 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Messages of the crowd's round.
+#[path = "support/crowd.rs"]
+mod crowd;
+
+/// Messages of a crowd's round.
 const SENT: usize = 2_000;
+/// How many of them the publisher is ahead.
+const AHEAD: [usize; 2] = [1, 200];
 /// Messages a second, and for how long, of the latency's rounds.
 const RATE: u32 = 1_000;
 const SECONDS: u32 = 5;
@@ -35,6 +40,7 @@ const MAPPING: &str = "mapping: bench\nfrom: { bridge: web, address: \"POST /ben
 
 fn main() {
     let arguments: Vec<_> = env::args().collect();
+    crowd::run_if_asked();
     if let Some(at) = arguments.iter().position(|argument| argument == "--clients") {
         let number = |at: usize| arguments[at].parse().expect("a number");
         return clients(
@@ -53,7 +59,10 @@ fn main() {
     let mut publisher = Publisher::connect(site.http);
     publisher.send("warm", 0);
     memory(&site, &gateway, idle);
-    fan_out(&site, &mut publisher, crowd);
+    for (kind, ahead) in ["sse", "ws"].into_iter().flat_map(|kind| AHEAD.map(|ahead| (kind, ahead))) {
+        let rate = crowd::measure(site.http, kind, crowd, ahead, SENT);
+        println!("1 to {crowd}, {kind}, {ahead} ahead at most: {rate} deliveries/s");
+    }
     for kind in ["sse", "ws"] {
         latency(&site, &mut publisher, kind);
     }
@@ -66,21 +75,6 @@ fn memory(site: &Site, gateway: &Gateway, count: usize) {
     clients.line();
     let after = gateway.resident_kb();
     println!("{count} idle WebSocket subscribers: {} kB, {} kB in all", after - before, after);
-}
-
-fn fan_out(site: &Site, publisher: &mut Publisher, count: usize) {
-    let mut clients = Clients::start("sse", site.http, count, SENT);
-    clients.line();
-    let began = Instant::now();
-    for _ in 0..SENT {
-        publisher.send("crowd", 0);
-    }
-    clients.line();
-    let (deliveries, took) = (SENT * count, began.elapsed());
-    println!(
-        "1 to {count}: {:.0} deliveries/s ({SENT} messages in {took:.1?})",
-        deliveries as f64 / took.as_secs_f64()
-    );
 }
 
 fn latency(site: &Site, publisher: &mut Publisher, kind: &str) {
