@@ -11,14 +11,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use envelope::{
-    Deliveries, Delivery, Filter, Position, Principal, Rejection, Settlement, Start, Subscribe, Timestamp, cloudevents,
-};
+use envelope::{Deliveries, Delivery, Filter, Position, Principal, Rejection, Settlement, Start, Subscribe, Timestamp};
 use futures_util::{FutureExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use metrics::Gauge;
 use tokio::time::{Instant, Interval, interval_at};
-use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Peer, Problem,
@@ -27,6 +25,7 @@ use super::{
     offer::Offer,
     publish::credentials,
     query::{self, bad},
+    shown::Shown,
 };
 
 /// The most filters of a subscription.
@@ -43,13 +42,15 @@ const HEARTBEAT: &[u8] = b":\n\n";
 
 /// An open stream.
 struct Events {
+    offer: Arc<Offer>,
     deliveries: Box<dyn Deliveries>,
     /// Pulled, and not written yet.
     queue: VecDeque<Delivery>,
     /// Written: settled with the next piece, when the connection has taken this one.
     written: Vec<(Position, Settlement)>,
     heartbeat: Interval,
-    drain: CancellationToken,
+    /// When a piece was last given out.
+    given: Instant,
     not_let_in: BoxFuture<'static, Rejection>,
     greeted: bool,
     ended: bool,
@@ -110,12 +111,14 @@ async fn open(offer: Arc<Offer>, peer: Peer, query: Option<&str>, headers: &Head
     let (revoked, certificate) = (offer.cx.authenticator.ended(principal), peer.not_let_in());
     let gauge = metrics::gauge!("openmesh_bridge_event_streams", "bridge" => offer.cx.bridge.to_string());
     let every = offer.config.heartbeat;
+    let (now, tracked) = (Instant::now(), offer.cx.tasks.token());
     Ok(Events {
+        offer,
         deliveries,
         queue: VecDeque::new(),
         written: Vec::new(),
-        heartbeat: interval_at(Instant::now() + every, every),
-        drain: offer.cx.drain.clone(),
+        heartbeat: interval_at(now + every, every),
+        given: now,
         not_let_in: Box::pin(async {
             tokio::select! {
                 why = revoked => why,
@@ -125,7 +128,7 @@ async fn open(offer: Arc<Offer>, peer: Peer, query: Option<&str>, headers: &Head
         greeted: false,
         ended: false,
         _open: Open::new(gauge),
-        _tracked: offer.cx.tasks.token(),
+        _tracked: tracked,
     })
 }
 
@@ -198,9 +201,10 @@ fn durable_name(principal: &Principal, name: &str) -> Arc<str> {
 
 /// Appends one event: the position as its id, the envelope as its data; of another type if it is no news. JSON has line breaks only between its tokens, so
 /// that the lines, put together again, are the same JSON.
-fn write_event(out: &mut Vec<u8>, delivery: &Delivery) {
+fn write_event(out: &mut Vec<u8>, delivery: &Delivery, shown: &Shown) {
     if delivery.is_last {
-        out.extend_from_slice(b"event: last\n");
+        out.extend_from_slice(b"event: last
+");
     }
     out.extend_from_slice(b"id: ");
     let from = out.len();
@@ -210,7 +214,7 @@ fn write_event(out: &mut Vec<u8>, delivery: &Delivery) {
     out.remove(from);
     out.extend_from_slice(b"\ndata: ");
     let from = out.len();
-    cloudevents::write_json(&delivery.envelope, out);
+    shown.write(delivery, out);
     if out[from..].iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         let text = out.split_off(from);
         for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -235,7 +239,7 @@ fn write_closed(out: &mut Vec<u8>, rejection: &Rejection) {
 impl Events {
     /// The next piece of the answer. It is asked for when the connection has taken the one before.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.ended || self.drain.is_cancelled() {
+        if self.ended || self.offer.cx.drain.is_cancelled() {
             return None;
         }
         if let Some(why) = (&mut self.not_let_in).now_or_never() {
@@ -251,20 +255,29 @@ impl Events {
                 return Some(self.end(&rejection));
             }
         }
-        if self.queue.is_empty() {
+        while self.queue.is_empty() {
             let pulled = tokio::select! {
                 biased;
-                () = self.drain.cancelled() => return None,
+                () = self.offer.cx.drain.cancelled() => return None,
                 why = &mut self.not_let_in => Err(why),
                 batch = self.deliveries.next() => batch,
-                _ = self.heartbeat.tick() => return Some(Bytes::from_static(HEARTBEAT)),
+                _ = self.heartbeat.tick() => {
+                    // not set anew with every piece: the timers are all the connections'
+                    let due = self.given + self.heartbeat.period();
+                    if due > Instant::now() {
+                        self.heartbeat.reset_at(due);
+                        continue;
+                    }
+                    self.given = Instant::now();
+                    return Some(Bytes::from_static(HEARTBEAT));
+                }
             };
             match pulled {
                 Ok(batch) => self.queue.extend(batch.into_vec()),
                 Err(rejection) => return Some(self.end(&rejection)),
             }
         }
-        self.heartbeat.reset();
+        self.given = Instant::now();
         Some(self.piece())
     }
 
@@ -273,8 +286,11 @@ impl Events {
         while out.len() < PIECE_BYTES
             && let Some(delivery) = self.queue.pop_front()
         {
-            write_event(&mut out, &delivery);
+            write_event(&mut out, &delivery, &self.offer.shown);
             self.written.push((delivery.position, Settlement::Delivered));
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
         }
         out.into()
     }

@@ -20,6 +20,7 @@ mod problem;
 mod publish;
 mod query;
 mod server;
+mod shown;
 mod source;
 mod streams;
 mod versions;

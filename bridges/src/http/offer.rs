@@ -21,7 +21,7 @@ use envelope::{
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tokio::sync::Semaphore;
 
-use super::{HttpConfig, draft::Draft};
+use super::{HttpConfig, draft::Draft, shown::Shown};
 use crate::SourceContext;
 
 /// What every connection of the bridge shares.
@@ -34,6 +34,8 @@ pub(super) struct Offer {
     running: Mutex<HashSet<Key>>,
     /// Bodies that are encoded or decoded at once: no more than there are processors to do it.
     pub(super) coders: Semaphore,
+    /// What subscribers get.
+    pub(super) shown: Shown,
     /// Requests refused because too many bytes were in flight.
     pub(super) full: Counter,
     /// Offers repeated after a Retry.
@@ -60,7 +62,8 @@ impl Offer {
         let full = counter!("openmesh_bridge_full_total", "bridge" => cx.bridge.to_string());
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
         let coders = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        Self { cx, config, lanes: AtomicU64::new(0), running: Mutex::default(), coders, full, retries }
+        let (lanes, running, shown) = (AtomicU64::new(0), Mutex::default(), Shown::new());
+        Self { cx, config, lanes, running, coders, shown, full, retries }
     }
 
     /// A lane of its own: for a request, for a WebSocket.

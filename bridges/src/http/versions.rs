@@ -101,7 +101,8 @@ impl Versions {
                     streams.ending();
                     http2::Connection::graceful_shutdown(connection);
                 };
-                drive(connection, graceful, ending, end).await
+                // on the heap: a connection of HTTP/1.1 has no room for it
+                Box::pin(drive(connection, graceful, ending, end)).await
             }
             Err(error) => return tracing::debug!(%error, "connection ended before its first request"),
         };

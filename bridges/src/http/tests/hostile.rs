@@ -66,6 +66,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
 const PING: u8 = 9;
 
 #[tokio::test]
@@ -101,6 +102,52 @@ async fn a_frame_that_never_ends_is_cut_as_silence() {
     let mut socket = upgraded(&rig).await;
     socket.write_all(&frame(FIN | TEXT, &[b'x'; 100])[..50]).await.unwrap();
     assert_eq!(close_code(socket).await, Some(1008));
+    rig.stop().await;
+}
+
+/// The first half of a text of a megabyte.
+fn half() -> Vec<u8> {
+    [&[FIN | TEXT, 255][..], &1_000_000_u64.to_be_bytes(), &[0; 4], &[b'x'; 500_000]].concat()
+}
+
+#[tokio::test]
+async fn half_a_message_is_read_only_if_there_is_room_for_all_of_it() {
+    let rig = rig(|config| config.body_timeout = Duration::from_millis(100)).await;
+    let all = rig.fill();
+    let mut socket = upgraded(&rig).await;
+    socket.write_all(&half()).await.unwrap();
+    assert_eq!(close_code(socket).await, Some(1013), "no room");
+    drop(all);
+    let mut socket = upgraded(&rig).await;
+    socket.write_all(&half()).await.unwrap();
+    rig.until_in_flight().await;
+    assert_eq!(close_code(socket).await, Some(1008), "the other half does not come");
+    assert!(rig.fill().is_some(), "what was held came back");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_a_message_leaves_nothing_in_flight() {
+    let rig = rig(|_| {}).await;
+    let mut fragments = upgraded(&rig).await;
+    fragments.write_all(&frame(TEXT, &[b'x'; 125])).await.unwrap();
+    fragments.write_all(&half()[..1]).await.unwrap();
+    let mut socket = upgraded(&rig).await;
+    socket.write_all(&half()).await.unwrap();
+    rig.until_in_flight().await;
+    drop((socket, fragments));
+    // it fails if bytes stay in flight
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_its_own_code() {
+    let rig = rig(|_| {}).await;
+    for (payload, code) in [(&[][..], 1000), (&[0x03, 0xe9, b'x'], 1001), (&[0x0f, 0xa0], 4000)] {
+        let mut socket = upgraded(&rig).await;
+        socket.write_all(&frame(FIN | CLOSE, payload)).await.unwrap();
+        assert_eq!(close_code(socket).await, Some(code), "{payload:?}");
+    }
     rig.stop().await;
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::ws::{Message, Utf8Bytes};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use envelope::{Admission, Delivery, Json, Part, Rejection, Reply, cloudevents, json::write_string};
 
+use super::wire::Message;
 use crate::http::{
     Problem,
     answer::{not_settled, write_admission, write_position, write_receipt},
     draft::is_carried,
+    shown::Shown,
 };
 
 /// `receipt` or `filtered`; without a reference, what a request would hear.
@@ -58,8 +59,8 @@ fn in_words(reply: &Reply) -> Message {
 }
 
 fn payload(payload: Bytes) -> Message {
-    match Utf8Bytes::try_from(payload.clone()) {
-        Ok(text) => Message::Text(text),
+    match std::str::from_utf8(&payload) {
+        Ok(_) => Message::Text(payload),
         Err(_) => Message::Binary(payload),
     }
 }
@@ -155,7 +156,7 @@ pub(super) fn subscribed(sub: &str, has_gap: bool) -> Message {
 }
 
 /// `message`: the envelope as a CloudEvent; with its data behind it if `binary`.
-pub(super) fn message(sub: &str, delivery: &Delivery, binary: bool) -> Message {
+pub(super) fn message(sub: &str, delivery: &Delivery, binary: bool, shown: &Shown) -> Message {
     let write = |out: &mut Vec<u8>| {
         out.extend_from_slice(br#","position":"#);
         write_position(out, &delivery.position);
@@ -170,7 +171,7 @@ pub(super) fn message(sub: &str, delivery: &Delivery, binary: bool) -> Message {
         out.extend_from_slice(br#","envelope":"#);
         match binary {
             true => cloudevents::write_json_without_data(&delivery.envelope, out),
-            false => cloudevents::write_json(&delivery.envelope, out),
+            false => shown.write(delivery, out),
         }
     };
     let mut out = begun(r#"{"op":"message","sub":"#, sub, write);

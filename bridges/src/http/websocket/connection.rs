@@ -2,26 +2,26 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use axum::extract::ws::{Message, WebSocket, close_code};
+use bytes::Bytes;
 use envelope::{Identity, Lane, Principal, RejectKind, Rejection, Subscribe};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::SplitStream};
+use futures_util::{FutureExt, future::BoxFuture};
 use http::StatusCode;
 use tokio::{
-    sync::{
-        Semaphore,
-        mpsc::{self, Sender},
-    },
+    io::AsyncRead,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BATCH_BYTES, End, answers,
     frames::{self, ClientFrame, Frame, Wish},
     lane::{LaneContext, Waiting},
+    mailbox::{Sender, mailbox},
+    reader::{Failed, Reader, Received},
     subscription::{Command, Subscription},
+    wire::{Broken, Message, code},
     writer::Out,
 };
 use crate::http::{Peer, Problem, draft::Draft, offer::Offer};
@@ -60,14 +60,22 @@ struct Open {
     task: JoinHandle<()>,
 }
 
+/// What one read brought in.
+#[derive(Default)]
+struct Gathered {
+    frames: Vec<Frame>,
+    /// What they take of the bytes in flight, as far as that is held.
+    held: Option<OwnedSemaphorePermit>,
+    pings: Vec<Bytes>,
+    end: Option<End>,
+}
+
 /// The most messages of a batch, and of one read.
 const MAX_BATCH: usize = 64;
 /// Commands that may wait for a subscription.
-const COMMANDS: usize = 64;
+const COMMANDS: u32 = 64;
 /// A client that sends more frames that are none is cut.
 const MAX_BAD_FRAMES: u32 = 16;
-
-type Next = Option<Result<Message, axum::Error>>;
 
 // === impl Connection ===
 
@@ -87,7 +95,7 @@ impl Connection {
     }
 
     /// Serves until the client leaves, breaks the protocol, or the gateway drains.
-    pub(super) async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> End {
+    pub(super) async fn serve(&mut self, reader: &mut Reader<impl AsyncRead + Unpin + Send>) -> End {
         // twice, so that the answer to one ping may be late
         let silence = self.offer.config.websocket.ping_interval.saturating_mul(2);
         let mut not_let_in = self.not_let_in();
@@ -97,22 +105,32 @@ impl Connection {
                 () = self.offer.cx.drain.cancelled() => return End::GoingAway,
                 () = self.gone.cancelled() => return End::Gone,
                 why = &mut not_let_in => return End::NotLetIn(why.detail),
-                next = timeout(silence, stream.next()) => match next {
+                next = timeout(silence, reader.next()) => match next {
                     Ok(next) => next,
-                    Err(_) => return broke(close_code::POLICY, "the client is silent"),
+                    Err(_) => return broke(code::POLICY, "the client is silent"),
                 },
             };
-            let (frames, pinged, end) = gather(first, stream, !matches!(self.tongue, Tongue::Ops { binary: false }));
-            if pinged && self.out.flush().await.is_err() {
-                return End::Gone;
-            }
-            if let Err(end) = self.obey(frames).await {
-                return end;
-            }
-            if let Some(end) = end {
+            let gathered = gather(first, reader, !matches!(self.tongue, Tongue::Ops { binary: false }));
+            // on the heap: a connection that says nothing has no room for it
+            if let Err(end) = Box::pin(self.take(gathered)).await {
                 return end;
             }
         }
+    }
+
+    async fn take(&mut self, Gathered { frames, held, pings, end }: Gathered) -> Result<(), End> {
+        // whoever reads a ping waits for room before it reads more: a client that sends them and does not read stops here
+        for ping in pings {
+            self.out.send(Message::Pong(ping)).await.map_err(|_| End::Gone)?;
+        }
+        self.obey(frames, held).await?;
+        end.map_or(Ok(()), |end| match end {
+            End::Broke { code: code::AGAIN, .. } => {
+                self.offer.full.increment(1);
+                Err(end)
+            }
+            _ => Err(end),
+        })
     }
 
     /// Ends when the principal is let in no more, or the certificate of its connection.
@@ -140,31 +158,31 @@ impl Connection {
     }
 
     /// Obeys the frames of one read in order; publishes that follow each other are one batch.
-    async fn obey(&mut self, frames: Vec<Frame>) -> Result<(), End> {
+    async fn obey(&mut self, frames: Vec<Frame>, mut held: Option<OwnedSemaphorePermit>) -> Result<(), End> {
         if let Tongue::Payloads(like) = &self.tongue {
             let message = |frame: Frame| Draft { payload: frame.bytes, identity: Identity::fresh(), ..like.clone() };
             let mut waiting = frames.into_iter().map(|frame| self.waiting(None, message(frame))).collect();
-            return self.publish(&mut waiting).await;
+            return self.publish(&mut waiting, &mut held).await;
         }
         let mut waiting = Vec::new();
         for frame in frames {
             match frames::parse(&frame) {
                 Ok(ClientFrame::Publish { reference, draft }) => waiting.push(self.waiting(Some(reference), draft)),
                 Ok(other) => {
-                    self.publish(&mut waiting).await?;
+                    self.publish(&mut waiting, &mut held).await?;
                     self.control(other).await;
                 }
                 Err(bad) => {
-                    self.publish(&mut waiting).await?;
+                    self.publish(&mut waiting, &mut held).await?;
                     self.send(answers::error(bad.reference.as_deref(), &bad.problem)).await;
                     self.bad_frames += 1;
                     if self.bad_frames > MAX_BAD_FRAMES {
-                        return Err(broke(close_code::POLICY, "too many bad frames"));
+                        return Err(broke(code::POLICY, "too many bad frames"));
                     }
                 }
             }
         }
-        self.publish(&mut waiting).await
+        self.publish(&mut waiting, &mut held).await
     }
 
     fn waiting(&self, reference: Option<String>, draft: Draft) -> Waiting {
@@ -172,12 +190,12 @@ impl Connection {
         Waiting { reference, inbound: draft.into_inbound(bridge, self.lane, principal, Some(self.from.address.ip())) }
     }
 
-    async fn publish(&self, waiting: &mut Vec<Waiting>) -> Result<(), End> {
+    async fn publish(&self, waiting: &mut Vec<Waiting>, held: &mut Option<OwnedSemaphorePermit>) -> Result<(), End> {
         if waiting.is_empty() {
             return Ok(());
         }
         let lane = LaneContext { offer: &self.offer, out: &self.out, gone: &self.gone };
-        lane.publish(std::mem::take(waiting)).await
+        lane.publish(std::mem::take(waiting), held.take()).await
     }
 
     async fn control(&mut self, frame: ClientFrame) {
@@ -201,7 +219,7 @@ impl Connection {
             ClientFrame::Unsubscribe { sub } => (sub, Command::Unsubscribe),
         };
         let sent = match self.subscriptions.get(&sub) {
-            Some(open) => open.commands.send(command).await.is_ok(),
+            Some(open) => open.commands.send(command, 1).await.is_ok(),
             None => false,
         };
         if !sent {
@@ -227,12 +245,12 @@ impl Connection {
             return self.refuse(name, RejectKind::TooLarge, "max_subscriptions", detail).await;
         };
         let durable = wish.durable_of(&self.principal.id);
-        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (commands, queue) = mailbox(COMMANDS);
         let subscription = Subscription {
             name: wish.reference.clone(),
             what: Subscribe { filters: wish.filters, start: wish.start, durable, credit: wish.credit },
             principal: self.principal.clone(),
-            outlet: self.offer.cx.outlet.clone(),
+            offer: self.offer.clone(),
             commands: queue,
             out: self.out.clone(),
             binary: matches!(self.tongue, Tongue::Ops { binary: true }),
@@ -253,55 +271,65 @@ impl Connection {
     }
 }
 
-/// The frames that are there already, within the bounds of a batch; whether there were pings; and the end if it is
-/// among them.
-fn gather(first: Next, stream: &mut SplitStream<WebSocket>, binary: bool) -> (Vec<Frame>, bool, Option<End>) {
-    let mut frames = Vec::new();
-    let (mut read, mut bytes, mut pinged) = (0, 0, false);
+/// The frames that are there already, within the bounds of a batch.
+fn gather(first: Result<Received, Failed>, reader: &mut Reader<impl AsyncRead + Unpin>, binary: bool) -> Gathered {
+    let mut gathered = Gathered::default();
+    let (mut read, mut bytes) = (0, 0);
     let mut next = Some(first);
-    while let Some(message) = next {
+    while let Some(received) = next {
         read += 1;
+        let Received { message, held } = match received {
+            Ok(received) => received,
+            Err(failed) => {
+                gathered.end = Some(failed.into());
+                break;
+            }
+        };
+        bytes += message.size();
         match message {
-            Some(Ok(Message::Text(text))) => {
-                bytes += text.len();
-                frames.push(Frame { bytes: text.into(), binary: false });
+            Message::Text(bytes) => gathered.frames.push(Frame { bytes, binary: false }),
+            Message::Binary(bytes) if binary => gathered.frames.push(Frame { bytes, binary: true }),
+            Message::Binary(_) => {
+                let reason = "frames are JSON text, unless the subprotocol says otherwise";
+                gathered.end = Some(broke(code::UNSUPPORTED, reason));
+                break;
             }
-            Some(Ok(Message::Ping(_))) => pinged = true,
-            Some(Ok(Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(bytes_of))) if binary => {
-                bytes += bytes_of.len();
-                frames.push(Frame { bytes: bytes_of, binary: true });
+            Message::Ping(ping) => gathered.pings.push(ping),
+            // a client sends no frames that are written already
+            Message::Pong(_) | Message::Frames(_) => {}
+            Message::Close(close) => {
+                gathered.end = Some(End::Left(close.map(|close| close.code)));
+                break;
             }
-            Some(Ok(Message::Binary(_))) => {
-                return (
-                    frames,
-                    pinged,
-                    Some(broke(close_code::UNSUPPORTED, "frames are JSON text, unless the subprotocol says otherwise")),
-                );
-            }
-            Some(Ok(Message::Close(_))) | None => return (frames, pinged, Some(End::Gone)),
-            Some(Err(error)) => return (frames, pinged, Some(broken(error))),
+        }
+        match (&mut gathered.held, held) {
+            (Some(all), Some(held)) => all.merge(held),
+            (all, Some(held)) => *all = Some(held),
+            (_, None) => {}
         }
         if read >= MAX_BATCH || bytes >= BATCH_BYTES {
             break;
         }
-        next = stream.next().now_or_never();
+        next = reader.next().now_or_never();
     }
-    (frames, pinged, None)
+    gathered
 }
 
 fn broke(code: u16, reason: impl Into<Cow<'static, str>>) -> End {
     End::Broke { code, reason: reason.into() }
 }
 
-fn broken(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => broke(close_code::SIZE, "the frame is over max_frame_bytes"),
-        Some(tungstenite::Error::Utf8(_)) => broke(close_code::INVALID, "the frame is not UTF-8"),
-        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-            End::Gone
+impl From<Failed> for End {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Gone => Self::Gone,
+            Failed::Late => broke(code::POLICY, "a message did not arrive within body_timeout"),
+            Failed::Full => broke(code::AGAIN, "too many bytes are in flight"),
+            Failed::Broken(Broken::TooLarge) => broke(code::SIZE, "the frame is over max_frame_bytes"),
+            Failed::Broken(Broken::NotUtf8) => broke(code::INVALID, "the frame is not UTF-8"),
+            Failed::Broken(Broken::Protocol(how)) => {
+                broke(code::PROTOCOL, format!("not the WebSocket protocol: {how}"))
+            }
         }
-        Some(tungstenite::Error::Protocol(_)) => broke(close_code::PROTOCOL, "not the WebSocket protocol"),
-        _ => End::Gone,
     }
 }

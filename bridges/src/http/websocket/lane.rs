@@ -8,15 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::extract::ws::Message;
 use envelope::{Admission, Batch, Disposition, Inbound, Parts, Receipt, RejectKind, Settled};
 use futures_util::StreamExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    End, answers,
-    writer::{Ended, Out},
-};
+use super::{End, answers, mailbox::Ended, wire::Message, writer::Out};
 use crate::{
     backoff::backoff,
     http::{
@@ -48,14 +45,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 // === impl LaneContext ===
 
 impl LaneContext<'_> {
-    /// Publishes in order and answers each; ends the connection if it gives something back.
-    pub(super) async fn publish(&self, waiting: Vec<Waiting>) -> Result<(), End> {
+    /// Publishes in order and answers each; ends the connection if it gives something back. `held` is what the messages
+    /// take already of the bytes in flight.
+    pub(super) async fn publish(&self, waiting: Vec<Waiting>, held: Option<OwnedSemaphorePermit>) -> Result<(), End> {
         self.offer.cx.received(waiting.len() as u64);
         let bytes: usize = waiting.iter().map(|message| message.inbound.payload.len()).sum();
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let in_flight = tokio::select! {
-            reserved = self.offer.cx.bytes.acquire_many(bytes) => reserved.ok(),
-            () = self.stopped() => None,
+        let in_flight = match held.filter(|held| held.num_permits() >= bytes) {
+            Some(held) => Some(held),
+            // what was held is given back before: who holds some and waits for more would wait for others that do
+            None => {
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                tokio::select! {
+                    reserved = self.offer.cx.bytes.clone().acquire_many_owned(bytes) => reserved.ok(),
+                    () = self.stopped() => None,
+                }
+            }
         };
         if in_flight.is_none() {
             return self.give_back(waiting.iter().map(|_| RejectKind::Overloaded), End::GoingAway);

@@ -7,28 +7,36 @@
 mod answers;
 mod connection;
 mod frames;
+mod handshake;
 mod lane;
+mod mailbox;
+mod reader;
 mod subscription;
+mod wire;
 mod writer;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{
-        Extension, FromRequestParts, State,
-        ws::{CloseFrame, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Extension, Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use envelope::{Identity, Principal, RejectKind, cloudevents};
-use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    io::{ReadHalf, WriteHalf},
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::{Connection, Tongue};
+use self::{
+    connection::{Connection, Tongue},
+    handshake::Handshake,
+    reader::Reader,
+    wire::{Close, code},
+};
 use super::{
     Peer, Problem,
     address::{WEBSOCKET, address_of_frames},
@@ -36,12 +44,15 @@ use super::{
     offer::Offer,
     publish::credentials,
 };
+use crate::net::Stream;
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    /// The client left, or can't be reached.
+    /// The client can't be reached.
     Gone,
+    /// The client closed, with this status code.
+    Left(Option<u16>),
     /// The drain.
     GoingAway,
     /// A message could not be taken for `retry_for`.
@@ -62,19 +73,17 @@ const EVENTS_PROTOCOL: &str = "cloudevents.json";
 pub(super) const BATCH_BYTES: usize = 262_144;
 /// How long an ended connection may take to settle what was acked, and to send what is queued.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
-/// Read ahead of the frame parser; grows with a frame.
-const READ_BUFFER_BYTES: usize = 8_192;
 
 /// Authenticates, once for the connection, and upgrades it.
 pub(super) async fn upgrade(
     State(offer): State<Arc<Offer>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let upgrade = upgrade.map_err(not_a_websocket)?.protocols([BINARY_PROTOCOL, PROTOCOL]);
-    let binary = upgrade.selected_protocol().is_some_and(|selected| selected == BINARY_PROTOCOL);
-    accept(offer, peer, &headers, upgrade, Tongue::Ops { binary }).await
+    let (mut parts, _) = request.into_parts();
+    let handshake = Handshake::of(&mut parts, &[BINARY_PROTOCOL, PROTOCOL]).await?;
+    let binary = handshake.protocol() == Some(BINARY_PROTOCOL);
+    accept(offer, peer, &parts.headers, handshake, Tongue::Ops { binary }).await
 }
 
 /// Whether a request wants a WebSocket at a path where frames are messages.
@@ -100,9 +109,8 @@ pub(super) fn is_for_messages<B>(offer: &Offer, request: &Request<B>) -> bool {
 pub(super) async fn upgrade_for_messages(offer: Arc<Offer>, peer: Peer, request: Request<Incoming>) -> Response {
     let (mut parts, _) = request.into_parts();
     let accepted = async {
-        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(not_a_websocket)?;
-        let upgrade = upgrade.protocols([EVENTS_PROTOCOL]);
-        if upgrade.selected_protocol().is_some() {
+        let handshake = Handshake::of(&mut parts, &[EVENTS_PROTOCOL]).await?;
+        if handshake.protocol().is_some() {
             let content_type = HeaderValue::from_static(cloudevents::CONTENT_TYPE);
             parts.headers.insert(header::CONTENT_TYPE, content_type);
         }
@@ -113,20 +121,16 @@ pub(super) async fn upgrade_for_messages(offer: Arc<Offer>, peer: Peer, request:
             identity: Identity::fresh(),
             trace: draft::trace(&parts.headers),
         };
-        accept(offer, peer, &parts.headers, upgrade, Tongue::Payloads(like)).await
+        accept(offer, peer, &parts.headers, handshake, Tongue::Payloads(like)).await
     };
     accepted.await.unwrap_or_else(IntoResponse::into_response)
-}
-
-fn not_a_websocket(rejection: WebSocketUpgradeRejection) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "not-a-websocket", "websocket", rejection.body_text())
 }
 
 async fn accept(
     offer: Arc<Offer>,
     peer: Peer,
     headers: &HeaderMap,
-    upgrade: WebSocketUpgrade,
+    handshake: Handshake,
     tongue: Tongue,
 ) -> Result<Response, Problem> {
     let (credentials, address) = (credentials(headers, &peer), peer.address.ip());
@@ -135,50 +139,63 @@ async fn accept(
         offer.cx.audit.refused(&rejection, None, Some(address));
         Problem::from(&rejection)
     })?;
-    let max = offer.config.websocket.max_frame_bytes;
-    let tracked = offer.cx.tasks.token();
-    let upgrade = upgrade.max_frame_size(max).max_message_size(max).read_buffer_size(READ_BUFFER_BYTES);
-    Ok(upgrade.on_upgrade(async move |socket| {
-        run(offer, principal, peer, socket, tongue).await;
-        drop(tracked);
-    }))
+    let (response, upgraded) = handshake.accept()?;
+    offer.cx.tasks.clone().spawn(async move {
+        let (stream, early) = match upgraded.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return tracing::debug!(%error, "no upgrade"),
+        };
+        let (read, write) = tokio::io::split(stream);
+        let (bytes, within) = (offer.cx.bytes.clone(), offer.config.body_timeout);
+        let reader = Reader::new(read, &early, offer.config.websocket.max_frame_bytes, bytes, within);
+        run(offer, principal, peer, (reader, write), tongue).await;
+    });
+    Ok(response)
 }
 
-async fn run(offer: Arc<Offer>, principal: Arc<Principal>, from: Peer, socket: WebSocket, tongue: Tongue) {
+async fn run(
+    offer: Arc<Offer>,
+    principal: Arc<Principal>,
+    from: Peer,
+    (mut reader, write): (Reader<ReadHalf<Stream>>, WriteHalf<Stream>),
+    tongue: Tongue,
+) {
     let peer = from.address.ip();
     let open = metrics::gauge!("openmesh_bridge_websockets", "bridge" => offer.cx.bridge.to_string());
     open.increment(1.0);
-    let (sink, mut stream) = socket.split();
     let gone = CancellationToken::new();
     let ping_interval = offer.config.websocket.ping_interval;
-    let (writer, out) = writer::spawn(&offer.cx.tasks, sink, ping_interval, gone.clone(), offer.cx.drain.clone());
+    let (writer, out) = writer::spawn(&offer.cx.tasks, write, ping_interval, gone.clone(), offer.cx.drain.clone());
     let mut connection = Connection::new(offer, principal, from, out.clone(), gone, tongue);
-    let end = connection.serve(&mut stream).await;
+    let end = connection.serve(&mut reader).await;
     tracing::debug!(?end, %peer, "websocket ends");
-    let deadline = Instant::now() + CLOSE_WITHIN;
-    connection.finish(deadline).await;
-    let closed = writer::close(writer, out, end.close_frame());
-    if timeout_at(deadline, closed).await.is_err() {
-        tracing::debug!(%peer, "the client did not read to the end");
-    }
-    writer::linger(&mut stream).await;
+    // on the heap: while it is open, a connection has no room for its end
+    let ended = async {
+        let deadline = Instant::now() + CLOSE_WITHIN;
+        connection.finish(deadline).await;
+        let closed = writer::close(writer, out, end.close_frame());
+        if timeout_at(deadline, closed).await.is_err() {
+            tracing::debug!(%peer, "the client did not read to the end");
+        }
+        writer::linger(&mut reader).await;
+    };
+    Box::pin(ended).await;
     open.decrement(1.0);
 }
 
 // === impl End ===
 
 impl End {
-    /// What the client is told; nothing if it is not there any more, or closed itself.
-    fn close_frame(&self) -> Option<CloseFrame> {
+    /// What the client is told; nothing if it is not there any more. A close is answered with its own code.
+    fn close_frame(&self) -> Option<Close> {
         let (code, reason) = match self {
             Self::Gone => return None,
-            Self::GoingAway => (close_code::AWAY, "the gateway stops".into()),
-            Self::RetriedTooLong(kind) => {
-                (close_code::AGAIN, format!("a message was not taken for too long: {kind}").into())
-            }
-            Self::NotLetIn(why) => (close_code::POLICY, why.clone().into()),
+            Self::Left(code) => (code.unwrap_or(code::NORMAL), "".into()),
+            Self::GoingAway => (code::AWAY, "the gateway stops".into()),
+            Self::RetriedTooLong(kind) => (code::AGAIN, format!("a message was not taken for too long: {kind}").into()),
+            Self::NotLetIn(why) => (code::POLICY, why.clone().into()),
             Self::Broke { code, reason } => (*code, reason.clone()),
         };
-        Some(CloseFrame { code, reason: reason.as_ref().into() })
+        Some(Close { code, reason })
     }
 }

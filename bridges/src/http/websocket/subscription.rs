@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::Message;
-use envelope::{Batch, Deliveries, Delivery, Outlet, Position, Principal, Rejection, Settlement, Subscribe};
-use tokio::sync::{OwnedSemaphorePermit, mpsc::Receiver};
+use envelope::{Batch, Deliveries, Delivery, Position, Principal, Rejection, Settlement, Subscribe};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{answers, writer::Out};
-use crate::http::Problem;
+use super::{answers, mailbox::Receiver, wire::Message, writer::Out};
+use crate::http::{Problem, offer::Offer};
 
 /// What the client wants of an open subscription. Once the sender is dropped, what is queued is still settled.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ pub(super) struct Subscription {
     pub(super) name: String,
     pub(super) what: Subscribe,
     pub(super) principal: Arc<Principal>,
-    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) offer: Arc<Offer>,
     pub(super) commands: Receiver<Command>,
     pub(super) out: Out,
     /// Whether deliveries are binary frames.
@@ -30,6 +29,9 @@ pub(super) struct Subscription {
     /// One of the connection's `max_subscriptions`.
     pub(super) slot: Option<OwnedSemaphorePermit>,
 }
+
+/// Deliveries go to the writer together until they have so many bytes; a larger one goes alone.
+const TOGETHER_BYTES: usize = 16_384;
 
 /// Why a subscription is over.
 enum Over {
@@ -45,7 +47,7 @@ enum Over {
 impl Subscription {
     /// Runs to the end of the subscription. Unsettled deliveries go back with `Deliveries`.
     pub(super) async fn run(mut self) {
-        let mut deliveries = match self.outlet.open(self.principal.clone(), self.what.clone()).await {
+        let mut deliveries = match self.offer.cx.outlet.open(self.principal.clone(), self.what.clone()).await {
             Ok(deliveries) => deliveries,
             Err(rejection) => {
                 let problem = Problem::from(&rejection);
@@ -86,10 +88,32 @@ impl Subscription {
     }
 
     async fn deliver(&self, batch: Batch<Delivery>) -> Result<(), Over> {
-        for delivery in batch.as_slice() {
-            self.send(answers::message(&self.name, delivery, self.binary)).await?;
+        let message = |delivery| answers::message(&self.name, delivery, self.binary, &self.offer.shown);
+        if let [one] = batch.as_slice() {
+            return self.send(message(one)).await;
         }
-        Ok(())
+        // together, so that the writer is woken once
+        let mut frames = Vec::new();
+        for delivery in batch.as_slice() {
+            let message = message(delivery);
+            if message.size() > TOGETHER_BYTES {
+                self.send_all(&mut frames).await?;
+                self.send(message).await?;
+                continue;
+            }
+            message.write(&mut frames, usize::MAX);
+            if frames.len() > TOGETHER_BYTES {
+                self.send_all(&mut frames).await?;
+            }
+        }
+        self.send_all(&mut frames).await
+    }
+
+    async fn send_all(&self, frames: &mut Vec<u8>) -> Result<(), Over> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.send(Message::Frames(std::mem::take(frames))).await
     }
 
     /// Obeys a command and those queued behind it; acks that wait together are settled together.
@@ -104,8 +128,8 @@ impl Subscription {
                 None => break Some(Over::Left { say: false }),
             }
             match self.commands.try_recv() {
-                Ok(command) => next = Some(command),
-                Err(_) => break None,
+                Some(command) => next = Some(command),
+                None => break None,
             }
         };
         if !settled.is_empty() {

@@ -1,18 +1,11 @@
 //! The one task that writes to a WebSocket, the pings, and the bounded way to it.
 
-use std::{io, iter, sync::Arc, time::Duration};
+use std::{io, iter, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        mpsc::{self, Receiver, Sender},
-    },
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::OwnedSemaphorePermit,
     task::JoinHandle,
     time::{Instant, interval_at, sleep, timeout},
 };
@@ -21,33 +14,31 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-use super::CLOSE_WITHIN;
+use super::{
+    CLOSE_WITHIN,
+    mailbox::{Ended, Receiver, Sender, mailbox},
+    reader::Reader,
+    wire::{Close, Message},
+};
 
 /// The way to the writer. Cheap to clone; the writer ends when every clone is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Out {
-    queue: Sender<Queued>,
-    /// A permit a byte that waits for the writer.
-    room: Arc<Semaphore>,
-}
-
-/// Nothing can be sent any more: the writer has ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ended;
+pub(super) struct Out(Sender<Queued>);
 
 /// A frame that waits for the writer.
 #[derive(Debug)]
 struct Queued {
-    /// `None`: what the protocol answers by itself is to be flushed.
-    message: Option<Message>,
-    room: Option<OwnedSemaphorePermit>,
+    message: Message,
     slot: Option<OwnedSemaphorePermit>,
 }
 
-/// Frames that may wait for the writer.
-const QUEUE: usize = 32;
 /// Bytes that may wait for the writer. A frame that is larger waits alone.
 const QUEUE_BYTES: u32 = 262_144;
+/// What a frame takes of it at least.
+const FRAME_BYTES: u32 = 1_024;
+/// What goes out at once; a larger payload is not copied.
+const WRITE_BYTES: usize = 65_536;
+const COPIED_BYTES: usize = 16_384;
 /// How long a client may take to answer a close frame.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -55,14 +46,14 @@ const LINGER: Duration = Duration::from_millis(300);
 /// then it cancels `gone`.
 pub(super) fn spawn(
     tasks: &TaskTracker,
-    sink: SplitSink<WebSocket, Message>,
+    stream: impl AsyncWrite + Unpin + Send + 'static,
     ping_interval: Duration,
     gone: CancellationToken,
     drain: CancellationToken,
 ) -> (JoinHandle<()>, Out) {
     let (out, queue) = Out::new();
     let writer = tasks.spawn(async move {
-        if let Err(error) = write(sink, queue, ping_interval, &drain).await {
+        if let Err(error) = write(stream, queue, ping_interval, &drain).await {
             tracing::debug!(%error, "websocket can't be written");
         }
         gone.cancel();
@@ -71,49 +62,49 @@ pub(super) fn spawn(
 }
 
 async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
+    mut stream: impl AsyncWrite + Unpin,
     mut queue: Receiver<Queued>,
     ping_interval: Duration,
     drain: &CancellationToken,
-) -> Result<(), axum::Error> {
+) -> io::Result<()> {
     let mut ping = interval_at(Instant::now() + ping_interval, ping_interval);
     loop {
         // the ping first: a client that is kept busy is not to be taken for a silent one
         let first = tokio::select! {
             biased;
-            _ = ping.tick() => {
-                taken(sink.feed(Message::Ping(Bytes::new())), drain).await?;
-                None
-            }
+            _ = ping.tick() => Queued { message: Message::Ping(Bytes::new()), slot: None },
             next = queue.recv() => match next {
-                Some(queued) => Some(queued),
+                Some(queued) => queued,
                 None => return Ok(()),
             },
         };
-        // what waits goes out with one flush
-        for Queued { message, room, slot } in
-            first.into_iter().chain(iter::from_fn(|| queue.try_recv().ok())).take(QUEUE)
-        {
+        let (mut out, mut is_last) = (Vec::new(), false);
+        // what waits goes out together
+        for Queued { message, slot } in iter::once(first).chain(iter::from_fn(|| queue.try_recv())) {
             // before the client can know of it
             drop(slot);
-            let Some(message) = message else { continue };
-            let last = matches!(message, Message::Close(_));
-            taken(sink.feed(message), drain).await?;
-            drop(room);
-            if last {
-                return taken(sink.flush(), drain).await;
+            is_last = matches!(message, Message::Close(_));
+            let large = message.write(&mut out, COPIED_BYTES);
+            if let Some(payload) = &large {
+                taken(stream.write_all(&out), drain).await?;
+                taken(stream.write_all(payload), drain).await?;
+                out.clear();
+            }
+            if is_last || large.is_some() || out.len() >= WRITE_BYTES {
+                break;
             }
         }
-        taken(sink.flush(), drain).await?;
+        taken(stream.write_all(&out), drain).await?;
+        taken(stream.flush(), drain).await?;
+        if is_last {
+            return Ok(());
+        }
     }
 }
 
 /// Waits for the client to take what is written; from the drain on for [`CLOSE_WITHIN`] at most, whatever the socket's
 /// write timeout is: then it holds up everybody.
-async fn taken(
-    write: impl Future<Output = Result<(), axum::Error>>,
-    drain: &CancellationToken,
-) -> Result<(), axum::Error> {
+async fn taken(write: impl Future<Output = io::Result<()>>, drain: &CancellationToken) -> io::Result<()> {
     let late = async {
         drain.cancelled().await;
         sleep(CLOSE_WITHIN).await;
@@ -121,12 +112,12 @@ async fn taken(
     tokio::select! {
         biased;
         written = write => written,
-        () = late => Err(axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing"))),
+        () = late => Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")),
     }
 }
 
 /// Sends what is queued and the close frame, if there is one to send. Dropped before its end, it stops the writer.
-pub(super) async fn close(writer: JoinHandle<()>, out: Out, close: Option<CloseFrame>) {
+pub(super) async fn close(writer: JoinHandle<()>, out: Out, close: Option<Close>) {
     let mut writer = AbortOnDropHandle::new(writer);
     if close.is_some() {
         // the writer is gone if this fails
@@ -137,17 +128,16 @@ pub(super) async fn close(writer: JoinHandle<()>, out: Out, close: Option<CloseF
 }
 
 /// Reads on for a moment, so that the client gets to see the close frame before the connection is reset.
-pub(super) async fn linger(stream: &mut SplitStream<WebSocket>) {
-    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
-    let _ = timeout(LINGER, closed).await;
+pub(super) async fn linger(reader: &mut Reader<impl AsyncRead + Unpin>) {
+    let _ = timeout(LINGER, reader.discard()).await;
 }
 
 // === impl Out ===
 
 impl Out {
     fn new() -> (Self, Receiver<Queued>) {
-        let (sender, queue) = mpsc::channel(QUEUE);
-        (Self { queue: sender, room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)) }, queue)
+        let (sender, queue) = mailbox(QUEUE_BYTES);
+        (Self(sender), queue)
     }
 
     /// Waits until there is room for it.
@@ -155,29 +145,20 @@ impl Out {
         self.send_last(message, None).await
     }
 
-    /// Waits for room for a flush. The protocol answers pings by itself, without a bound: whoever reads some waits here
-    /// before it reads more, or a client that sends them and does not read fills the memory.
-    pub(super) async fn flush(&self) -> Result<(), Ended> {
-        self.queue.send(Queued { message: None, room: None, slot: None }).await.map_err(|_| Ended)
-    }
-
     /// The last frame of a subscription. Its slot is free once the writer takes the frame, so that no more of them wait
     /// than there are slots.
     pub(super) async fn send_last(&self, message: Message, slot: Option<OwnedSemaphorePermit>) -> Result<(), Ended> {
-        let bytes = match &message {
-            Message::Text(text) => text.len(),
-            Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-            Message::Close(_) => 0,
-        };
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(QUEUE_BYTES);
-        let room = self.room.clone().acquire_many_owned(bytes).await.ok();
-        self.queue.send(Queued { message: Some(message), room, slot }).await.map_err(|_| Ended)
+        let bytes = u32::try_from(message.size()).unwrap_or(u32::MAX);
+        self.0.send(Queued { message, slot }, bytes.clamp(FRAME_BYTES, QUEUE_BYTES)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::FutureExt;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
