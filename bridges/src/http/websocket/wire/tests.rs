@@ -48,7 +48,7 @@ fn messages_are_the_same_wherever_the_bytes_are_cut() {
         frame(FIN | CLOSE, b"\x03\xe8bye"),
     ]
     .concat();
-    let expected = vec![
+    let expected = [
         Message::text("one"),
         Message::Ping("between".into()),
         Message::text("twö"),
