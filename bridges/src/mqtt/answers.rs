@@ -123,7 +123,7 @@ impl Of {
         }
     }
 
-    fn is_unanswered(self) -> bool {
+    pub(super) fn is_unanswered(self) -> bool {
         self.qos == Qos::AtMostOnce
     }
 }

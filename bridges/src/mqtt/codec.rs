@@ -2,7 +2,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
+use envelope::Qos;
 use uuid::Uuid;
+
+use super::packet::qos_of;
 
 /// Why stored state is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +73,10 @@ impl Reader {
     /// All that is left.
     pub(super) fn rest(self) -> Bytes {
         self.0
+    }
+
+    pub(super) fn qos(&mut self) -> Result<Qos, SnapshotError> {
+        qos_of(self.u8()?).ok_or(SnapshotError::Damaged)
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, SnapshotError> {

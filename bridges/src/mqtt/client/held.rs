@@ -9,7 +9,7 @@ use envelope::{KeyValue, KeyWrite, Qos, Rejection};
 use super::Server;
 use crate::mqtt::{
     codec::{Reader, SnapshotError, put_bytes, put_list},
-    packet::level,
+    packet::{level, qos_of},
     session::Session,
 };
 
@@ -74,11 +74,8 @@ impl Held {
         let session = Session::restore(reader.bytes()?)?;
         let filters = reader.list(|reader| {
             let qos = match reader.u8()? {
-                0 => Some(Qos::AtMostOnce),
-                1 => Some(Qos::AtLeastOnce),
-                2 => Some(Qos::ExactlyOnce),
                 UNANSWERED => None,
-                _ => return Err(SnapshotError::Damaged),
+                level => Some(qos_of(level).ok_or(SnapshotError::Damaged)?),
             };
             Ok((reader.text()?.to_string(), qos))
         })?;

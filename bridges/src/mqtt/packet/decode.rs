@@ -264,12 +264,7 @@ fn disconnect(mut reader: Reader, five: bool) -> Result<Disconnect, Broken> {
 }
 
 pub(super) fn qos(bits: u8) -> Result<Qos, Broken> {
-    match bits & 0b11 {
-        0 => Ok(Qos::AtMostOnce),
-        1 => Ok(Qos::AtLeastOnce),
-        2 => Ok(Qos::ExactlyOnce),
-        _ => Err(Broken::malformed("QoS is 0, 1 or 2")),
-    }
+    super::qos_of(bits & 0b11).ok_or_else(|| Broken::malformed("QoS is 0, 1 or 2"))
 }
 
 fn bounded(filters: usize) -> Result<(), Broken> {

@@ -160,6 +160,16 @@ pub(super) const fn level(qos: Qos) -> u8 {
     }
 }
 
+/// What stands for a QoS on the wire and on disk.
+pub(super) const fn qos_of(level: u8) -> Option<Qos> {
+    match level {
+        0 => Some(Qos::AtMostOnce),
+        1 => Some(Qos::AtLeastOnce),
+        2 => Some(Qos::ExactlyOnce),
+        _ => None,
+    }
+}
+
 /// A message that is to be surer than it may be (MQTT-3.2.2-11).
 pub(super) fn over(max_qos: Qos) -> Broken {
     Broken::new(Reason::QOS_NOT_SUPPORTED, format!("messages are taken at QoS {} at most", level(max_qos)))

@@ -124,7 +124,7 @@ impl Session {
         let unheard = match format {
             1..=3 => Vec::new(),
             4 | 5 => reader.list(|reader| Ok((reader.u16()?, Qos::AtLeastOnce, reader.bytes()?)))?,
-            _ => reader.list(|reader| Ok((reader.u16()?, qos(reader)?, reader.bytes()?)))?,
+            _ => reader.list(|reader| Ok((reader.u16()?, reader.qos()?, reader.bytes()?)))?,
         };
         let received = match format {
             1..=6 => Vec::new(),
@@ -168,7 +168,7 @@ fn put_subscribed(out: &mut BytesMut, subscribed: &Subscribed) {
 fn subscribed(reader: &mut Reader, format: u8) -> Result<Subscribed, SnapshotError> {
     let number = reader.u32()?;
     let filter = reader.text()?;
-    let qos = qos(reader)?;
+    let qos = reader.qos()?;
     let (no_local, retain_as_published) = (reader.u8()? != 0, reader.u8()? != 0);
     let retain_handling = match reader.u8()? {
         0 => RetainHandling::Always,
@@ -183,15 +183,6 @@ fn subscribed(reader: &mut Reader, format: u8) -> Result<Subscribed, SnapshotErr
         _ => reader.list(|reader| Ok((reader.text()?.to_string().into(), reader.u32()?)))?,
     };
     Ok(Subscribed { number, wanted, subscription_id, shown: shown.into_iter().collect() })
-}
-
-fn qos(reader: &mut Reader) -> Result<Qos, SnapshotError> {
-    match reader.u8()? {
-        0 => Ok(Qos::AtMostOnce),
-        1 => Ok(Qos::AtLeastOnce),
-        2 => Ok(Qos::ExactlyOnce),
-        _ => Err(SnapshotError::Damaged),
-    }
 }
 
 fn sent(reader: &mut Reader) -> Result<(u16, Sent), SnapshotError> {

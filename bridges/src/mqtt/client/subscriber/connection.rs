@@ -10,7 +10,7 @@ use metrics::Counter;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::{LANE, filters::Filters};
+use super::{LANE, filters::Filters, turns::Turns};
 use crate::{
     BridgeConfig, State,
     mqtt::{
@@ -49,6 +49,8 @@ pub(super) struct Connection {
     lane: Lane,
     stop: CancellationToken,
     answers: Answers,
+    /// Answers to what is not in the lane, behind what is.
+    turns: Turns,
     /// Messages that were taken into the lane and not counted yet.
     arrived: u64,
     /// Nobody hears answers any more: identifiers stay as they are, so that a repeat is known.
@@ -87,6 +89,7 @@ impl Connection {
             held,
             stop,
             answers: Answers::default(),
+            turns: Turns::default(),
             arrived: 0,
             unheard: false,
             behind: false,
@@ -173,7 +176,7 @@ impl Connection {
 
     /// Whether it takes more of what the broker sends.
     fn has_room(&self) -> bool {
-        self.lane.has_room() && self.answers.has_room()
+        self.lane.has_room() && self.answers.has_room() && self.turns.has_room()
     }
 
     /// Obeys the packets that were read, in order.
@@ -271,6 +274,7 @@ impl Connection {
         } else {
             self.arrived += 1;
             self.lane.push(Waiting { inbound, of, bytes: publish.bytes });
+            self.turns.offered();
             Ok(())
         }
     }
@@ -338,6 +342,7 @@ impl Connection {
         let mut answers = Vec::new();
         for (waiting, Verdict { answer, .. }) in heard {
             let of = waiting.of;
+            let is_settled = !matches!(&answer, Err(no) if no.disposition() != Disposition::Final);
             let answer = match answer {
                 Ok(Admission::Stored(receipt)) => self.answers.stored(of, receipt.settled, &*promises),
                 Ok(Admission::Filtered) => self.answers.push(of.yes()),
@@ -349,6 +354,10 @@ impl Connection {
                 }
             };
             answers.extend(answer);
+            if is_settled {
+                self.turns.settled();
+                answers.extend(self.due());
+            }
         }
         let late = self.reached(answers).await;
         if again.len() < offered {
@@ -370,12 +379,22 @@ impl Connection {
         }
     }
 
-    /// Answers now, or behind what waits.
+    /// Answers now, or behind what waits and what is in the lane.
     async fn in_turn(&mut self, answer: Answer) -> Result<(), End> {
-        match self.answers.push(answer) {
-            Some(answer) => self.reached(vec![answer]).await,
-            None => Ok(()),
+        self.turns.push(answer);
+        match self.due() {
+            due if due.is_empty() => Ok(()),
+            due => self.reached(due).await,
         }
+    }
+
+    /// Answers whose turn has come, and for which no ack point is waited.
+    fn due(&mut self) -> Vec<Answer> {
+        let mut due = Vec::new();
+        while let Some(answer) = self.turns.due() {
+            due.extend(self.answers.push(answer));
+        }
+        due
     }
 
     /// Answers these, in order, once it is on disk that what comes under their identifiers next are other messages.

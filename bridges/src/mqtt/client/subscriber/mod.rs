@@ -6,6 +6,7 @@
 
 mod connection;
 mod filters;
+mod turns;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -349,6 +349,26 @@ async fn large_messages_that_are_not_offered_hold_no_room_for_others() {
 }
 
 #[tokio::test]
+async fn mqtt_4_6_0_2_the_gateways_own_message_is_acknowledged_in_its_turn() {
+    let broker = Broker::bind(Version::V5).await;
+    let mut config = broker.config();
+    config.own = vec![envelope::Filter::new("telemetry/own").unwrap()];
+    let rig = Rig::start(&config).await;
+    let (mut client, _) = broker.subscribed(false).await;
+    let full = rig.fill().unwrap();
+    for (id, topic) in [(1, "telemetry/1"), (2, "telemetry/own"), (3, "telemetry/2"), (4, "telemetry/own")] {
+        client.publish(Qos::AtLeastOnce, id, false, topic, b"{}").await;
+    }
+    rig.until(|counts| counts.received == 2).await;
+    drop(full);
+    for id in 1..=4 {
+        assert_eq!(client.answered().await, Some((id, 0)));
+    }
+    rig.stop().await;
+    assert_eq!(rig.counts().offered, 2);
+}
+
+#[tokio::test]
 async fn a_mapping_that_is_back_before_the_broker_has_answered_is_subscribed_to() {
     let broker = Broker::bind(Version::V5).await;
     let rig = Rig::start(&broker.config()).await;
