@@ -172,6 +172,33 @@ async fn mqtt_3_3_4_9_more_in_flight_than_receive_maximum_is_the_end() {
 }
 
 #[tokio::test]
+async fn with_all_identifiers_in_flight_a_repeat_is_answered_again_and_what_is_released_is_free() {
+    let mut config = config();
+    config.receive_maximum = u16::MAX;
+    let rig = Rig::start(&config).await;
+    let mut client = Client::five(&rig).await;
+    // nothing is ever released
+    for from in (1..=u16::MAX).step_by(512) {
+        let ids = from..=from.saturating_add(511);
+        let burst: Vec<u8> = ids.clone().flat_map(|id| publish(0x04, "a", id, &[0], "x")).collect();
+        client.send(&burst).await;
+        for id in ids {
+            let received = client.next().await.unwrap();
+            assert_eq!((received.first, received.id()), (0x50, id));
+        }
+    }
+    let again = client.ask(&publish(0x0C, "a", 7, &[0], "x")).await.unwrap();
+    assert_eq!((again.first, again.id()), (0x50, 7), "it is known, and not offered again");
+    assert_eq!(rig.counts().offered, u64::from(u16::MAX));
+    let done = client.ask(&ack(0x62, 7)).await.unwrap();
+    assert_eq!((done.first, done.id()), (0x70, 7));
+    let next = client.ask(&publish(0x04, "a", 7, &[0], "x")).await.unwrap();
+    assert_eq!((next.first, next.id()), (0x50, 7), "its identifier is free again");
+    rig.stop().await;
+    assert_eq!(rig.counts().offered, u64::from(u16::MAX) + 1);
+}
+
+#[tokio::test]
 async fn answers_to_what_was_never_sent_change_nothing() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;
