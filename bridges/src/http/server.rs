@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt, util::Oneshot};
 use super::{ServerConfig, guard::Guard, publish::discard, versions::Versions};
 use crate::{
     BridgeError,
-    net::{self, Stream},
+    net::{self, Cut, Cuts, Stream},
     tls::{ClientCertificate, Tls},
 };
 
@@ -90,6 +90,7 @@ impl Listener {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
+        let cuts = Arc::new(Cuts::new(name, self.config.write_timeout));
         let versions = Versions::new(&self.config, tasks.clone());
         let guard = Arc::new(Guard::new(&self.config, self.address));
         metrics::describe_gauge!("openmesh_bridge_connections", "open HTTP connections");
@@ -107,12 +108,13 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                accepted = net::accept(&self.listener, &slots, self.config.write_timeout) => accepted,
+                accepted = net::accept(&self.listener, &slots, &cuts) => accepted,
             };
             let Some((socket, address)) = accepted else { return };
             let (tls, within) = (self.tls.clone(), self.config.header_timeout);
             let (versions, service, guard) = (versions.clone(), service.clone(), guard.clone());
             let (refused, drain, open) = (refused.clone(), drain.child_token(), open.clone());
+            let cuts = cuts.clone();
             tasks.spawn(async move {
                 // nothing is in flight yet: at the drain, a handshake is cut
                 let shaken = drain.run_until_cancelled(Stream::open(socket, tls, within)).await;
@@ -130,7 +132,8 @@ impl Listener {
                     }
                 };
                 open.increment(1.0);
-                versions.serve(stream, Guarded { inner, guard, refused }, ending).await;
+                let unread = || cuts.tell(address, Cut::Unread);
+                versions.serve(stream, Guarded { inner, guard, refused }, ending, unread).await;
                 open.decrement(1.0);
             });
         }

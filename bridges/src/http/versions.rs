@@ -6,6 +6,7 @@
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
 use axum::body::Body;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -74,9 +75,15 @@ impl Versions {
         Self { http1, http2, header_timeout: config.header_timeout, write_timeout: config.write_timeout }
     }
 
-    /// Serves one connection to its end; once `ending` is done, only to the end of the requests that it is in.
-    pub(super) async fn serve<S>(&self, mut stream: Stream, service: S, ending: impl Future<Output = ()>)
-    where
+    /// Serves one connection to its end; once `ending` is done, only to the end of the requests that it is in. `unread` is
+    /// called if an answer over HTTP/2 is not read: the socket knows of all others.
+    pub(super) async fn serve<S>(
+        &self,
+        mut stream: Stream,
+        service: S,
+        ending: impl Future<Output = ()>,
+        unread: impl Fn(),
+    ) where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
@@ -96,7 +103,11 @@ impl Versions {
                 let streams = Streams::new();
                 let service = Watched::new(service, streams.clone());
                 let connection = self.http2.serve_connection(TokioIo::new(stream), service);
-                let end = streams.end(self.header_timeout, self.write_timeout);
+                let end = streams.end(self.header_timeout, self.write_timeout).inspect(|end| {
+                    if *end == End::Unread {
+                        unread();
+                    }
+                });
                 let graceful = |connection: Pin<&mut _>| {
                     streams.ending();
                     http2::Connection::graceful_shutdown(connection);

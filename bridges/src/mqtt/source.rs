@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     BridgeError, Source, SourceContext,
-    net::{self, Stream},
+    net::{self, Cuts, Stream},
     section::check_plain_text,
     tls::Tls,
 };
@@ -157,6 +157,7 @@ impl Bound {
     async fn serve(self, shared: &Arc<Shared>) {
         let (drain, tasks) = (&shared.cx.drain, &shared.cx.tasks);
         let slots = Arc::new(Semaphore::new(shared.config.max_connections));
+        let cuts = Arc::new(Cuts::new(&shared.cx.bridge, shared.config.write_timeout));
         if let Some(tls) = self.tls.clone() {
             tasks.spawn(tls.watch(shared.cx.bridge.to_string(), drain.clone()));
         }
@@ -164,7 +165,7 @@ impl Bound {
             let accepted = tokio::select! {
                 biased;
                 () = drain.cancelled() => return,
-                accepted = net::accept(&self.listener, &slots, shared.config.write_timeout) => accepted,
+                accepted = net::accept(&self.listener, &slots, &cuts) => accepted,
             };
             let Some((socket, peer)) = accepted else { return };
             let (shared, tls) = (shared.clone(), self.tls.clone());

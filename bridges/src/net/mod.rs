@@ -1,5 +1,7 @@
-//! The connections of listeners: accepted within a limit, plain or TLS, cut when their peer reads nothing.
+//! The connections of listeners: accepted within a limit, plain or TLS, cut when their peer reads nothing or is gone
+//! without a word.
 
+mod cuts;
 mod socket;
 mod stream;
 
@@ -10,6 +12,7 @@ use tokio::{
     sync::Semaphore,
 };
 
+pub(crate) use cuts::{Cut, Cuts};
 pub(crate) use socket::Socket;
 pub(crate) use stream::Stream;
 
@@ -21,13 +24,13 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    write_timeout: Duration,
+    cuts: &Arc<Cuts>,
 ) -> Option<(Socket, SocketAddr)> {
     let slot = slots.clone().acquire_owned().await.ok()?;
     loop {
-        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((no_delay(stream)?, peer)));
+        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((no_delay(stream, cuts)?, peer)));
         match accepted {
-            Ok((stream, peer)) => return Some((Socket::new(stream, write_timeout, slot), peer)),
+            Ok((stream, peer)) => return Some((Socket::new(stream, peer, cuts.clone(), slot), peer)),
             Err(error) => {
                 tracing::warn!(%error, listen = ?listener.local_addr().ok(), "connection not accepted");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -36,7 +39,8 @@ pub(crate) async fn accept(
     }
 }
 
-fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
+fn no_delay(stream: TcpStream, cuts: &Cuts) -> std::io::Result<TcpStream> {
     stream.set_nodelay(true)?;
+    cuts.watch(&stream)?;
     Ok(stream)
 }

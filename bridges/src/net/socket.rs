@@ -2,9 +2,10 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -15,13 +16,18 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::{Cut, Cuts};
+
 /// A TCP connection of a listener. A WebSocket takes it along, and with it the slot.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
     /// Read ahead of the protocol, to see which one it is.
     early: BytesMut,
-    write_timeout: Duration,
+    peer: SocketAddr,
+    cuts: Arc<Cuts>,
+    /// Its end was told of.
+    is_cut: bool,
     /// Runs while the peer takes nothing of what is to be written.
     stalled: Option<Pin<Box<Sleep>>>,
     _slot: OwnedSemaphorePermit,
@@ -30,8 +36,8 @@ pub(crate) struct Socket {
 // === impl Socket ===
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, slot: OwnedSemaphorePermit) -> Self {
-        Self { stream, early: BytesMut::new(), write_timeout, stalled: None, _slot: slot }
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, cuts: Arc<Cuts>, slot: OwnedSemaphorePermit) -> Self {
+        Self { stream, early: BytesMut::new(), peer, cuts, is_cut: false, stalled: None, _slot: slot }
     }
 
     /// Whether the peer begins with `preface`: waits until that is certain, and takes nothing away from who reads next.
@@ -50,18 +56,32 @@ impl Socket {
         }
     }
 
+    /// What the kernel says of a peer that it gave up.
+    fn notice(&mut self, error: &io::Error, was_stalled: bool) {
+        if error.kind() == io::ErrorKind::TimedOut {
+            self.tell(if was_stalled { Cut::Unread } else { Cut::Vanished });
+        }
+    }
+
+    fn tell(&mut self, cut: Cut) {
+        if !std::mem::replace(&mut self.is_cut, true) {
+            self.cuts.tell(self.peer, cut);
+        }
+    }
+
     fn write<T>(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Poll::Ready(done) = write(Pin::new(&mut self.stream), cx) {
-            self.stalled = None;
-            return Poll::Ready(done);
+            let was_stalled = self.stalled.take().is_some();
+            return Poll::Ready(done.inspect_err(|error| self.notice(error, was_stalled)));
         }
-        let timeout = self.write_timeout;
+        let timeout = self.cuts.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(stalled.as_mut().poll(cx));
+        self.tell(Cut::Unread);
         let message = format!("the peer read nothing for {timeout:?}");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
     }
@@ -70,7 +90,9 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let was_stalled = self.stalled.is_some();
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+            return Poll::Ready(read.inspect_err(|error| self.notice(error, was_stalled)));
         }
         let count = self.early.len().min(buf.remaining());
         buf.put_slice(&self.early[..count]);

@@ -189,3 +189,44 @@ async fn last_values_that_a_subscription_begins_with_are_marked_and_news_are_not
     assert_eq!(mark(&socket.frame("message").await), (Value::Null, json!(4)));
     assert_eq!(events.values(1).await, news(4..=4));
 }
+
+/// Waits until a listener has cut a connection for this reason.
+async fn until_cut(admin: SocketAddr, reason: &str) {
+    let cut = async {
+        loop {
+            let metrics = get(admin, "/metrics").await.text;
+            let counted =
+                |line: &&str| line.starts_with("openmesh_bridge_connections_cut_total{") && line.contains(reason);
+            if metrics.lines().find(counted).is_some_and(|line| !line.ends_with(" 0")) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_subscriber_that_reads_nothing_or_is_gone_without_a_word_is_cut_and_counted() {
+    let site = site(1_000);
+    let limited = "http: { write_timeout: 1s, listen";
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    site.write("gateway.yaml", &text.replace("http: { listen", limited));
+    let running = site.start().await;
+    let (address, admin) = (web(&running), running.addresses().admin);
+    let gone = Events::open(address, "start=new", None).await;
+    // from here on nothing reaches it, and nothing of its kernel's comes back
+    let nothing = [socket2::SockFilter::new(6, 0, 0, 0)];
+    socket2::SockRef::from(&gone.socket).attach_filter(&nothing).unwrap();
+    until_cut(admin, "vanished").await;
+    let mut deaf = Socket::subscribe(address, "notes/#", "earliest", None).await;
+    assert_eq!(deaf.next().await["op"], "subscribed");
+    let large = format!("\"{}\"", "x".repeat(900_000));
+    for _ in 0..16 {
+        assert_eq!(post(address, "/notes/a", &large).await.status, 202);
+    }
+    until_cut(admin, "unread").await;
+    drop(deaf);
+    assert_eq!(running.drain().await, gateway::drain::Drained::Clean);
+}

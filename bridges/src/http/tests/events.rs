@@ -176,6 +176,25 @@ async fn who_reads_nothing_is_handed_no_more_than_fits_and_is_cut() {
     rig.stop().await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_peer_that_is_gone_without_a_word_is_cut_whether_there_is_something_to_write_or_not() {
+    for heartbeat in [Duration::from_millis(100), Duration::from_secs(3_600)] {
+        let rig = rig(|config| {
+            config.heartbeat = heartbeat;
+            config.server.write_timeout = Duration::from_millis(500);
+        })
+        .await;
+        let mut stream = Stream::open(rig.address(), "filter=a", "").await;
+        stream.until("retry").await;
+        // from here on nothing reaches it, and nothing of its kernel's comes back
+        let nothing = [socket2::SockFilter::new(6, 0, 0, 0)];
+        socket2::SockRef::from(&stream.socket).attach_filter(&nothing).unwrap();
+        rig.outlet.until(|state| state.ended == 1).await;
+        rig.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn data_with_line_breaks_stays_the_same_json() {
     let rig = rig(|_| {}).await;
