@@ -315,13 +315,17 @@ impl Conversation {
 
     /// Its id as a protocol that knows bytes has it.
     pub fn id_bytes(&self) -> Option<Cow<'_, [u8]>> {
-        let id = self.id.as_deref()?;
+        self.id.as_deref().map(Self::bytes_of)
+    }
+
+    /// An id as a protocol that knows bytes has it: the way back from [`id_of`](Self::id_of).
+    pub fn bytes_of(id: &str) -> Cow<'_, [u8]> {
         let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         let bytes = |digits: &str| -> Option<Vec<u8>> {
             digits.as_bytes().chunks(2).map(|two| Some(digit(two.first()?)? << 4 | digit(two.get(1)?)?)).collect()
         };
         let of_hex = id.strip_prefix(HEX).and_then(bytes);
-        Some(of_hex.map_or(Cow::Borrowed(id.as_bytes()), Cow::Owned))
+        of_hex.map_or(Cow::Borrowed(id.as_bytes()), Cow::Owned)
     }
 }
 

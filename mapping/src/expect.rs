@@ -22,13 +22,26 @@ pub(crate) struct Expected {
     /// Attribute and value, in the order of [`ATTRIBUTES`].
     attributes: Vec<(&'static str, String)>,
     residency: Option<Vec<String>>,
+    recipients: Option<Vec<String>>,
     /// What the file's `identity` gives.
     identity: Option<String>,
     data: Option<Node>,
 }
 
-const ATTRIBUTES: [&str; 8] =
-    ["topic", "performative", "priority", "key", "type", "classification", "datacontenttype", "dataschema"];
+const ATTRIBUTES: [&str; 12] = [
+    "topic",
+    "performative",
+    "priority",
+    "key",
+    "type",
+    "classification",
+    "datacontenttype",
+    "dataschema",
+    "conversation",
+    "inreplyto",
+    "originid",
+    "originsource",
+];
 
 // === impl Expect ===
 
@@ -101,12 +114,14 @@ impl Expected {
                 }
             }
         }
-        if let Some(node) = fields.optional("residency") {
-            expected.residency = match &node.kind {
+        let lists = [("residency", &mut expected.residency), ("recipients", &mut expected.recipients)];
+        for (key, expected) in lists {
+            let Some(node) = fields.optional(key) else { continue };
+            *expected = match &node.kind {
                 Kind::String(text) => Some(vec![text.value.clone()]),
                 _ => node.strings(problems).map(|all| all.into_iter().map(str::to_owned).collect()),
             };
-            sound &= expected.residency.is_some();
+            sound &= expected.is_some();
         }
         if let Some(node) = fields.optional("identity") {
             expected.identity = node.string(problems).map(str::to_owned);
@@ -121,6 +136,7 @@ impl Expected {
 
     /// `path` stands before the name of whatever differs.
     pub(crate) fn compare(&self, envelope: &Envelope, identity: &Identity, path: &str, found: &mut Differences) {
+        let (conversation, origin) = (envelope.conversation.as_deref(), envelope.origin.as_deref());
         for (attribute, expected) in &self.attributes {
             let got = match *attribute {
                 "topic" => Some(envelope.subject.as_str()),
@@ -130,6 +146,10 @@ impl Expected {
                 "type" => Some(&*envelope.kind),
                 "classification" => envelope.classification.as_deref(),
                 "datacontenttype" => envelope.datacontenttype.as_deref(),
+                "conversation" => conversation.and_then(|of| of.id.as_deref()),
+                "inreplyto" => conversation.and_then(|of| of.inreplyto.as_deref()),
+                "originid" => origin.and_then(|of| of.id.as_deref()),
+                "originsource" => origin.and_then(|of| of.source.as_deref()),
                 _ => envelope.dataschema.as_deref(),
             };
             if got != Some(expected) {
@@ -140,10 +160,15 @@ impl Expected {
                 );
             }
         }
-        if let Some(expected) = &self.residency
-            && !expected.iter().map(String::as_str).eq(envelope.residency.iter().map(|label| &**label))
-        {
-            found.add(&format!("{path}residency"), format!("{expected:?}"), format!("{:?}", envelope.residency));
+        let recipients = conversation.map_or(&[][..], |of| &of.recipients);
+        let lists =
+            [("residency", &self.residency, &envelope.residency[..]), ("recipients", &self.recipients, recipients)];
+        for (name, expected, got) in lists {
+            if let Some(expected) = expected
+                && !expected.iter().map(String::as_str).eq(got.iter().map(|text| &**text))
+            {
+                found.add(&format!("{path}{name}"), format!("{expected:?}"), format!("{got:?}"));
+            }
         }
         if let Some(expected) = &self.identity
             && !matches!(identity, Identity::Native(native) if **native == *expected.as_bytes())

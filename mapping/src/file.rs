@@ -105,6 +105,11 @@ impl Mapping {
             Keys::read(&mut fields, plain, (drop == Some(true)).then_some("where \"drop\" is true"), problems);
         let names = Names { own: OwnNames { lets: &lets, hidden: 0, item }, ..plain };
         let action = action(&mut fields, drop, names, &parts, reader);
+        if let Some(Action::Envelope(plan)) = &action
+            && plan.topic.is_for_answers()
+        {
+            nothing_of_an_answer(root, problems);
+        }
         let bridge = parts.bridge.as_deref();
         let promise = Promise::read(&mut fields, drop == Some(true), action.as_ref(), bridge, plain, reader);
         let tests = match fields.optional("tests") {
@@ -208,6 +213,17 @@ fn action(
             problems.report_with_help(fields.span().first(), "missing-key", message, help);
             None
         }
+    }
+}
+
+/// An answer is one message for who waits for it; it is not stored, and there is nothing to wait for.
+fn nothing_of_an_answer(root: &Node, problems: &Problems) {
+    const SILENT: [&str; 9] =
+        ["each", "ack", "ack_within", "keep", "shed", "store", "unproven", "keep_denied", "identity"];
+    for (key, _) in root.map(problems).into_iter().flatten().filter(|(key, _)| SILENT.contains(&&*key.name)) {
+        let message =
+            format!("{:?} says nothing of an answer, which is for who waits for it and is not stored", key.name);
+        problems.report(key.span, "contradiction", message);
     }
 }
 

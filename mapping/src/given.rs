@@ -39,11 +39,12 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
     let texts = TEXTS.map(|key| fields.optional(key).and_then(|node| node.string(problems)));
     let classes = Priority::ALL.map(|class| (class.word(), class));
     let priority = fields.optional("priority").and_then(|node| node.one_of(&classes, problems));
-    let residency = match fields.optional("residency") {
+    let mut texts_of = |key: &'static str| match fields.optional(key) {
         Some(Node { kind: Kind::String(text), .. }) => Some(vec![text.value.as_str()]),
         Some(node) => node.strings(problems),
         None => Some(Vec::new()),
     };
+    let (residency, recipients) = (texts_of("residency"), texts_of("recipients"));
     let expires = match fields.optional("expires") {
         Some(node) => node.duration(std::time::Duration::ZERO..=std::time::Duration::MAX, problems).map(Some),
         None => Some(None),
@@ -51,6 +52,7 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
     let bytes = payload(&mut fields, decode, problems);
     fields.finish();
     let (topic, bytes, residency, expires) = (topic?, bytes?, residency?, expires?);
+    let recipients: Vec<std::sync::Arc<str>> = recipients?.into_iter().map(Into::into).collect();
     if problems.len() > before {
         return None;
     }
@@ -69,7 +71,8 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
         origin_source,
     ] = texts;
     let parts = IdentityParts { domain: "test", bridge: "test", principal: "test", route: "test" };
-    let (conversation, from) = (id.or(inreplyto).or(replyto).is_some(), origin.or(origin_source).is_some());
+    let (conversation, from) =
+        (id.or(inreplyto).or(replyto).is_some() || !recipients.is_empty(), origin.or(origin_source).is_some());
     Some(Envelope {
         id: Identity::Native("test".into()).envelope_id(parts),
         source: source.unwrap_or("mesh://test/test/test").into(),
@@ -90,6 +93,7 @@ pub(crate) fn envelope(node: &Node, topic: Option<&str>, decode: Codec, problems
             let of = Conversation {
                 id: id.map(Into::into),
                 inreplyto: inreplyto.map(Into::into),
+                recipients,
                 replyto: replyto.map(Into::into),
                 ..Conversation::default()
             };

@@ -325,7 +325,16 @@ fn nothing_to_read(field: &str, expr: &str) -> Rejection {
 fn weight(envelope: &Envelope) -> usize {
     let optional = [&envelope.performative, &envelope.partitionkey, &envelope.classification];
     let attributes: usize = optional.into_iter().flatten().chain(&envelope.residency).map(|text| text.len()).sum();
-    envelope.data.as_slice().len() + envelope.subject.as_str().len() + envelope.source.len() + attributes
+    let talk = envelope.conversation.as_deref().map_or(0, |conversation| {
+        let single = [&conversation.id, &conversation.inreplyto].into_iter().flatten();
+        single.chain(&conversation.recipients).map(|text| text.len()).sum()
+    });
+    let origin = envelope
+        .origin
+        .as_deref()
+        .map_or(0, |origin| [&origin.id, &origin.source].into_iter().flatten().map(|text| text.len()).sum());
+    let head = envelope.subject.as_str().len() + envelope.source.len() + attributes + talk + origin;
+    envelope.data.as_slice().len() + head
 }
 
 /// Says which item it is about.

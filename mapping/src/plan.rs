@@ -1,9 +1,12 @@
 //! The `envelope:` part of a mapping file, compiled: what an envelope is made of.
 
+mod talk;
+mod topic;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use envelope::{Data, Envelope, EnvelopeId, Priority, RejectKind, Rejection, Topic, TraceContext};
+use envelope::{Data, Envelope, EnvelopeId, Priority, RejectKind, Rejection, TraceContext};
 use schema::Schema;
 use yaml::{Fields, Kind, Node, Problems};
 
@@ -15,6 +18,9 @@ use crate::{
     proof::Place,
     template::Template,
 };
+
+use talk::Talk;
+pub(crate) use topic::{TopicPlan, is_shape};
 
 /// FIPA's words and the mesh's own; `x-...` needs a protocol, which this version can't load.
 pub const PERFORMATIVES: [&str; 15] = [
@@ -44,8 +50,7 @@ const MAX_FIRST_ROOM: usize = 64 << 10;
 const MAX_RESIDENCY: usize = 64;
 /// The type of data without a schema.
 pub(crate) const OPAQUE: &str = "mesh/opaque@v1.0.0";
-const LATER: [&str; 10] =
-    ["protocol", "conversation", "inreplyto", "replyto", "replyby", "recipients", "qos", "sequence", "each", "let"];
+const LATER: [&str; 7] = ["protocol", "replyto", "replyby", "qos", "sequence", "each", "let"];
 
 /// The compiled `envelope:`.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) key: Option<Attribute>,
     pub(crate) residency: Vec<Attribute>,
     pub(crate) classification: Option<Attribute>,
+    /// Whom it answers, is for and comes from, where the file says it.
+    pub(crate) talk: Option<Box<Talk>>,
     pub(crate) expires: Option<Duration>,
     pub(crate) kind: Arc<str>,
     pub(crate) dataschema: Option<Arc<str>>,
@@ -75,15 +82,6 @@ pub(crate) struct Head<'p> {
     pub(crate) words: Option<&'static [&'static str]>,
 }
 
-/// The topic.
-#[derive(Debug)]
-pub(crate) struct TopicPlan {
-    /// As the file writes it.
-    pub(crate) text: Box<str>,
-    template: Template,
-    fixed: Option<Topic>,
-}
-
 /// An attribute that is a string.
 #[derive(Debug)]
 pub(crate) struct Attribute {
@@ -100,7 +98,9 @@ impl Plan {
         let problems = reader.problems;
         let mut fields = Fields::of(node, problems)?;
         not_available(node, &mut fields, &LATER, problems);
-        let topic = fields.required("topic").and_then(|node| TopicPlan::read(node, names, problems));
+        let answers = node.get("inreplyto").is_some();
+        let topic = fields.required("topic").and_then(|node| TopicPlan::read(node, answers, names, problems));
+        let talk = Talk::read(&mut fields, names, problems);
         let mut attribute = |key: &'static str, field: &'static str| match fields.optional(key) {
             Some(node) => Attribute::read(node, field, names, problems).map(Some),
             None => Some(None),
@@ -145,6 +145,7 @@ impl Plan {
             key: key?,
             residency: residency?,
             classification: classification?,
+            talk: talk?,
             expires: expires?,
             kind: name.map_or_else(|| OPAQUE.into(), |name| name.as_ref().into()),
             dataschema: name.map(|name| format!("mesh://{}/schemas/{name}", reader.context.domain).into()),
@@ -166,11 +167,15 @@ impl Plan {
 
     /// Everything of the head that is text, for the proof.
     pub(crate) fn heads_mut(&mut self) -> impl Iterator<Item = Head<'_>> {
-        let topic =
-            Head { field: TopicPlan::FIELD, template: &mut self.topic.template, place: Place::Topic, words: None };
+        let topic = Head {
+            field: TopicPlan::FIELD,
+            place: self.topic.place(),
+            template: &mut self.topic.template,
+            words: None,
+        };
         let attributes = [&mut self.performative, &mut self.priority, &mut self.key];
         let attributes = attributes.into_iter().flatten().chain(&mut self.residency).chain(&mut self.classification);
-        std::iter::once(topic).chain(attributes.map(|of| Head {
+        let attributes = attributes.map(|of| Head {
             field: of.field,
             template: &mut of.template,
             place: Place::Key,
@@ -179,7 +184,14 @@ impl Plan {
                 PRIORITY => Some(&Priority::WORDS),
                 _ => None,
             },
-        }))
+        });
+        let talk = self.talk.iter_mut().flat_map(|talk| talk.all_mut()).map(|said| Head {
+            field: said.of.field(),
+            template: &mut said.template,
+            place: said.of.place(),
+            words: None,
+        });
+        std::iter::once(topic).chain(attributes).chain(talk)
     }
 
     /// All its expressions.
@@ -187,7 +199,8 @@ impl Plan {
         let attributes = [&self.performative, &self.priority, &self.key, &self.classification];
         let attributes = attributes.into_iter().flatten().chain(&self.residency).map(|of| &of.template);
         let head = std::iter::once(&self.topic.template).chain(attributes).flat_map(Template::exprs);
-        head.chain(self.body.iter().flat_map(Body::exprs))
+        let talk = self.talk.iter().flat_map(|talk| talk.exprs());
+        head.chain(talk).chain(self.body.iter().flat_map(Body::exprs))
     }
 
     /// The data, if the file makes any. `room` is how long it is about.
@@ -204,6 +217,14 @@ impl Plan {
         if !self.topic.template.needs_no_payload() || !attributes.all(|of| of.template.needs_no_payload()) {
             return None;
         }
+        // an answer is another action of the policies
+        if !self.talk.as_ref().is_none_or(|talk| talk.answers_without_payload()) {
+            return None;
+        }
+        let conversation = match &self.talk {
+            Some(talk) => talk.answered(scope).ok()?,
+            None => None,
+        };
         let mut scratch = String::new();
         let mut attribute = |of: &Attribute| of.of(scope, &mut scratch).ok();
         let performative = match &self.performative {
@@ -215,6 +236,7 @@ impl Plan {
             dataschema: self.dataschema.clone(),
             performative,
             residency,
+            conversation,
             ..Envelope::plain(
                 id,
                 "".into(),
@@ -244,6 +266,10 @@ impl Plan {
         let residency: Vec<Arc<str>> =
             self.residency.iter().map(|of| of.of(scope, scratch)).collect::<Result<_, _>>()?;
         let subject = self.topic.of(scope, scratch)?;
+        let (conversation, origin) = match &self.talk {
+            Some(talk) => (talk.conversation(scope)?, talk.origin(scope)?),
+            None => (None, None),
+        };
         Ok(Envelope {
             id,
             source,
@@ -260,8 +286,8 @@ impl Plan {
             classification,
             hops: Vec::new(),
             trace: Some(trace),
-            conversation: None,
-            origin: None,
+            conversation,
+            origin,
             priority,
         })
     }
@@ -293,77 +319,6 @@ fn residency(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Vec<A
     }
     let read: Vec<_> = items.iter().map(|item| Attribute::read(item, FIELD, names, problems)).collect();
     read.into_iter().collect()
-}
-
-// === impl TopicPlan ===
-
-impl TopicPlan {
-    /// Stands for a value in [`Self::shape`].
-    pub(crate) const ANY: char = Template::ANY;
-    const FIELD: &str = "envelope.topic";
-
-    fn read(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Self> {
-        let text = node.non_empty(problems)?;
-        let template = Template::read(node, names, problems)?;
-        let fixed = match template.literal().map(Topic::new).transpose() {
-            Ok(fixed) => fixed,
-            Err(error) => {
-                problems.report(node.span, "topic", error.to_string());
-                return None;
-            }
-        };
-        if fixed.as_ref().is_some_and(Topic::is_reserved) || text.starts_with('$') && !text.starts_with("${") {
-            problems.report(node.span, "topic", "a topic that begins with '$' is reserved");
-            return None;
-        }
-        Some(Self { text: text.into(), template, fixed })
-    }
-
-    /// The topic with [`Self::ANY`] for each value that is put into it.
-    pub(crate) fn shape(&self) -> String {
-        self.template.shape()
-    }
-
-    /// The topic of one message. What a message puts into it is one segment or a part of one: a sender chooses a value,
-    /// never the shape of the topic.
-    pub(crate) fn of(&self, scope: &Scope<'_>, scratch: &mut String) -> Result<Topic, Rejection> {
-        if let Some(fixed) = &self.fixed {
-            return Ok(fixed.clone());
-        }
-        scratch.clear();
-        self.template.write(scope, scratch, segment).map_err(|(expr, fault)| refusal(Self::FIELD, expr, *fault))?;
-        let topic = Topic::new(scratch.as_str()).map_err(|error| {
-            Rejection::new(RejectKind::Malformed, "mapping", format!("{}: {error}", Self::FIELD)).because(error)
-        })?;
-        if topic.is_reserved() {
-            let detail = format!("{}: a topic that begins with '$' is reserved", Self::FIELD);
-            return Err(Rejection::new(RejectKind::Denied, "mapping", detail));
-        }
-        Ok(topic)
-    }
-}
-
-/// The first control character. Bytes are enough for ASCII, which most values are.
-fn control(text: &str) -> Option<char> {
-    match text.is_ascii() {
-        true => text.bytes().find(u8::is_ascii_control).map(char::from),
-        false => text.chars().find(|c| c.is_control()),
-    }
-}
-
-/// What a value that is put into a topic has none of: it would shape the topic, or can't stand in one.
-pub(crate) fn is_shape(c: char) -> bool {
-    matches!(c, '/' | '+' | '#') || c.is_control()
-}
-
-/// What may be put into a topic.
-fn segment(value: &str) -> Result<(), String> {
-    let shapes = || value.bytes().find(|b| matches!(b, b'/' | b'+' | b'#')).map(char::from);
-    match shapes().or_else(|| control(value)) {
-        Some(c) => Err(format!("{c:?} is not allowed in what is put into a topic")),
-        None if value.is_empty() => Err("nothing at all is not allowed in a topic".to_owned()),
-        None => Ok(()),
-    }
 }
 
 // === impl Attribute ===
@@ -411,6 +366,14 @@ impl Attribute {
             Rejection::new(RejectKind::Malformed, "mapping", format!("{}: {problem}", self.field))
         })?;
         Ok(text.into())
+    }
+}
+
+/// The first control character. Bytes are enough for ASCII, which most values are.
+pub(crate) fn control(text: &str) -> Option<char> {
+    match text.is_ascii() {
+        true => text.bytes().find(u8::is_ascii_control).map(char::from),
+        false => text.chars().find(|c| c.is_control()),
     }
 }
 

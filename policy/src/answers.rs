@@ -1,8 +1,9 @@
 //! Answers to requests: what asks for one gets a topic for it, and what comes to such a topic goes to who waits.
 //!
-//! An answer is not mapped and not stored: it passes every layer up to MAPPING, then the policies' action `reply`, the
-//! places that it comes from and goes to, and its type, which is the one that was asked for, if one was. Who waits, and
-//! whether it is in time, is known to the [`ReplyDesk`] of the gateway.
+//! An answer is not stored: it passes every layer up to MAPPING, then the policies' action `reply`, the places that it
+//! comes from and goes to, and its type, which is the one that was asked for, if one was. It is addressed to the topic, or
+//! a mapping makes it of a message that is. Who waits, and whether it is in time, is known to the [`ReplyDesk`] of the
+//! gateway.
 
 use std::sync::Arc;
 
@@ -58,8 +59,6 @@ pub struct Asker {
 #[derive(Debug)]
 pub struct ReplyTopics(hmac::Key);
 
-/// What every reply topic begins with; a bridge addresses an answer to the topic.
-const REPLIES: &str = "$mesh/reply/";
 /// The name of what takes answers, where messages have the name of their mapping.
 const ROUTE: &str = "$reply";
 const DECIDED_BY: &str = "reply";
@@ -82,7 +81,7 @@ pub(crate) fn stamp(desk: Option<&Arc<dyn ReplyDesk>>, message: &mut Mapped) {
 
 /// Whether it is an answer, and not for the mappings.
 pub(crate) fn is_answer(inbound: &Inbound) -> bool {
-    inbound.address.starts_with(REPLIES)
+    inbound.address.starts_with(Topic::REPLIES)
 }
 
 /// Hands an answer in: who waits for it has it then, or it is refused.
@@ -105,59 +104,95 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
         let found = inbound.headers.iter().find(|(known, _)| known == name)?;
         std::str::from_utf8(&found.1).ok()
     };
-    let refuse = |detail: &str| Rejection::new(RejectKind::Malformed, DECIDED_BY, detail);
-    let inreplyto =
-        header("inreplyto").ok_or_else(|| refuse("an answer says \"inreplyto\": the id that it answers"))?;
-    let id = EnvelopeId::parse(inreplyto).ok_or_else(|| refuse("\"inreplyto\" is no id of an envelope"))?;
-    let performative = header("performative").unwrap_or(PERFORMATIVES[0]);
-    if !PERFORMATIVES.contains(&performative) {
-        return Err(refuse(&format!("an answer is one of {}", PERFORMATIVES.join(", "))));
-    }
-    let part = match header("more") {
-        None | Some("false") if NO_ANSWERS.contains(&performative) => AnswerPart::NoAnswer,
-        None | Some("false") => AnswerPart::Last,
-        Some("true") if NO_ANSWERS.contains(&performative) => {
-            return Err(refuse(&format!("nothing follows {performative:?}: \"more\" belongs to a part of an answer")));
-        }
-        Some("true") => AnswerPart::More,
-        Some(_) => return Err(refuse("\"more\" is true or false")),
-    };
-    let subject = Topic::new(&*inbound.address).map_err(|error| refuse(&error.to_string()))?;
-    // who does not know the topic hears nothing of what was asked
-    let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
-    let asker = known.and_then(|desk| desk.asker(id));
-    let wanted = asker.as_ref().and_then(|asker| asker.kind.as_ref()).filter(|_| !NO_ANSWERS.contains(&performative));
-    let kind: Arc<str> = match (header("type"), wanted) {
-        (Some(kind), _) => kind.into(),
-        (None, Some(wanted)) => wanted.clone(),
-        (None, None) => OPAQUE.into(),
-    };
+    let subject = Topic::new(&*inbound.address).map_err(|error| refuse(error.to_string()))?;
     let (domain, bridge, principal) = (&*epoch.domain, &*inbound.bridge, &*inbound.principal.id);
     let parts = IdentityParts { domain, bridge, principal, route: ROUTE };
     let conversation = Conversation {
-        inreplyto: Some(inreplyto.into()),
+        inreplyto: header("inreplyto").map(Into::into),
         protocol: header("protocol").map(Into::into),
         ..Conversation::default()
     };
-    let mut answer = Envelope {
+    let answer = Envelope {
         datacontenttype: header("content-type").map(Into::into),
-        dataschema: (*kind != *OPAQUE).then(|| format!("mesh://{domain}/schemas/{kind}").into()),
-        performative: Some(performative.into()),
+        performative: header("performative").map(Into::into),
         trace: inbound.trace.clone(),
         conversation: Some(Box::new(conversation)),
         ..Envelope::plain(
             inbound.identity.envelope_id(parts),
             format!("mesh://{domain}/{bridge}/{principal}").into(),
-            kind,
-            subject.clone(),
+            header("type").unwrap_or_default().into(),
+            subject,
             inbound.received_at.into(),
             Data::Opaque(inbound.payload.clone()),
         )
     };
-    let decision = epoch.policies.may_send(&inbound.principal, &answer, bridge);
-    decision.into_result(&inbound.principal, || format!("reply to {:?}", subject.as_str()))?;
+    judge(desk, epoch, &inbound.principal, bridge, header("more"), answer)
+}
+
+/// Whether a mapping made an answer of a message.
+pub(crate) fn is_mapped_answer(message: &Mapped) -> bool {
+    message.group.as_slice().iter().any(|envelope| envelope.subject.takes_answers())
+}
+
+/// Hands in what a mapping made an answer of.
+pub(crate) fn take_mapped(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, message: Mapped) -> Result<(), Rejection> {
+    let Mapped { group, principal, bridge, .. } = message;
+    let mut answer = match group {
+        Group::One(envelope) => envelope,
+        Group::Many(many) => {
+            return Err(refuse(format!("an answer is one envelope, and \"each\" makes {} of the message", many.len())));
+        }
+    };
+    // a mapping that names no schema says nothing of the type
+    if *answer.kind == *OPAQUE {
+        answer.kind = "".into();
+    }
+    judge(desk, epoch, &principal, &bridge, None, answer)
+}
+
+/// What passes is handed in. The answer's type is empty where nothing is said of it; `more`: whether parts follow.
+fn judge(
+    desk: Option<&Arc<dyn ReplyDesk>>,
+    epoch: &Epoch,
+    sender: &Arc<Principal>,
+    bridge: &str,
+    more: Option<&str>,
+    mut answer: Envelope,
+) -> Result<(), Rejection> {
+    let inreplyto = answer.conversation.as_ref().and_then(|conversation| conversation.inreplyto.as_deref());
+    let inreplyto =
+        inreplyto.ok_or_else(|| refuse("an answer says \"inreplyto\": the id that it answers".to_owned()))?;
+    let id = EnvelopeId::parse(inreplyto).ok_or_else(|| refuse("\"inreplyto\" is no id of an envelope".to_owned()))?;
+    let performative = answer.performative.get_or_insert_with(|| PERFORMATIVES[0].into());
+    if !PERFORMATIVES.contains(&&**performative) {
+        return Err(refuse(format!("an answer is one of {}", PERFORMATIVES.join(", "))));
+    }
+    let is_none = NO_ANSWERS.contains(&&**performative);
+    let part = match more {
+        None | Some("false") if is_none => AnswerPart::NoAnswer,
+        None | Some("false") => AnswerPart::Last,
+        Some("true") if is_none => {
+            let detail = format!("nothing follows {performative:?}: \"more\" belongs to a part of an answer");
+            return Err(refuse(detail));
+        }
+        Some("true") => AnswerPart::More,
+        Some(_) => return Err(refuse("\"more\" is true or false".to_owned())),
+    };
+    let subject = answer.subject.clone();
+    // who does not know the topic hears nothing of what was asked
+    let known = desk.filter(|desk| desk.topic(id).as_ref() == Some(&subject));
+    let asker = known.and_then(|desk| desk.asker(id));
+    let wanted = asker.as_ref().and_then(|asker| asker.kind.as_ref()).filter(|_| !is_none);
+    if answer.kind.is_empty() {
+        answer.kind = wanted.cloned().unwrap_or_else(|| OPAQUE.into());
+    }
+    if *answer.kind != *OPAQUE {
+        answer.dataschema = Some(format!("mesh://{}/schemas/{}", epoch.domain, answer.kind).into());
+    }
+    let decision = epoch.policies.may_send(sender, &answer, bridge);
+    decision.into_result(sender, || format!("reply to {:?}", subject.as_str()))?;
     // after Access, so that it says nothing to strangers; it is not stored, so the store is not asked
-    residency::may_be_handed_in(epoch, &inbound.principal, &mut answer, bridge)?;
+    residency::may_be_handed_in(epoch, sender, &mut answer, bridge)?;
     if let Some(Asker { bridge, principal, .. }) = &asker {
         residency::may_go_to(epoch, &answer, bridge, principal)?;
     }
@@ -166,6 +201,10 @@ fn hand_in(desk: Option<&Arc<dyn ReplyDesk>>, epoch: &Epoch, inbound: Inbound) -
         Some(desk) => desk.answer(&subject, id, &answer, part),
         None => Err(Rejection::new(RejectKind::Conflict, DECIDED_BY, "nobody waits for answers here")),
     }
+}
+
+fn refuse(detail: String) -> Rejection {
+    Rejection::new(RejectKind::Malformed, DECIDED_BY, detail)
 }
 
 // === impl ReplyTopics ===
@@ -180,7 +219,7 @@ impl ReplyTopics {
     pub fn topic(&self, domain: &str, id: EnvelopeId) -> Option<Topic> {
         use std::fmt::Write;
         let tag = hmac::sign(&self.0, id.to_string().as_bytes());
-        let mut topic = format!("{REPLIES}{domain}/");
+        let mut topic = format!("{}{domain}/", Topic::REPLIES);
         for byte in tag.as_ref().iter().take(16) {
             // writing to a String can't fail
             let _ = write!(topic, "{byte:02x}");

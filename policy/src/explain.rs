@@ -11,6 +11,7 @@ use envelope::{Admission, Envelope, Inbound, MapResult, Mapped, Outgoing, Princi
 use crate::{
     Epoch,
     access::{self, MayRead, MaySend},
+    answers,
     authenticate::Authenticated,
     conformance::Conformance,
     lift::{Rule, Step},
@@ -81,6 +82,10 @@ pub fn explain(epoch: &Epoch, max_payload_bytes: usize, inbound: Inbound) -> Exp
         && told.rule("residency", residency::label(epoch, &mut mapped), || label(mapped_envelopes(&mapped)))
     {
         told.judge(epoch, &mapped);
+    }
+    // whether anybody waits, and for which type, only the gateway that was asked knows
+    if told.refused().is_none() && answers::is_mapped_answer(&mapped) {
+        return told.with("reply", LayerDecision::Filtered);
     }
     told.envelopes = mapped.group.as_slice().to_vec();
     told

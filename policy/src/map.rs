@@ -1,7 +1,7 @@
 //! MAPPING: the one place where the request changes from `Pass<Inbound>` to `Pass<Mapped>`, and routes become known.
 //!
 //! What the mapping files say is decided behind [`envelope::Mapper`]; this layer stamps each verdict with its route, and
-//! each envelope with the residency label that it keeps.
+//! each envelope with the residency label that it keeps. What is an answer goes to who waits for it, and no further down.
 
 use std::{
     sync::Arc,
@@ -77,6 +77,11 @@ where
                 Err(behind) => MapResult::Refused(None, behind),
             };
             let (route, answer) = match result {
+                MapResult::Mapped(message) if answers::is_mapped_answer(&message) => {
+                    let route = message.route.clone();
+                    let taken = answers::take_mapped(self.desk.as_ref(), &epoch, message);
+                    (Some(route), taken.map(|()| Admission::Filtered))
+                }
                 MapResult::Mapped(mut message) => match residency::label(&epoch, &mut message) {
                     Ok(()) => {
                         answers::stamp(self.desk.as_ref(), &mut message);

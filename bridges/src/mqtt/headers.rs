@@ -1,11 +1,11 @@
 //! The properties of a PUBLISH of MQTT 5.0 as headers of a message, and what of them is about the way that it came.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use envelope::{
-    Headers, TraceContext,
+    Conversation, Headers, TraceContext,
     cloudevents::{parse_tokens, write_tokens},
 };
 
@@ -28,6 +28,11 @@ pub(super) mod header {
     pub(crate) const EXPIRY: &str = "message-expiry-interval";
     pub(crate) const FORMAT: &str = "payload-format-indicator";
     pub(crate) const ALL: [&str; 5] = [CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, EXPIRY, FORMAT];
+}
+
+/// Correlation data as MQTT has it, of a header that a mapping made of a conversation's id.
+pub(super) fn correlation(value: &[u8]) -> Cow<'_, [u8]> {
+    std::str::from_utf8(value).map_or(Cow::Borrowed(value), Conversation::bytes_of)
 }
 
 /// What mappings see of the properties.

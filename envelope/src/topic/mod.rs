@@ -64,6 +64,14 @@ impl Topic {
         self.0.split('/')
     }
 
+    /// What the topic begins with that answers to a request are sent to. Who has not read the request can't know the rest.
+    pub const REPLIES: &str = "$mesh/reply/";
+
+    /// Whether it is one that answers are sent to.
+    pub fn takes_answers(&self) -> bool {
+        self.0.starts_with(Self::REPLIES)
+    }
+
     /// Begins with `$`: reached only by an action or filter that names the first segment.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with('$')

@@ -13,6 +13,7 @@ mod remote;
 mod repeats;
 mod restarts;
 mod shares;
+mod talks;
 mod websocket;
 
 use std::{net::SocketAddr, time::Duration};

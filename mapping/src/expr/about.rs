@@ -56,6 +56,7 @@ pub(super) enum Attribute {
     Conversation,
     InReplyTo,
     ReplyTo,
+    Recipients,
     OriginId,
     OriginSource,
     ReceiptId,
@@ -86,6 +87,7 @@ const ENVELOPE: &[Row] = &[
     ("conversation", Attribute::Conversation, Type::Text, false),
     ("inreplyto", Attribute::InReplyTo, Type::Text, false),
     ("replyto", Attribute::ReplyTo, Type::Text, false),
+    ("recipients", Attribute::Recipients, Type::List, true),
     ("originid", Attribute::OriginId, Type::Text, false),
     ("originsource", Attribute::OriginSource, Type::Text, false),
 ];
@@ -246,6 +248,10 @@ fn of_envelope(envelope: &Envelope, attribute: Attribute) -> Option<Value<'_>> {
         Attribute::Expires => return envelope.expirytime.map(Value::Time),
         Attribute::Residency => {
             return Some(Value::List(envelope.residency.iter().map(|label| borrowed(label)).collect()));
+        }
+        Attribute::Recipients => {
+            let recipients = conversation.map_or(&[][..], |conversation| &conversation.recipients);
+            return Some(Value::List(recipients.iter().map(|name| borrowed(name)).collect()));
         }
         Attribute::Source => Some(&*envelope.source),
         Attribute::Type => Some(&*envelope.kind),

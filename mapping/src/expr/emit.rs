@@ -27,6 +27,32 @@ impl Expr {
         Frame::run(scope, |frame| self.root.to_text(frame))
     }
 
+    /// The value as texts: none of what is `null`, and if there may be `several`, one of each element of an array. Past `most`
+    /// elements it is too large.
+    pub(crate) fn to_texts<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        several: bool,
+        most: usize,
+    ) -> Result<Vec<Cow<'a, str>>, Box<Fault>> {
+        Frame::run(scope, |frame| {
+            let value = self.root.eval(frame)?;
+            let wrong = |other| self.root.wrong_type("a string, a number or a boolean inside text", &other);
+            if several && let Some(items) = value.items() {
+                let count = value.count().unwrap_or_default();
+                if count > most {
+                    let problem = format!("{count} elements, the limit is {most}");
+                    return Err(Box::new(Fault { too_large: true, ..*self.root.fault(problem) }));
+                }
+                return items.map(|item| item.into_text().map_err(wrong)).collect();
+            }
+            match value {
+                Value::Null => Ok(Vec::new()),
+                value => Ok(vec![value.into_text().map_err(wrong)?]),
+            }
+        })
+    }
+
     /// Appends the value as it reads inside a JSON string.
     pub(crate) fn write_in_string(&self, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), Box<Fault>> {
         Frame::run(scope, |frame| self.root.write_in_string(frame, out))

@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use envelope::json::{Name, Node};
+use envelope::{
+    Conversation,
+    json::{Name, Node},
+};
 
 use super::{
     Literal, MAX_OUTPUT, Op, Term,
@@ -15,6 +18,8 @@ use super::{
 };
 use crate::address::nth_segment;
 
+/// MQTT 5.0, section 3.3.2.3.6.
+const CORRELATION: &str = "correlation-data";
 const INCOMPARABLE: &str = "arrays and objects can't be compared";
 
 /// What is said where a payload is read that is none.
@@ -44,7 +49,7 @@ impl Term {
                 Some(segment) => Ok(Value::Text(Cow::Borrowed(segment))),
                 None => Err(self.fault("the address has no such segment")),
             },
-            Op::Header(name) => self.header(name, frame).map(|text| Value::Text(Cow::Borrowed(text))),
+            Op::Header(name) => self.header(name, frame).map(Value::Text),
             Op::PrincipalId => Ok(Value::Text(Cow::Borrowed(frame.scope.principal_id))),
             Op::PrincipalDomain => Ok(Value::Text(Cow::Borrowed(frame.scope.principal_domain))),
             Op::Now => Ok(Value::Time(frame.scope.now)),
@@ -217,11 +222,16 @@ impl Term {
         }
     }
 
-    fn header<'a>(&self, name: &str, frame: &Frame<'_, 'a>) -> Evaluated<&'a str> {
+    fn header<'a>(&self, name: &str, frame: &Frame<'_, 'a>) -> Evaluated<Cow<'a, str>> {
         let Some((_, value)) = frame.scope.headers.iter().find(|(header, _)| header == name) else {
             return Err(self.fault(format!("header {name:?} is missing")));
         };
-        std::str::from_utf8(value).map_err(|_| self.fault(format!("header {name:?} is not UTF-8")))
+        match std::str::from_utf8(value) {
+            // the one header that is bytes, which a conversation's id stands for
+            _ if name == CORRELATION => Ok(Cow::Owned(Conversation::id_of(value).as_ref().to_owned())),
+            Ok(text) => Ok(Cow::Borrowed(text)),
+            Err(_) => Err(self.fault(format!("header {name:?} is not UTF-8"))),
+        }
     }
 
     fn sum<'a>(&'a self, terms: &'a [Term], frame: &Frame<'_, 'a>) -> Evaluated<Value<'a>> {

@@ -50,8 +50,9 @@ impl Proof<'_> {
     fn placed(&self, field: &str, template: &mut Template, place: Place, env: &Env) -> Vec<String> {
         let (mut first, around) = (begins_with_value(template), has_text(template));
         let mut doubts = Vec::new();
+        let wanted = place.kinds(matches!(template, Template::Whole(_)));
         for expr in template.exprs_mut() {
-            let inferred = self.infer(expr, env, Kinds::WRITABLE);
+            let inferred = self.infer(expr, env, wanted);
             doubts.extend(inferred.doubts.iter().map(|doubt| doubt.why.clone()));
             let first = std::mem::take(&mut first);
             match place::never(&inferred.of, place, around) {

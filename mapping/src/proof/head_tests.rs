@@ -135,3 +135,27 @@ fn what_is_dropped_has_only_its_condition() {
     assert_eq!(fields, ["when"]);
     assert!(matches!(route.proofs[0].verdict, Verdict::AtRunTime(_)));
 }
+
+#[test]
+fn what_a_message_may_leave_out_is_proven_where_it_fits_or_is_empty() {
+    let found = head(
+        "",
+        "  topic: t\n  conversation: ${payload.id}\n  inreplyto: ${payload.id}\n  recipients: [\"${payload.items}\", \"${payload.note}\"]\n  \
+         originid: ${payload.kind}\n  originsource: \"/s/${payload.note}\"\n",
+    );
+    let expected = [
+        "envelope.topic: proven",
+        "envelope.conversation: proven",
+        "envelope.inreplyto: checked at run time: payload.id: may be no id of an envelope",
+        "envelope.recipients: checked at run time: payload.note: may have control characters",
+        "envelope.originid: proven",
+        "envelope.originsource: checked at run time: payload.note: may have control characters",
+    ];
+    assert_eq!(found, expected);
+    for line in ["conversation: ${payload.items}", "inreplyto: ${payload.kind}", "recipients: ${payload}"] {
+        let found = errors("", &format!("  topic: t\n  {line}\n"));
+        assert!(found.len() == 1 && found[0].starts_with("5:"), "{line}: {found:?}");
+    }
+    let topic = head("", "  topic: ${payload.note}\n  inreplyto: ${payload.id}\n");
+    assert!(topic[0].contains("may be no topic that answers are sent to"), "{topic:?}");
+}

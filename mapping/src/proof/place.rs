@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use envelope::EnvelopeId;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 use crate::codec::{Charset, Codec};
@@ -19,6 +20,14 @@ pub(crate) enum Place {
     Key,
     /// A part of a mesh topic: one segment or a piece of one, never empty.
     Topic,
+    /// A mesh topic of one segment, or a whole one that answers are sent to.
+    Answer,
+    /// An attribute that is left out if it is empty or `null`.
+    Optional,
+    /// The same, and the id of an envelope.
+    Id,
+    /// The same, and several if it is an array.
+    Names,
 }
 
 /// What an attribute of an envelope is known to be: not empty, without control characters.
@@ -32,7 +41,17 @@ impl Place {
         match self {
             Self::Address => crate::egress::is_special(c),
             Self::Topic => crate::plan::is_shape(c),
-            Self::Header | Self::Key => c.is_control(),
+            Self::Answer => c != '/' && crate::plan::is_shape(c),
+            Self::Header | Self::Key | Self::Optional | Self::Id | Self::Names => c.is_control(),
+        }
+    }
+
+    /// The kinds of values that it takes; `whole`: there is nothing else in it.
+    pub(super) const fn kinds(self, whole: bool) -> Kinds {
+        match self {
+            Self::Optional | Self::Id if whole => Kinds::WRITABLE.and(Kinds::NULL),
+            Self::Names if whole => Kinds::WRITABLE.and(Kinds::NULL).and(Kinds::LIST),
+            _ => Kinds::WRITABLE,
         }
     }
 
@@ -41,9 +60,10 @@ impl Place {
         sound
             && match self {
                 Self::Address => !["", ".", ".."].contains(&text),
-                Self::Header => true,
+                Self::Header | Self::Optional | Self::Names => true,
                 Self::Key => around || !text.is_empty(),
-                Self::Topic => !text.is_empty(),
+                Self::Topic | Self::Answer => !text.is_empty(),
+                Self::Id => around || text.is_empty() || EnvelopeId::parse(text).is_some(),
             }
     }
 }
@@ -56,11 +76,23 @@ pub(super) fn unfit(of: &Type, place: Place, around: bool) -> Option<String> {
     let spelt = |held| matches!(held, Held::Source | Held::Mixed);
     let name = match place {
         Place::Address => "an address",
-        Place::Topic => "a topic",
-        Place::Header | Place::Key => "",
+        Place::Topic | Place::Answer => "a topic",
+        Place::Header | Place::Key | Place::Optional | Place::Id | Place::Names => "",
     };
     if !name.is_empty() && of.number.as_ref().is_some_and(|number| spelt(number.held)) {
         return Some(format!("a number may be spelt with '+', as 1e+2: not allowed in {name}"));
+    }
+    if place == Place::Names
+        && let Some(list) = &of.list
+    {
+        let items = list.items();
+        let other = items.kinds().without(Kinds::WRITABLE);
+        if other != Kinds::NONE {
+            return Some(format!("an element may be {other}"));
+        }
+        if let Some(why) = unfit(&items, Place::Optional, around) {
+            return Some(format!("an element {why}"));
+        }
     }
     let text = of.text.as_ref()?;
     match &text.only {
@@ -77,7 +109,13 @@ pub(super) fn unfit(of: &Type, place: Place, around: bool) -> Option<String> {
             }
             Place::Topic => "may have characters that are not allowed in what is put into a topic".to_owned(),
             Place::Key if may_be_empty(text) && !around => "may be empty or have control characters".to_owned(),
-            Place::Header | Place::Key => "may have control characters".to_owned(),
+            Place::Answer => {
+                "may be no topic that answers are sent to, and have characters that are not allowed in what is \
+                              put into a topic"
+                    .to_owned()
+            }
+            Place::Id => "may be no id of an envelope".to_owned(),
+            Place::Header | Place::Key | Place::Optional | Place::Names => "may have control characters".to_owned(),
         }),
     }
 }
@@ -122,10 +160,11 @@ pub(super) fn reserved(of: &Type, place: Place) -> Option<String> {
 /// Whether a fact of a text is enough for its place.
 fn known(fact: &str, text: &Text, place: Place, around: bool) -> bool {
     match fact {
-        ATTRIBUTE => return matches!(place, Place::Header | Place::Key),
+        // only the message shows whether it is one
+        _ if place == Place::Id => return false,
         "format:uuid" | "format:date" | "format:ipv4" => return true,
         // an offset has a '+'
-        "format:date-time" => return matches!(place, Place::Header | Place::Key),
+        ATTRIBUTE | "format:date-time" => return !matches!(place, Place::Address | Place::Topic | Place::Answer),
         "format:ipv6" => return place != Place::Address,
         _ => {}
     }
@@ -137,9 +176,9 @@ fn known(fact: &str, text: &Text, place: Place, around: bool) -> bool {
     let least = properties.minimum_len().unwrap_or(0).max(text.least);
     let long_enough = match place {
         Place::Address => least > 2 || least > 0 && plain(&hir, &|c| c == '.'),
-        Place::Header => true,
+        Place::Header | Place::Optional | Place::Id | Place::Names => true,
         Place::Key => around || least > 0,
-        Place::Topic => least > 0,
+        Place::Topic | Place::Answer => least > 0,
     };
     whole && long_enough && plain(&hir, &|c| place.refuses(c))
 }

@@ -90,7 +90,7 @@ fn what_is_unknown_comes_with_what_was_meant() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for key in ["protocol", "conversation", "replyto", "recipients", "qos"] {
+    for key in ["protocol", "replyto", "replyby", "sequence", "qos"] {
         let found = errors(&[&with("", &format!("  topic: t\n  {key}: x"))]);
         assert!(found.len() == 1 && found[0].contains("not available in this version"), "{found:?}");
     }

@@ -14,6 +14,7 @@ mod seeds;
 mod sending;
 mod shipped;
 mod tables;
+mod talk;
 
 use std::{sync::Arc, time::SystemTime};
 

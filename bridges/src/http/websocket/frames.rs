@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use envelope::{Filter, Headers, Json, Position, Settlement, Start, Timestamp, TraceContext, json::Node};
+use envelope::{Filter, Headers, Json, Position, Settlement, Start, Timestamp, Topic, TraceContext, json::Node};
 use http::{HeaderName, StatusCode};
 
 use crate::http::{
@@ -51,8 +51,6 @@ pub(super) struct BadFrame {
     pub(super) problem: Box<Problem>,
 }
 
-/// What the topics of answers begin with.
-const REPLIES: &str = "$mesh/reply/";
 /// The most bytes of a `ref`, and of a durable name.
 const MAX_NAME_BYTES: usize = 128;
 /// The most filters of a subscription, and the most positions of a frame.
@@ -159,7 +157,7 @@ fn publish(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFram
 fn reply(text: &Bytes, root: Node<'_>, body: Option<Bytes>) -> Read<ClientFrame> {
     let members = Members::of(root, REPLY)?;
     let reference = members.name("ref")?;
-    let to = members.string("to")?.filter(|to| to.starts_with(REPLIES));
+    let to = members.string("to")?.filter(|to| to.starts_with(Topic::REPLIES));
     let to = to.ok_or_else(|| bad("member \"to\" is the \"replyto\" of the envelope that is answered"))?;
     let kind = match (root.get("payload"), &body) {
         (Some(_), _) => "application/json",

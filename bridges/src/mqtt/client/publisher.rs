@@ -25,7 +25,7 @@ use crate::{
     Link, LinkContext, State,
     mqtt::{
         address::{check_topic, to_native},
-        headers::{HOPS, header, put_hops},
+        headers::{HOPS, correlation, header, put_hops},
         packet::{self, Acked, Answer, Outgoing, Reason, Version},
     },
     standing::Stand,
@@ -303,7 +303,8 @@ fn write(broker: &mut Broker, flight: &Flight, domain: &Arc<str>) -> Result<(), 
         let found = message.headers.iter().find(|(own, _)| own == name);
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     };
-    let correlation = message.headers.iter().find(|(own, _)| own == header::CORRELATION).map(|(_, value)| &**value);
+    let said = message.headers.iter().find(|(own, _)| own == header::CORRELATION);
+    let correlation = said.map(|(_, value)| correlation(value));
     let user = if broker.version == Version::V5 { properties(message, domain) } else { Vec::new() };
     let outgoing = Outgoing {
         dup: *dup,
@@ -317,7 +318,7 @@ fn write(broker: &mut Broker, flight: &Flight, domain: &Arc<str>) -> Result<(), 
         message_expiry: text(header::EXPIRY).and_then(|seconds| seconds.parse().ok()),
         content_type: text(header::CONTENT_TYPE),
         response_topic: text(header::RESPONSE_TOPIC),
-        correlation,
+        correlation: correlation.as_deref(),
         user: &user,
         payload: &message.payload,
     };

@@ -8,7 +8,7 @@ use envelope::{Delivery, Envelope, Outbound, RejectKind, Rejection, Timestamp, T
 use super::ShownAt;
 use crate::mqtt::{
     address::{check_topic, to_native},
-    headers::{HOPS, header, put_hops, put_list},
+    headers::{HOPS, correlation, header, put_hops, put_list},
     packet,
     reject::DECIDED_BY,
     source::Shared,
@@ -94,7 +94,7 @@ impl<'d> Content<'d> {
             payload,
             content_type: text(header::CONTENT_TYPE).map(Cow::Owned),
             response_topic: text(header::RESPONSE_TOPIC).map(|topic| Cow::Owned(to_native(&topic).into_owned())),
-            correlation: value(header::CORRELATION).map(|value| Cow::Owned(value.to_vec())),
+            correlation: value(header::CORRELATION).map(|value| Cow::Owned(correlation(&value).into_owned())),
             expiry: left(envelope)?.map_or(said, |left| Some(said.map_or(left, |said: u32| said.min(left)))),
             user,
         })
