@@ -119,6 +119,12 @@ const MAPS: &[Map] = &[
             key("expires", Value::Duration, "how long it is worth delivering"),
             key("schema", Value::Text, "the type of the data, NAME@vX.Y.Z; enforced"),
             key("data", Value::Anything, "the data to make; left out, the payload goes through untouched"),
+            key(
+                "data_base64",
+                Value::Template,
+                "in place of data: the bytes that it is in base64; empty or null: none",
+            ),
+            key("content_type", Value::Template, "what the data is, where it is not made; empty or null: not said"),
         ],
     },
     Map {

@@ -14,6 +14,7 @@ use crate::{
     expr::{About, Expr, Item, Let, MAX_OUTPUT, Scope, ScopePayload},
     file::{Action, Mapping},
     keys::Each,
+    one_to_one,
     plan::{Plan, refusal},
     uri,
 };
@@ -225,7 +226,13 @@ impl Mapping {
             true => fill(&scope),
             false => Let::bind(&lets.all, &lets.once, &scope, &mut |scope| fill(scope)),
         }?;
-        if let (Some(Group::One(envelope)), None) = (&mut made.group, &plan.body) {
+        if let Some(Group::One(envelope)) = &mut made.group
+            && plan.goes_through()
+        {
+            // of bytes that nobody read only their sender can tell, unless the file does
+            if matches!(decoded, Decoded::Bytes) && !plan.says_content_type() {
+                envelope.datacontenttype = Some(one_to_one::content_type(inbound)?);
+            }
             envelope.data = untouched(decoded, inbound);
         }
         Ok(Some(made))
@@ -297,7 +304,7 @@ impl Mapping {
             let scope = Scope { item: Some(item), ..*scope };
             let made = Let::bind(&lets.all, &lets.per_item, &scope, &mut |scope| envelope(scope, number));
             let mut made = made.map_err(|rejection| in_item(rejection, item))?;
-            if plan.body.is_none() {
+            if plan.goes_through() {
                 made.data = Data::Opaque(node.json().bytes().slice_ref(node.source().as_bytes()));
             }
             bytes += weight(&made);

@@ -145,7 +145,7 @@ fn is_text(inbound: &Inbound) -> bool {
 }
 
 /// What its sender says that it is.
-fn content_type(inbound: &Inbound) -> Result<Arc<str>, Rejection> {
+pub(crate) fn content_type(inbound: &Inbound) -> Result<Arc<str>, Rejection> {
     let said = header(inbound, "content-type").filter(|value| !value.is_empty());
     let Some(said) = said else {
         return Ok(if is_text(inbound) { TEXT } else { BYTES }.into());

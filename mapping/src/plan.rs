@@ -1,5 +1,6 @@
 //! The `envelope:` part of a mapping file, compiled: what an envelope is made of.
 
+mod binary;
 mod talk;
 mod topic;
 
@@ -19,6 +20,7 @@ use crate::{
     template::Template,
 };
 
+use binary::Binary;
 use talk::Talk;
 pub(crate) use topic::{TopicPlan, is_shape};
 
@@ -70,6 +72,7 @@ pub(crate) struct Plan {
     /// What the data must conform to. Policy checks it; tests in the file do here.
     pub(crate) schema: Option<Schema>,
     pub(crate) body: Option<Body>,
+    binary: Binary,
 }
 
 /// A text of the head, and what it must be.
@@ -119,6 +122,8 @@ impl Plan {
             None => Some(None),
         };
         let schema = match fields.entry("schema") {
+            // said of "data_base64"
+            Some(_) if node.get("data_base64").is_some() => None,
             Some((key, _)) if decode != Codec::Json && node.get("data").is_none() && !names.own.item => {
                 let message = "only JSON conforms to a schema, and this payload goes through as it came: say \"data\"";
                 problems.report(key.span, "contradiction", message);
@@ -134,9 +139,14 @@ impl Plan {
             Some(node) => Body::read(node, "envelope.data", names, problems).map(Some),
             None => Some(None),
         };
+        let binary = Binary::read(node, &mut fields, names.own.item, names, problems);
         fields.finish();
-        let (schema, body) = (schema?, body?);
-        let format = if body.is_some() || names.own.item { Codec::Json } else { decode };
+        let (schema, body, binary) = (schema?, body?, binary?);
+        let format = match &binary.base64 {
+            Some(_) => Codec::Bytes,
+            None if body.is_some() || names.own.item => Codec::Json,
+            None => decode,
+        };
         let name = schema.as_ref().map(Schema::name);
         Some(Self {
             topic: topic?,
@@ -152,7 +162,23 @@ impl Plan {
             datacontenttype: format.content_type().into(),
             schema,
             body,
+            binary,
         })
+    }
+
+    /// Whether the payload, or the item, is the data as it is.
+    pub(crate) fn goes_through(&self) -> bool {
+        self.body.is_none() && self.binary.base64.is_none()
+    }
+
+    /// Whether the file says what the data is.
+    pub(crate) fn says_content_type(&self) -> bool {
+        self.binary.content_type.is_some()
+    }
+
+    /// What the data is, if the file says it.
+    fn content_type(&self, scope: &Scope<'_>) -> Result<Option<Arc<str>>, Rejection> {
+        self.binary.content_type.as_ref().map(|said| said.one(scope)).transpose().map(Option::flatten)
     }
 
     /// What it may ask of whoever gets it: a word that asks, or any word, if the message chooses. `None`: it only tells.
@@ -191,7 +217,9 @@ impl Plan {
             place: said.of.place(),
             words: None,
         });
-        std::iter::once(topic).chain(attributes).chain(talk)
+        let binary =
+            self.binary.texts_mut().map(|(field, template, place)| Head { field, template, place, words: None });
+        std::iter::once(topic).chain(attributes).chain(talk).chain(binary)
     }
 
     /// All its expressions.
@@ -200,12 +228,12 @@ impl Plan {
         let attributes = attributes.into_iter().flatten().chain(&self.residency).map(|of| &of.template);
         let head = std::iter::once(&self.topic.template).chain(attributes).flat_map(Template::exprs);
         let talk = self.talk.iter().flat_map(|talk| talk.exprs());
-        head.chain(talk).chain(self.body.iter().flat_map(Body::exprs))
+        head.chain(talk).chain(self.binary.exprs()).chain(self.body.iter().flat_map(Body::exprs))
     }
 
     /// The data, if the file makes any. `room` is how long it is about.
     pub(crate) fn data(&self, scope: &Scope<'_>, room: usize) -> Result<Option<Data>, Rejection> {
-        let Some(body) = &self.body else { return Ok(None) };
+        let Some(body) = &self.body else { return Ok(self.binary.data(scope)?.map(Data::Opaque)) };
         let mut out = Vec::with_capacity(room.min(MAX_FIRST_ROOM) + 64);
         body.write(scope, &mut out)?;
         Ok(Some(Data::Opaque(out.into())))
@@ -277,7 +305,7 @@ impl Plan {
             subject,
             time: scope.now,
             expirytime: self.expires.map(|after| scope.now.plus(after)),
-            datacontenttype: Some(self.datacontenttype.clone()),
+            datacontenttype: Some(self.content_type(scope)?.unwrap_or_else(|| self.datacontenttype.clone())),
             dataschema: self.dataschema.clone(),
             data: Data::Opaque(Bytes::new()),
             performative,

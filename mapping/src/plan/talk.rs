@@ -46,6 +46,7 @@ pub(super) enum Which {
     OriginId,
     OriginSource,
     Recipients,
+    ContentType,
 }
 
 // === impl Talk ===
@@ -158,7 +159,7 @@ fn recipients(node: &Node, names: Names<'_>, problems: &Problems) -> Option<Vec<
 // === impl Said ===
 
 impl Said {
-    fn read(node: &Node, of: Which, names: Names<'_>, problems: &Problems) -> Option<Self> {
+    pub(super) fn read(node: &Node, of: Which, names: Names<'_>, problems: &Problems) -> Option<Self> {
         let template = Template::read(node, names, problems)?;
         let mut fixed = None;
         if let Some(text) = template.literal() {
@@ -178,7 +179,7 @@ impl Said {
     }
 
     /// Its value for one message; `None`: there is none.
-    fn one(&self, scope: &Scope<'_>) -> Result<Option<Arc<str>>, Rejection> {
+    pub(super) fn one(&self, scope: &Scope<'_>) -> Result<Option<Arc<str>>, Rejection> {
         if let Some(fixed) = &self.fixed {
             return Ok(Some(fixed.clone()));
         }
@@ -228,6 +229,7 @@ impl Which {
             Self::OriginId => "originid",
             Self::OriginSource => "originsource",
             Self::Recipients => "recipients",
+            Self::ContentType => "content_type",
         }
     }
 
@@ -239,13 +241,14 @@ impl Which {
             Self::OriginId => "envelope.originid",
             Self::OriginSource => "envelope.originsource",
             Self::Recipients => "envelope.recipients",
+            Self::ContentType => "envelope.content_type",
         }
     }
 
     /// Where its values go, for the proof.
     pub(super) const fn place(self) -> Place {
         match self {
-            Self::Conversation | Self::OriginId | Self::OriginSource => Place::Optional,
+            Self::Conversation | Self::OriginId | Self::OriginSource | Self::ContentType => Place::Optional,
             Self::InReplyTo => Place::Id,
             Self::Recipients => Place::Names,
         }

@@ -1,5 +1,6 @@
 //! The crate as others use it: files in, messages through.
 
+mod binary;
 mod codecs;
 mod described;
 mod each;
