@@ -1,7 +1,7 @@
 //! Requests by HTTP that clients of MQTT 5.0 answer, and conversations that keep their correlation data.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::BufReader,
     process::{Child, ChildStdout},
     thread,
 };
