@@ -108,7 +108,7 @@ async fn open(offer: Arc<Offer>, peer: Peer, query: Option<&str>, headers: &Head
     let what = Subscribe { filters, start, durable, credit: CREDIT };
     let deliveries =
         offer.cx.outlet.open(principal.clone(), what).await.map_err(|rejection| Problem::from(&rejection))?;
-    let (revoked, certificate) = (offer.cx.authenticator.ended(principal), peer.not_let_in());
+    let not_let_in = peer.ended(offer.cx.authenticator.ended(principal));
     let gauge = metrics::gauge!("openmesh_bridge_event_streams", "bridge" => offer.cx.bridge.to_string());
     let every = offer.config.heartbeat;
     let (now, tracked) = (Instant::now(), offer.cx.tasks.token());
@@ -119,12 +119,7 @@ async fn open(offer: Arc<Offer>, peer: Peer, query: Option<&str>, headers: &Head
         written: Vec::new(),
         heartbeat: interval_at(now + every, every),
         given: now,
-        not_let_in: Box::pin(async {
-            tokio::select! {
-                why = revoked => why,
-                why = certificate => why,
-            }
-        }),
+        not_let_in,
         greeted: false,
         ended: false,
         _open: Open::new(gauge),

@@ -150,6 +150,19 @@ impl Peer {
             None => std::future::pending().await,
         }
     }
+
+    /// As [`Self::not_let_in`], or with what `principal` ends with: whoever it is let in as.
+    pub(super) fn ended(self, principal: BoxFuture<'static, Rejection>) -> BoxFuture<'static, Rejection> {
+        if self.certificate.is_none() {
+            return principal;
+        }
+        Box::pin(async move {
+            tokio::select! {
+                why = principal => why,
+                why = self.not_let_in() => why,
+            }
+        })
+    }
 }
 
 // === impl Guarded ===

@@ -189,18 +189,30 @@ async fn a_hundred_thousand_filters_are_refused_and_asking_again_ends_the_connec
 #[tokio::test]
 async fn a_crowd_that_does_nothing_takes_nothing_from_who_works() {
     let rig = rig(|_| {}).await;
+    let host = rig.address();
     let mut crowd = Vec::new();
     for number in 0..400 {
-        let mut socket = TcpStream::connect(rig.address()).await.unwrap();
-        // some say nothing, some begin a head, some a body
-        let begun = [
-            String::new(),
-            "POST /a HTTP/1.1\r\nHo".to_owned(),
-            format!("POST /a HTTP/1.1\r\nHost: {}\r\nContent-Length: 9\r\n\r\nx", rig.address()),
-        ];
-        socket.write_all(begun[number % 3].as_bytes()).await.unwrap();
+        let mut socket = match number % 5 {
+            4 => upgraded(&rig).await,
+            _ => TcpStream::connect(host).await.unwrap(),
+        };
+        // some say nothing, some begin a head, some a body, some wait for what does not come
+        let begun = match number % 5 {
+            0 => Vec::new(),
+            1 => b"POST /a HTTP/1.1\r\nHo".to_vec(),
+            2 => format!("POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\nx").into_bytes(),
+            3 => format!("GET /mesh/v1/events?filter=idle HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes(),
+            _ => frame(FIN | TEXT, br#"{"op":"subscribe","ref":"s","filters":["idle"],"credit":1}"#),
+        };
+        socket.write_all(&begun).await.unwrap();
         crowd.push(socket);
     }
+    let subscribed = async {
+        while rig.outlet.state().opened.len() < 160 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(HARD_TIMEOUT, subscribed).await.expect("two in five subscribe");
     let mut busy = Client::connect(rig.address()).await;
     for _ in 0..200 {
         assert_eq!(busy.ask("POST /a", "{}").await.status, 202);

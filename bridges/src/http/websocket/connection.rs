@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use envelope::{Identity, Lane, Principal, RejectKind, Rejection, Subscribe};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use http::StatusCode;
 use tokio::{
     io::AsyncRead,
@@ -98,7 +98,7 @@ impl Connection {
     pub(super) async fn serve(&mut self, reader: &mut Reader<impl AsyncRead + Unpin + Send>) -> End {
         // twice, so that the answer to one ping may be late
         let silence = self.offer.config.websocket.ping_interval.saturating_mul(2);
-        let mut not_let_in = self.not_let_in();
+        let mut not_let_in = self.from.clone().ended(self.offer.cx.authenticator.ended(self.principal.clone()));
         loop {
             let first = tokio::select! {
                 biased;
@@ -131,19 +131,6 @@ impl Connection {
             }
             _ => Err(end),
         })
-    }
-
-    /// Ends when the principal is let in no more, or the certificate of its connection.
-    fn not_let_in(&self) -> BoxFuture<'static, Rejection> {
-        let principal = self.offer.cx.authenticator.ended(self.principal.clone());
-        let certificate = self.from.clone().not_let_in();
-        async move {
-            tokio::select! {
-                why = principal => why,
-                why = certificate => why,
-            }
-        }
-        .boxed()
     }
 
     /// Ends the subscriptions, which settle what is acked already. One that is not done by `deadline`, because its

@@ -148,6 +148,8 @@ async fn accept(
         let (read, write) = tokio::io::split(stream);
         let (bytes, within) = (offer.cx.bytes.clone(), offer.config.body_timeout);
         let reader = Reader::new(read, &early, offer.config.websocket.max_frame_bytes, bytes, within);
+        // empty or not, it is what the head of the request was read into
+        drop(early);
         run(offer, principal, peer, (reader, write), tongue).await;
     });
     Ok(response)
