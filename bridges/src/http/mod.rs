@@ -11,6 +11,8 @@ mod config;
 mod draft;
 mod events;
 mod finish;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod guard;
 mod head;
 mod last;

@@ -47,6 +47,17 @@ impl Authority {
         self.sign(params, serial, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// For a server of these names; valid for a while, or only in the past.
+    pub(crate) fn server_of(&self, names: &[&str], serial: u64, expired: bool) -> Signed {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        if expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        self.sign(params, serial, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// For a client of this common name; valid for a while, or only in the past.
     pub(crate) fn client(&self, name: &str, serial: u64, expired: bool) -> Signed {
         let mut params = CertificateParams::default();

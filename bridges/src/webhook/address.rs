@@ -21,6 +21,8 @@ pub(super) struct Address {
 const METHODS: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 /// What stands in for an expression when a file is checked.
 const ANY: &str = "x";
+/// What stands in for a URL that a table gives.
+const SOME_URL: &str = "https://x.example/";
 
 /// The address of a message, as its mapping made it.
 pub(super) fn parse(text: &str, base: Option<&Uri>, plain_text: bool) -> Result<Address, String> {
@@ -54,7 +56,8 @@ pub(super) fn base(text: &str, plain_text: bool) -> Result<Uri, String> {
 /// What a mapping file writes; `${...}` may be anything that an address may have there.
 pub(super) fn check_written(written: &str, base: Option<&Uri>, plain_text: bool) -> Result<(), String> {
     let pieces = written::pieces(written);
-    if let Some(expression) = in_server(&target(&pieces)) {
+    let to = target(&pieces);
+    if let Some(expression) = in_server(&to) {
         return Err(format!(
             "${{{expression}}} chooses the server that is sent to, and with it whoever sends the message would: write the server, \
              or take it from a table, without anything beside it"
@@ -67,9 +70,14 @@ pub(super) fn check_written(written: &str, base: Option<&Uri>, plain_text: bool)
             Piece::Expression(_) => ANY,
         })
         .collect();
-    let target = plain.split_once(' ').map_or(&*plain, |(_, target)| target);
     // what a table says is known with each message
-    if target.starts_with(ANY) { Ok(()) } else { parse(&plain, base, plain_text).map(drop) }
+    let by_table = |pieces: &[Piece<'_>]| matches!(pieces, [Piece::Expression(_), ..]);
+    let Some((method, rest)) = plain.split_once(' ') else {
+        return if by_table(&to) { Ok(()) } else { parse(&plain, base, plain_text).map(drop) };
+    };
+    let method = if by_table(&pieces) { METHODS[0].as_str() } else { method };
+    let rest = if by_table(&to) { SOME_URL } else { rest };
+    parse(&format!("{method} {rest}"), base, plain_text).map(drop)
 }
 
 fn url(text: &str, plain_text: bool) -> Result<Uri, String> {
@@ -162,6 +170,19 @@ mod tests {
         assert_eq!(check_written("POST https://a.example/${x}/b", None, false), Ok(()));
         assert_eq!(check_written("${table('hooks', payload.shop).url}", None, false), Ok(()));
         assert_eq!(check_written("POST ${table('hooks', payload.shop).url}/${payload.id}", None, false), Ok(()));
+        assert_eq!(
+            check_written("${table('methods', payload.kind)} https://a.example/${payload.id}", None, false),
+            Ok(())
+        );
+        for (written, why) in [
+            ("POST x.example/in", "no URL"),
+            ("POST xyz", "neither https nor http"),
+            ("xyz", "an address is METHOD URL"),
+            ("GET ${table('hooks', payload.shop).url}", "the method is one of"),
+        ] {
+            let said = check_written(written, None, false).unwrap_err();
+            assert!(said.contains(why), "{written}: {said}");
+        }
         for written in [
             "${payload.where}",
             "POST ${payload.where}",

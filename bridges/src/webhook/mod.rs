@@ -9,6 +9,8 @@ mod breaker;
 mod config;
 mod destination;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod request;
 mod sink;
 #[cfg(test)]

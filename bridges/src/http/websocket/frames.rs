@@ -85,6 +85,32 @@ struct Members<'j> {
 
 type Read<T> = Result<T, BadFrame>;
 
+/// Any bytes as a frame: what is taken is within its bounds, and what is not has a reason.
+///
+/// # Panics
+/// If it is not, or has none.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::http) fn fuzz_frame(binary: bool, bytes: Bytes) {
+    let size = bytes.len();
+    match parse(&Frame { bytes, binary }) {
+        Ok(ClientFrame::Publish { reference, draft }) => {
+            assert!((1..=MAX_NAME_BYTES).contains(&reference.len()));
+            assert!(draft.payload.len() <= size && draft.headers.len() <= MAX_HEADERS + REPLY.len());
+            assert!(draft.headers.iter().all(|(name, _)| is_carried(name) || name == QUERY), "{:?}", draft.headers);
+        }
+        Ok(ClientFrame::Subscribe(wish)) => {
+            assert!((1..=MAX_FILTERS).contains(&wish.filters.len()) && wish.credit > 0);
+            assert!(wish.durable.as_deref().is_none_or(is_durable_name));
+        }
+        Ok(ClientFrame::Settle { settled, .. }) => assert!((1..=MAX_POSITIONS).contains(&settled.len())),
+        Ok(ClientFrame::Credit { sub, .. } | ClientFrame::Unsubscribe { sub }) => assert!(!sub.is_empty()),
+        Err(bad) => {
+            assert!(!bad.problem.detail().is_empty());
+            assert!(bad.reference.is_none_or(|name| name.len() <= MAX_NAME_BYTES));
+        }
+    }
+}
+
 /// Reads a frame.
 pub(super) fn parse(frame: &Frame) -> Read<ClientFrame> {
     let (text, body) = frame.parts()?;

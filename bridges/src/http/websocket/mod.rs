@@ -37,6 +37,8 @@ use self::{
     reader::Reader,
     wire::{Close, code},
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::frames::fuzz_frame;
 use super::{
     Peer, Problem,
     address::{WEBSOCKET, address_of_frames},

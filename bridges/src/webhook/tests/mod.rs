@@ -1,6 +1,7 @@
 //! Webhooks against a server on a port of its own.
 
 mod receiver;
+mod tls;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
