@@ -1,5 +1,7 @@
 //! Hostile input for the listener: what the fuzz target calls with any bytes. Each entry panics where a promise is broken.
 
+#![allow(clippy::expect_used, reason = "a promise that is broken is to panic here")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

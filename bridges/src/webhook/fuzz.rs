@@ -1,5 +1,7 @@
 //! Hostile input for what sends: addresses as messages make them, as files write them, and what servers answer.
 
+#![allow(clippy::expect_used, reason = "a promise that is broken is to panic here")]
+
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
