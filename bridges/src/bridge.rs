@@ -141,6 +141,11 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How long what peers subscribe to may wait in the store without a connection.
+    fn waits_for(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether a mapping of this bridge may send to what the file writes as this address. The answer says what is wrong
     /// with it. Places that hold an expression are `{}`.
     fn check_address(&self, _address: &str) -> Result<(), String> {

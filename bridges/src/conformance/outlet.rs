@@ -39,6 +39,8 @@ pub struct FakeOutlet {
     withheld: Mutex<Option<(&'static str, &'static str)>>,
     /// Whether last values are only of what says that it is one.
     only_retained: AtomicBool,
+    /// Whether no position can be ended.
+    keeps_all: AtomicBool,
     state: watch::Sender<State>,
 }
 
@@ -106,6 +108,11 @@ impl FakeOutlet {
     /// Last values are only of deliveries that say that they are, from now on.
     pub fn only_retained(&self) {
         self.only_retained.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no position can be ended from now on, as by a store that is away.
+    pub fn keep_all(&self, keeps: bool) {
+        self.keeps_all.store(keeps, Ordering::Relaxed);
     }
 
     /// Refuses a filter.
@@ -265,6 +272,10 @@ impl Outlet for FakeOutlet {
     }
 
     fn end(&self, durable: &str) -> BoxFuture<'static, Result<bool, Rejection>> {
+        if self.keeps_all.load(Ordering::Relaxed) {
+            let away = Rejection::new(RejectKind::Unavailable, "store", "the store is away");
+            return Box::pin(std::future::ready(Err(away)));
+        }
         let state = self.state.clone();
         let name: Arc<str> = durable.into();
         Box::pin(async move {

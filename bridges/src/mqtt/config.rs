@@ -62,6 +62,8 @@ pub struct SessionConfig {
     pub max_expiry: Duration,
     /// The most sessions, connected or not.
     pub max_sessions: usize,
+    /// The most sessions of one principal.
+    pub max_per_principal: usize,
     /// The most subscriptions of one session.
     pub max_subscriptions: usize,
     /// The most messages of QoS 0 that wait for a slow client; the oldest are dropped.
@@ -217,6 +219,10 @@ impl BridgeConfig for MqttConfig {
         true
     }
 
+    fn waits_for(&self) -> Duration {
+        self.session.max_expiry
+    }
+
     fn check_address(&self, written: &str) -> Result<(), String> {
         if written.starts_with('$') && !written.starts_with("${") {
             return Err("a topic that begins with '$' is reserved".to_owned());
@@ -248,6 +254,7 @@ impl Default for SessionConfig {
         Self {
             max_expiry: Duration::from_secs(7 * 86_400),
             max_sessions: 20_000,
+            max_per_principal: 20_000,
             max_subscriptions: 64,
             max_queued: 1_000,
             max_queued_bytes: QUEUED_BYTES,
@@ -260,6 +267,8 @@ impl SessionConfig {
         let mut fields = Fields::of(node, problems)?;
         let max_expiry = duration(&mut fields, "max_expiry", 7 * 86_400, EXPIRY, problems);
         let max_sessions = count(&mut fields, "max_sessions", 20_000, SESSIONS, problems);
+        let of_all = max_sessions.unwrap_or(20_000);
+        let max_per_principal = count(&mut fields, "max_per_principal", of_all, SESSIONS, problems);
         let max_subscriptions = count(&mut fields, "max_subscriptions", 64, SUBSCRIPTIONS, problems);
         let max_queued = count(&mut fields, "max_queued", 1_000, QUEUED, problems);
         let max_queued_bytes = size(&mut fields, "max_queued_bytes", QUEUED_BYTES, MOST_QUEUED_BYTES, problems);
@@ -267,6 +276,7 @@ impl SessionConfig {
         Some(Self {
             max_expiry: max_expiry?,
             max_sessions: max_sessions? as usize,
+            max_per_principal: max_per_principal? as usize,
             max_subscriptions: max_subscriptions? as usize,
             max_queued: max_queued? as usize,
             max_queued_bytes: max_queued_bytes?,
@@ -332,11 +342,13 @@ mod tests {
                     max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
                     receive_maximum: 7, max_qos: 1, sys_interval: 16s, prefix: floor/7, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
-                    session: { max_expiry: 10s, max_sessions: 11, max_subscriptions: 12, max_queued: 13, max_queued_bytes: 14KiB } }";
+                    session: { max_expiry: 10s, max_sessions: 11, max_per_principal: 9, max_subscriptions: 12, max_queued: 13, \
+                    max_queued_bytes: 14KiB } }";
         let config = read(text).unwrap();
         let session = SessionConfig {
             max_expiry: Duration::from_secs(10),
             max_sessions: 11,
+            max_per_principal: 9,
             max_subscriptions: 12,
             max_queued: 13,
             max_queued_bytes: 14_336,

@@ -151,6 +151,21 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// A subscription is closed: what waits for it goes back to the store.
+    pub(super) fn forget(&self, settling: &Arc<Settling>) {
+        let mut queues = self.lock();
+        let Queues { once, acked, .. } = &mut *queues;
+        for line in [once, acked] {
+            for waiting in std::mem::take(line).waiting {
+                if !Arc::ptr_eq(&waiting.settling, settling) {
+                    line.push(waiting);
+                }
+            }
+        }
+        drop(queues);
+        self.room.notify_waiters();
+    }
+
     /// A subscription is over, which the client did not ask for.
     pub(super) fn ended(&self, number: u32, why: Rejection) {
         self.lock().ended.push((number, why));

@@ -401,6 +401,11 @@ impl Session {
         Some(known)
     }
 
+    /// A subscription is opened again over the same connection: what is in flight of it comes again.
+    pub(super) fn reopened(&mut self, subscription: u32) {
+        self.outbound.reopened(subscription);
+    }
+
     /// A subscription has no position in the store any more: what it was sent before does not come again.
     pub(super) fn abandoned(&mut self, subscription: u32) {
         self.outbound.settling.retain(|one| one.subscription != subscription);

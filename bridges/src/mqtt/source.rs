@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use envelope::{Lane, Qos, Rejection};
+use envelope::{Lane, Rejection};
 use futures_util::future::{BoxFuture, join_all};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::{
@@ -68,10 +68,21 @@ pub(super) struct Shared {
     pub(super) wills: Wills,
     pub(super) border: Border,
     lanes: AtomicU64,
+    /// What could not be ended in the store, and is to be.
+    left_over: Mutex<Vec<LeftOver>>,
     /// Deliveries of QoS 0 that a client was too slow for.
     pub(super) dropped: Counter,
     /// Open connections.
     pub(super) open: Gauge,
+}
+
+/// What is over, and still on disk.
+#[derive(Debug)]
+pub(super) enum LeftOver {
+    /// With positions in the store.
+    Session(Session),
+    /// One that is not to be published.
+    Will(Uuid),
 }
 
 /// How often sessions are looked at.
@@ -197,12 +208,13 @@ impl Shared {
             dropped: counter!("openmesh_bridge_dropped_total", "bridge" => bridge()),
             open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
             keeper: Keeper::new(cx.keys.clone()),
-            sessions: Sessions::new(config.session.max_sessions),
+            sessions: Sessions::new(config.session.max_sessions, config.session.max_per_principal),
             shares: Shares::default(),
             sys: Sys::new(),
             wills: Wills::default(),
             border: Border::new(config.prefix.as_deref()),
             lanes: AtomicU64::new(0),
+            left_over: Mutex::default(),
             offers: Arc::new(Offers::new(cx)),
             config,
         }
@@ -230,7 +242,9 @@ impl Shared {
         let stay = kept.iter().map(|kept| (kept.session.id(), kept.left)).collect();
         for Kept { key, session, left } in kept {
             self.shares.restore(&self.cx.bridge, &session, |filter| self.border.filter(filter).ok());
-            self.sessions.restore(key, session, now + left);
+            if let Some(over) = self.sessions.restore(key, session, now + left) {
+                self.end(over).await;
+            }
         }
         self.wills.restore(self, wills, &stay);
         for (name, lost) in shares {
@@ -257,30 +271,55 @@ impl Shared {
         format!("mqtt:{}:{}:{subscription}", self.cx.bridge, session.id().simple()).into()
     }
 
-    /// Ends the position of a subscription, with what is pending at it: its owner does not come back for it.
-    pub(super) async fn end_subscription(&self, session: &Session, subscription: u32) {
+    /// Ends the position of a subscription, with what is pending at it: its owner does not come back for it. Whether it did.
+    pub(super) async fn end_subscription(&self, session: &Session, subscription: u32) -> bool {
         let name = self.durable_name(session, subscription);
-        if let Err(error) = self.cx.outlet.end(&name).await {
+        let ended = self.cx.outlet.end(&name).await;
+        if let Err(error) = &ended {
             tracing::warn!(%error, %name, "a subscription that is over can't be ended in the store now");
         }
+        ended.is_ok()
     }
 
-    /// Ends a session that is over: the positions of its subscriptions, then what is kept of it.
-    pub(super) async fn end(&self, session: &Session) {
-        let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
-        let durable = plain.filter(|known| known.wanted.qos != Qos::AtMostOnce).flat_map(Subscribed::numbers);
-        join_all(durable.map(|number| self.end_subscription(session, number))).await;
-        self.end_shares(session).await;
+    /// Ends a session that is over: the positions of its subscriptions, then what is kept of it. Tried again until all of it
+    /// is done.
+    pub(super) async fn end(&self, session: Session) {
         self.wills.ended(session.id());
-        if let Err(error) = self.keeper.forget(session).await {
-            tracing::warn!(%error, session = %session.id(), "a session that is over can't be forgotten now");
+        self.end_left_over(LeftOver::Session(session)).await;
+    }
+
+    /// Takes a will from disk that nobody is to hear, as surely.
+    pub(super) async fn forget_will(&self, id: Uuid) {
+        self.end_left_over(LeftOver::Will(id)).await;
+    }
+
+    /// Ends what is over, or notes that it is to be.
+    async fn end_left_over(&self, over: LeftOver) {
+        let forgotten = match &over {
+            LeftOver::Session(session) => {
+                let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
+                // one of QoS 0 may have had a position when it was surer
+                let ends = plain.flat_map(Subscribed::numbers).map(|number| self.end_subscription(session, number));
+                let all_ended = join_all(ends).await.into_iter().all(|ended| ended);
+                self.end_shares(session).await;
+                // what is on disk is all that is known of the positions
+                if all_ended { self.keeper.forget(session).await.map_err(Some) } else { Err(None) }
+            }
+            LeftOver::Will(id) => self.keeper.forget_will(*id).await.map_err(Some),
+        };
+        if let Err(why) = forgotten {
+            if let Some(error) = why {
+                tracing::warn!(%error, ?over, "what is over can't be forgotten now");
+            }
+            self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(over);
         }
     }
 
-    /// Takes a will from disk that nobody is to hear.
-    pub(super) async fn forget_will(&self, id: Uuid) {
-        if let Err(error) = self.keeper.forget_will(id).await {
-            tracing::warn!(%error, "a will that is not to be published can't be forgotten now");
+    /// Tries again what could not be ended.
+    async fn end_all_left_over(&self) {
+        let all = std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
+        for over in all {
+            self.end_left_over(over).await;
         }
     }
 
@@ -319,8 +358,9 @@ async fn sweep(shared: Arc<Shared>) {
     while shared.cx.drain.run_until_cancelled(ticks.tick()).await.is_some() {
         for (key, session) in shared.sessions.expired(Instant::now()) {
             tracing::debug!(client = %key.client_id, session = %session.id(), "session expired");
-            shared.end(&session).await;
+            shared.end(session).await;
         }
+        shared.end_all_left_over().await;
         sessions.set(shared.sessions.len() as f64);
     }
 }

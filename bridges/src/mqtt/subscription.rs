@@ -32,6 +32,8 @@ pub(super) struct Settling {
 #[derive(Debug, Default)]
 struct Noted {
     waiting: Vec<(Position, Settlement)>,
+    /// The last delivery that left at QoS 0.
+    furthest: Option<Position>,
     /// Of all that ever were.
     count: u64,
 }
@@ -77,6 +79,16 @@ impl Settling {
     /// How many outcomes are on disk: the first so many that were noted.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
+    }
+
+    /// A delivery has left at QoS 0: those come in order.
+    pub(super) fn passed(&self, position: &Position) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).furthest = Some(position.clone());
+    }
+
+    /// The last of these.
+    pub(super) fn furthest(&self) -> Option<Position> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).furthest.clone()
     }
 
     pub(super) fn is_at_most_once(&self) -> bool {

@@ -37,6 +37,12 @@ impl BackboneConfig {
         &config.path
     }
 
+    /// How long the store keeps the place of a subscription that nobody consumes.
+    pub(super) fn park_for(&self) -> Duration {
+        let Self::Embedded(config) = self;
+        config.park_for
+    }
+
     /// What the embedded backbone of a gateway of this domain is opened with.
     pub(crate) fn open_with(&self, domain: &Arc<str>) -> EmbeddedConfig {
         let Self::Embedded(config) = self;

@@ -107,8 +107,11 @@ impl Config {
         let jurisdictions = jurisdictions(&mut fields, problems);
         let backbone = fields.required("backbone").and_then(|node| BackboneConfig::read(node, &resolve, problems));
         let admin = fields.required("admin").and_then(|node| admin(node, folder, &mut claims, problems));
-        let bridges =
-            fields.required("bridges").and_then(|node| bridges(node, folder, &resolve, &mut claims, problems));
+        let section = fields.required("bridges");
+        let bridges = section.and_then(|node| bridges(node, folder, &resolve, &mut claims, problems));
+        if let (Some(section), Some(backbone), Some(bridges)) = (section, &backbone, &bridges) {
+            report_waits(section, backbone, bridges, problems);
+        }
         let limits = Limits::read(&mut fields, bridges.as_deref().unwrap_or_default(), problems);
         let notices = NoticeConfig::read(&mut fields, folder, &resolve, problems);
         let log = sections::log(&mut fields, problems);
@@ -213,6 +216,22 @@ fn bridge(
         claims.push(Claim { resource, by: format!("bridge {:?}", key.name), span: section.span });
     }
     Some((name?, config))
+}
+
+/// Each bridge that promises its peers to keep for them what the store ends before.
+fn report_waits(section: &Node, backbone: &BackboneConfig, bridges: &[NamedBridge], problems: &Problems) {
+    let park_for = backbone.park_for();
+    let entries = section.map(problems).unwrap_or_default();
+    for ((key, _), (name, config)) in entries.iter().zip(bridges) {
+        if config.waits_for() > park_for {
+            let (waits, parks) = (config.waits_for().as_secs(), park_for.as_secs());
+            let message = format!(
+                "sessions of bridge {name:?} outlive their connections by {waits}s (session.max_expiry), and the store ends \
+                 what nobody consumes after {parks}s (park_for)"
+            );
+            problems.report(key.span, "parked", message);
+        }
+    }
 }
 
 /// Each claim that another one before it is in the way of.

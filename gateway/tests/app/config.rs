@@ -106,6 +106,25 @@ fn two_listeners_of_one_port_are_found_before_the_start() {
 }
 
 #[test]
+fn sessions_that_outlive_what_the_store_keeps_for_them_are_refused() {
+    let with = |expiry: &str, park_for: &str| {
+        let floor = format!("floor: {{ mqtt: {{ listen: '127.0.0.1:0', session: {{ max_expiry: {expiry} }} }} }}");
+        SOUND
+            .replace("path: data", &format!("path: data, park_for: {park_for}"))
+            .replace("bridges: { web", &format!("bridges: {{ {floor}, web"))
+    };
+    let text = errors(&with("2d", "1d"));
+    assert!(
+        text.contains("error[parked]: sessions of bridge \"floor\" outlive their connections by 172800s"),
+        "{text}"
+    );
+    assert!(text.contains("gateway.yaml:4:12"), "{text}");
+    let site = Site::shipped();
+    site.write("gateway.yaml", &with("1d", "1d"));
+    site.load().unwrap();
+}
+
+#[test]
 fn domains_at_the_limits() {
     for good in ["a", "7", "plant-a.no", &"d".repeat(63)] {
         let site = Site::shipped();

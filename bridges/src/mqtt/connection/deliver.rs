@@ -70,6 +70,9 @@ impl Connection {
             match outcome {
                 Sent::Settled(settlement) => {
                     let (settling, position) = (waiting.settling, waiting.delivery.position);
+                    if !waiting.value && settling.is_at_most_once() {
+                        settling.passed(&position);
+                    }
                     let noted = settling.settle(position.clone(), settlement);
                     self.held.session.settling(settling.number, &position, noted);
                 }
@@ -99,6 +102,10 @@ impl Connection {
     fn send(&mut self, waiting: &Waiting) -> Sent {
         let (number, delivery) = (waiting.settling.number, &waiting.delivery);
         if self.goes_back(waiting) || self.held.session.has_taken(number, &delivery.position) {
+            return Sent::Settled(Settlement::Delivered);
+        }
+        let seen = self.open.get(&number).and_then(|open| open.seen.as_ref()).filter(|_| !waiting.value);
+        if seen.is_some_and(|seen| delivery.position <= *seen) {
             return Sent::Settled(Settlement::Delivered);
         }
         // it was unsubscribed from meanwhile
@@ -172,7 +179,8 @@ impl Connection {
     /// Whether it was written: a packet is never larger than the client takes.
     fn write(&mut self, content: &Content<'_>, Written { id, dup, qos, retain, subscription_id }: Written) -> bool {
         let topic = &*content.topic;
-        let (alias, known) = self.own_alias(topic);
+        // where a PUBLISH is sent again the alias is not: clients that keep what they were sent at QoS 2 lose the topic with it
+        let (alias, known) = if qos == Qos::ExactlyOnce { (None, false) } else { self.own_alias(topic) };
         let message = Outgoing {
             dup,
             qos,

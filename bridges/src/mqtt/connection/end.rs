@@ -66,6 +66,10 @@ impl Connection {
             });
             if let Err(error) = shared.keeper.keep(held.key(), &held.session, expiry, false, write).await {
                 tracing::warn!(%error, %peer, "the session of an MQTT client can't be stored");
+                // on disk its client is connected: the next start would publish it
+                if let Some(will) = will.as_ref().filter(|will| will.may_be_kept && !wants_will) {
+                    shared.forget_will(will.id).await;
+                }
             }
         } else if was_kept
             && !wants_will
@@ -78,7 +82,7 @@ impl Connection {
             shared.wills.publish(&shared, will, lane_id, delay, is_kept);
         }
         match shared.sessions.leave(held, expiry) {
-            Some(session) if was_kept => shared.end(&session).await,
+            Some(session) if was_kept => shared.end(session).await,
             Some(session) => shared.end_shares(&session).await,
             None => {}
         }

@@ -166,7 +166,7 @@ async fn enter(
     let (held, ended) = shared.sessions.take(key, clean).await?;
     if let Some(ended) = ended {
         tracing::debug!(session = %ended.id(), "a clean start ends the session before");
-        shared.end(&ended).await;
+        shared.end(ended).await;
     }
     let session = held.session.id();
     let will = connect.will.take().map(|will| Testament::new(shared, will, session, principal.clone(), peer));
@@ -181,7 +181,7 @@ async fn enter(
         // a session that was there stays: nobody was let in to end it; of one that was not nobody has heard
         let stays = if held.present { config.session.max_expiry } else { Duration::ZERO };
         if let Some(ended) = shared.sessions.leave(held, stays) {
-            shared.end(&ended).await;
+            shared.end(ended).await;
         }
         return Err(Broken::new(Reason::SERVER_UNAVAILABLE, detail));
     }

@@ -17,9 +17,9 @@ mod subscribe;
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use envelope::{Filter, Lane as LaneId, Principal, Qos, Rejection, Route};
+use envelope::{Filter, Lane as LaneId, Position, Principal, Qos, Rejection, Route};
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{deliver::Values, end::End, handshake::Accepted, silence::Silence};
@@ -92,6 +92,8 @@ struct Connection {
     broken: bool,
     /// By then a large packet that is being read has to be there: its bytes are reserved meanwhile.
     due: Option<Instant>,
+    /// Ready once there is room for a large packet, of which nothing more is read before.
+    reserving: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
     /// Ready once other mappings are in force.
     changed: Option<BoxFuture<'static, ()>>,
     silence: Option<Silence>,
@@ -106,6 +108,8 @@ struct Open {
     seat: Option<Seat>,
     /// Where it is what a mapping shows.
     shown: Option<ShownAt>,
+    /// Up to here the client has had it at QoS 0, before the subscription had a position.
+    seen: Option<Position>,
 }
 
 /// What a mapping shows at addresses that a client has subscribed to.
@@ -186,6 +190,7 @@ impl Connection {
             behind: false,
             broken: false,
             due: None,
+            reserving: None,
             changed: None,
             silence: keep_alive.map(Silence::new),
             shared: shared.clone(),
@@ -238,7 +243,7 @@ impl Connection {
 
     async fn step(&mut self, not_let_in: &mut BoxFuture<'static, Rejection>) -> Result<(), End> {
         let backlog = self.link.out.len() >= MAX_OUT;
-        let reads = !backlog && !self.lane.holds_up() && self.has_room();
+        let reads = !backlog && !self.lane.holds_up() && self.has_room() && self.reserving.is_none();
         if !reads && let Some(silence) = &mut self.silence {
             // it is we who do not listen
             silence.heard = Instant::now();
@@ -272,6 +277,7 @@ impl Connection {
             // with a backlog too: what is dropped meanwhile is counted
             () = self.outbox.filled() => Ok(()),
             () = ready(&mut self.changed) => self.follow().await,
+            permit = ready(&mut self.reserving) => self.granted(permit),
             () = until(self.due) => {
                 Err(End::Broke(Broken::new(Reason::QUOTA_EXCEEDED, "a packet took longer than it may")))
             }
@@ -291,7 +297,10 @@ impl Connection {
             }
             let packet = match self.decoder.next(&mut self.link.input) {
                 Ok(Next::Packet(packet)) => packet,
-                Ok(Next::Incomplete(expected)) => break self.expect(expected).await,
+                Ok(Next::Incomplete(expected)) => {
+                    self.expect(expected);
+                    break Ok(());
+                }
                 Err(broken) => break Err(End::Broke(broken)),
             };
             self.due = None;
@@ -343,23 +352,22 @@ impl Connection {
         self.lane.has_room() && self.answers.has_room()
     }
 
-    /// Before a large packet is read, there has to be room for it, over all connections.
-    async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
-        let Some(bytes) = self.lane.coming(expected) else { return Ok(()) };
-        let reserved = self.shared.cx.bytes.clone().acquire_many_owned(bytes);
-        tokio::select! {
-            biased;
-            () = self.shared.cx.drain.cancelled() => Err(End::Draining),
-            () = self.held.taken_over.cancelled() => Err(End::TakenOver),
-            reserved = reserved => match reserved {
-                Ok(permit) => {
-                    self.due = Some(Instant::now() + self.shared.config.packet_timeout);
-                    self.lane.reserve(permit);
-                    Ok(())
-                }
-                Err(_) => Err(End::Draining),
-            },
+    /// Before a large packet is read, there has to be room for it, over all connections. Everything else goes on meanwhile.
+    fn expect(&mut self, expected: Option<usize>) {
+        if self.reserving.is_none()
+            && let Some(bytes) = self.lane.coming(expected)
+        {
+            let all = self.shared.cx.bytes.clone();
+            self.reserving = Some(Box::pin(async move { all.acquire_many_owned(bytes).await.ok() }));
         }
+    }
+
+    /// There is room; or there never will be, because the gateway ends.
+    fn granted(&mut self, permit: Option<OwnedSemaphorePermit>) -> Result<(), End> {
+        self.reserving = None;
+        self.due = Some(Instant::now() + self.shared.config.packet_timeout);
+        self.lane.reserve(permit.ok_or(End::Draining)?);
+        Ok(())
     }
 
     async fn control(&mut self, packet: Packet) -> Result<(), End> {
@@ -423,7 +431,7 @@ impl Connection {
 }
 
 /// Waits for what may come; for ever for nothing.
-async fn ready(wait: &mut Option<BoxFuture<'static, ()>>) {
+async fn ready<T>(wait: &mut Option<BoxFuture<'static, T>>) -> T {
     match wait {
         Some(wait) => wait.await,
         None => std::future::pending().await,

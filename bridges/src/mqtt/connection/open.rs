@@ -45,7 +45,8 @@ impl Connection {
         let (served, plain) = match native {
             // MQTT-4.7.3-1; in the mesh's spelling it would be an empty level
             "" => return None,
-            _ if is_shared(native) => (Served::Shared, within(native)?),
+            // nobody shares what each client gets from the listener itself
+            _ if is_shared(native) => (Served::Shared, within(native).filter(|within| !is_sys(within))?),
             _ if is_sys(native) => (Served::Sys, native),
             _ => (Served::Own, native),
         };
@@ -102,7 +103,7 @@ impl Connection {
         let (outbox, principal) = (self.outbox.clone(), self.principal.clone());
         let running = Subscription { deliveries, settling: settling.clone(), outbox, outlet, principal, filter };
         let task = self.shared.cx.tasks.spawn(running.run());
-        self.open.insert(number, Open { settling, task, durable, seat, shown: None });
+        self.open.insert(number, Open { settling, task, durable, seat, shown: None, seen: None });
     }
 
     /// Closes a subscription that is open; whether it has a position of its own in the store.
@@ -112,6 +113,8 @@ impl Connection {
         if task.await.is_err() {
             tracing::error!(number, "the task of a subscription failed");
         }
+        // what is not settled comes again, if the subscription does
+        self.outbox.forget(&settling);
         self.held.session.closed(number, settling.stored());
         if let Some(seat) = seat {
             seat.leave(self.held.session.left(number), leaves).await;
@@ -128,6 +131,10 @@ impl Connection {
                 open.task.abort();
             }
             self.held.session.closed(number, open.settling.stored());
+            if open.durable && open.settling.is_at_most_once() {
+                // it was lowered to QoS 0: nothing waits for it any more
+                self.shared.end_subscription(&self.held.session, number).await;
+            }
             if let Some(seat) = open.seat {
                 seat.leave(self.held.session.left(number), leaves).await;
             }

@@ -68,11 +68,13 @@ impl Connection {
         let number = self.held.session.show(native, shown.route.name()).unwrap_or_default();
         let at_most = shown.qos.map_or(qos, |most| most.min(qos));
         let durable = self.is_durable(Served::Own, at_most);
-        if let Some(open) = self.open.get(&number) {
-            let same = open.durable == durable
-                && open.shown.as_ref().is_some_and(|at| at.topic == shown.topic && at.route == shown.route);
-            if same {
-                let at_most_once = at_most == Qos::AtMostOnce;
+        if let Some(open) = self.open.get_mut(&number) {
+            let at_most_once = at_most == Qos::AtMostOnce;
+            if let Some(at) = open.shown.as_mut().filter(|at| at.topic == shown.topic)
+                && (open.durable == durable || (open.durable && at_most_once))
+            {
+                // what is in flight stays so: an edited mapping is the same subscription
+                (at.route, at.qos) = (shown.route.clone(), shown.qos);
                 if open.settling.is_at_most_once() != at_most_once {
                     self.outbox.change(&open.settling, at_most_once);
                 }
@@ -82,6 +84,8 @@ impl Connection {
                 self.shared.end_subscription(&self.held.session, number).await;
                 self.held.session.abandoned(number);
             }
+            // what comes again has the identifier that it had
+            self.held.session.reopened(number);
         }
         self.open(number, native, (Served::Own, shown.topic.clone()), at_most).await?;
         if let Some(open) = self.open.get_mut(&number) {

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: filters of the client to subscriptions of the mesh.
 
 use bytestring::ByteString;
-use envelope::{Qos, RejectKind, Rejection};
+use envelope::{Disposition, Qos, RejectKind, Rejection};
 
 use super::{Connection, End, Open, open::Served};
 use crate::mqtt::{
@@ -44,7 +44,8 @@ impl Connection {
         }
         let durable = self.is_durable(served, wanted.qos);
         let at_most_once = wanted.qos == Qos::AtMostOnce;
-        let same = |open: &&Open| open.durable == durable;
+        // what waits at a position is not given up for a lesser QoS: it goes out at that one
+        let same = |open: &&Open| open.durable == durable || (open.durable && at_most_once);
         if let Some(open) = known.and_then(|number| self.open.get(&number)).filter(same) {
             // the same subscription with other options; nothing is missed (MQTT-3.8.4-4)
             if open.settling.is_at_most_once() != at_most_once {
@@ -70,8 +71,10 @@ impl Connection {
             RetainHandling::Never => false,
         };
         let mut was_durable = false;
-        if let Some(number) = known {
-            was_durable = self.close_own(number, Leaves::ForNow).await;
+        // one without a position gets one: it goes on until that is there, so that nothing is missed between the two
+        let before = known.and_then(|number| self.open.remove(&number));
+        if let Some(number) = known.filter(|_| before.is_none()) {
+            was_durable = self.may_have_position(number);
             if was_durable && !durable {
                 self.shared.end_subscription(&self.held.session, number).await;
                 self.held.session.abandoned(number);
@@ -82,6 +85,9 @@ impl Connection {
             None => self.held.session.subscribe(wanted.clone(), subscription_id).0,
         };
         let opened = self.open(number, &wanted.filter, (served, filter), wanted.qos).await;
+        if let Some(before) = before {
+            self.replaced(number, before).await;
+        }
         if opened.is_ok()
             && wants_values
             && let Some(open) = self.open.get(&number)
@@ -100,6 +106,17 @@ impl Connection {
                 self.drop_subscription(&native, number, was_durable && durable).await;
                 reason(refused.get_or_insert(rejection))
             }
+        }
+    }
+
+    /// Another one of the same number has taken the place of a subscription without a position.
+    async fn replaced(&mut self, number: u32, before: Open) {
+        let settling = before.settling.clone();
+        let after = self.open.insert(number, before);
+        self.close(number, Leaves::ForNow).await;
+        if let Some(mut after) = after {
+            after.seen = settling.furthest();
+            self.open.insert(number, after);
         }
     }
 
@@ -185,7 +202,10 @@ impl Connection {
             };
             if let Some(rejection) = refused {
                 tracing::debug!(%rejection, filter = %native, "a subscription of a session can't be resumed");
-                return Err(End::refused(&rejection));
+                // one that the client may not have any more stays closed: it has the others, and may end this one
+                if rejection.disposition() != Disposition::Final {
+                    return Err(End::refused(&rejection));
+                }
             }
         }
         self.look_for_own();

@@ -102,7 +102,11 @@ impl Outbound {
         }
         let sent = self.sent.remove(&id)?;
         self.in_flight -= u16::from(sent.counted);
-        Some((sent.subscription, sent.position))
+        let key = (sent.subscription, sent.position);
+        if !sent.counted {
+            self.unsure.remove(&key);
+        }
+        Some(key)
     }
 
     pub(super) fn received(&mut self, id: u16, refused: bool) -> OnReceived {
@@ -134,6 +138,17 @@ impl Outbound {
             sent.counted = false;
             if !sent.released {
                 self.unsure.insert((sent.subscription, sent.position.clone()), *id);
+            }
+        }
+    }
+
+    /// What is in flight of a subscription is unsure.
+    pub(super) fn reopened(&mut self, subscription: u32) {
+        for (id, sent) in &mut self.sent {
+            if sent.subscription == subscription && sent.counted && !sent.released {
+                sent.counted = false;
+                self.in_flight -= 1;
+                self.unsure.insert((subscription, sent.position.clone()), *id);
             }
         }
     }

@@ -13,6 +13,20 @@ async fn after(rig: &Rig, bytes: &[u8]) -> Option<u8> {
 }
 
 #[tokio::test]
+async fn who_waits_for_room_for_a_large_packet_is_let_in_no_more_all_the_same() {
+    let rig = rig().await;
+    let all = rig.fill();
+    let hello = Hello { username: Some("ada"), password: Some("right"), ..Hello::five("a") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    let large = publish(0x02, "a", 1, &[0], &"x".repeat(100_000));
+    client.send(&large[..20_000]).await;
+    rig.revoke("ada");
+    assert_eq!(client.disconnected().await, Some(0x87));
+    drop(all);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn what_breaks_the_protocol_is_answered_with_its_reason_and_closed() {
     let rig = rig().await;
     let mut bystander = Client::five(&rig).await;

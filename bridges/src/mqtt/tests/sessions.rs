@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use envelope::Settlement;
+use envelope::{KeyValue, Settlement};
 
 use super::client::{Client, Hello, ack, config, packet, publish, rig, subscribe, text};
-use crate::conformance::{Rig, delivery};
+use crate::conformance::{HARD_TIMEOUT, Rig, delivery};
 
 async fn connack(rig: &Rig, hello: &Hello) -> (u8, u8) {
     let connack = Client::open(rig.address()).await.ask(&hello.bytes()).await.unwrap();
@@ -311,7 +311,9 @@ async fn a_subscription_that_ends_leaves_no_position_behind() {
     client.ask(&packet(0xA2, &[&2_u16.to_be_bytes(), &[0], &text("a"), &text("c")])).await;
     assert_eq!(rig.outlet.state().forgotten, std::slice::from_ref(a), "before UNSUBACK");
     client.ask(&subscribe(true, 3, &[], &[("b", 0)])).await;
-    assert_eq!(rig.outlet.state().forgotten, [a.clone(), b.clone()], "at QoS 0 nothing waits for it");
+    assert_eq!(rig.outlet.state().forgotten, std::slice::from_ref(a), "what waits there goes out at QoS 0");
+    client.close();
+    rig.outlet.until(|state| state.forgotten == [a.clone(), b.clone()]).await;
     rig.stop().await;
 }
 
@@ -328,6 +330,31 @@ async fn a_session_that_a_clean_start_ends_or_that_expires_leaves_no_position_be
         let _next = Client::connect(rig.address(), &next).await;
         rig.outlet.until(|state| state.forgotten.len() == ended).await;
     }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_ended_is_ended_later_and_known_until_then() {
+    let rig = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 1)])).await;
+    let name = rig.outlet.state().opened[0].1.durable.clone().unwrap();
+    rig.outlet.keep_all(true);
+    client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;
+    assert_eq!(client.next().await, None);
+    // its slot is free once it is over
+    assert_eq!(connack(&rig, &Hello::five("same")).await, (0, 0));
+    let kept = rig.keys.list("session/", None, 9).await.unwrap().entries;
+    assert_eq!(kept.len(), 1, "or nobody would know of its position");
+    rig.outlet.keep_all(false);
+    rig.outlet.until(|state| state.forgotten == [name.clone()]).await;
+    let forgotten = async {
+        while !rig.keys.list("session/", None, 9).await.unwrap().entries.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HARD_TIMEOUT, forgotten).await.expect("it to be forgotten");
     rig.stop().await;
 }
 

@@ -251,9 +251,15 @@ async fn a_shared_subscription_begins_with_no_last_values_and_may_change_its_qos
 async fn mqtt_4_8_2_1_a_shared_filter_that_is_none_is_refused() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;
-    for filter in
-        ["$share/workers", "$share/workers/", "$share//jobs", "$share/+/jobs", "$share/a#/jobs", "$share/a/b#"]
-    {
+    for filter in [
+        "$share/workers",
+        "$share/workers/",
+        "$share//jobs",
+        "$share/+/jobs",
+        "$share/a#/jobs",
+        "$share/a/b#",
+        "$share/a/$SYS/#",
+    ] {
         assert_eq!(subscribed(&mut client, filter, 1).await, 0x8F, "{filter}");
     }
     rig.stop().await;

@@ -147,6 +147,49 @@ async fn a_subscription_that_is_only_shown_something_any_more_leaves_nothing_whe
 }
 
 #[tokio::test]
+async fn what_is_in_flight_when_a_mapping_is_edited_is_not_sent_as_another_message() {
+    let rig = rig().await;
+    rig.outlet.show(vec![(plant(None), at)]);
+    give(&rig, &["temp", "other"]);
+    let mut client = Client::connect(rig.address(), &Hello::five("same").staying()).await;
+    subscribed(&mut client, &[("plant/#", 2)]).await;
+    let ids = [client.next().await.unwrap().published(true).1, client.next().await.unwrap().published(true).1];
+    rig.outlet.show(vec![(Shown { route: Route::new("plant", "2"), ..plant(None) }, at)]);
+    // another edit is followed after this one
+    let everything = Filter::new("#").unwrap();
+    rig.outlet.show(vec![(Shown { route: Route::new("plant", "3"), topic: everything, ..plant(None) }, at)]);
+    // what the mapping takes is another subscription: it comes again, as what it was
+    let again = [client.next().await.unwrap(), client.next().await.unwrap()];
+    assert_eq!(again.each_ref().map(|packet| (packet.first, packet.published(true).1)), ids.map(|id| (0x3C, id)));
+    for id in ids {
+        client.send(&ack(0x50, id)).await;
+    }
+    rig.outlet.until(|state| state.settled.len() == 2).await;
+    assert!(rig.outlet.state().opened.len() <= 3, "the first edit opens nothing");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_edited_mapping_shows_what_it_makes_now_over_the_same_subscription() {
+    let rig = rig().await;
+    rig.outlet.show(vec![(plant(None), at)]);
+    give(&rig, &["temp", "other"]);
+    let hello = Hello { properties: vec![0x21, 0, 1, 0x11, 0, 0, 0xFF, 0xFF], clean: false, ..Hello::five("same") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, &[("plant/#", 2)]).await;
+    let (_, id, _, payload) = client.next().await.unwrap().published(true);
+    assert_eq!(payload, "a,b");
+    let edited = |delivery: &Delivery| Ok(at(delivery)?.map(|made| Outbound { payload: Bytes::from("c"), ..made }));
+    rig.outlet.show(vec![(Shown { route: Route::new("plant", "2"), ..plant(None) }, edited)]);
+    assert_eq!(client.until_pong().await, []);
+    assert_eq!(client.ask(&ack(0x50, id)).await.unwrap().first, 0x62);
+    client.send(&ack(0x70, id)).await;
+    assert_eq!(client.next().await.unwrap().published(true).3, "c");
+    assert_eq!(rig.outlet.state().opened.len(), 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn another_set_of_mappings_is_followed_by_who_is_connected_and_after_a_restart() {
     let first = rig().await;
     let hello = Hello::five("same").staying();

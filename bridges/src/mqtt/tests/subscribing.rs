@@ -232,6 +232,86 @@ async fn topics_get_an_alias_where_the_client_takes_one() {
 }
 
 #[tokio::test]
+async fn at_qos_2_there_is_no_alias() {
+    let rig = rig().await;
+    give(&rig, &["one", "two"]);
+    let hello = Hello { properties: vec![0x22, 0, 1], ..Hello::five("alias") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 2)]).await;
+    for _ in 0..2 {
+        assert_eq!(client.next().await.unwrap().published(true).0, "telemetry/7");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_8_4_4_what_waits_goes_out_though_the_subscription_is_lowered_to_qos_0() {
+    let rig = rig().await;
+    give(&rig, &["one", "two", "three"]);
+    let hello = Hello { properties: vec![0x21, 0, 1, 0x11, 0, 0, 0xFF, 0xFF], clean: false, ..Hello::five("same") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
+    let first = client.next().await.unwrap();
+    assert_eq!(first.first, 0x32, "and the others wait for its PUBACK");
+    client.send(&subscribe(true, 9, &[], &[("telemetry/#", 0x20)])).await;
+    client.send(&ack(0x40, first.published(true).1)).await;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.push(client.next().await.unwrap());
+    }
+    seen.sort_by_key(|packet| packet.first == 0x90);
+    let texts: Vec<_> = seen[..2].iter().map(|packet| (packet.first, packet.published(true).3)).collect();
+    assert_eq!(texts, [(0x30, "two".to_owned()), (0x30, "three".to_owned())]);
+    assert_eq!(rig.outlet.state().opened.len(), 1, "it is the same subscription");
+    let name = rig.outlet.state().opened[0].1.durable.clone().unwrap();
+    client.close();
+    rig.outlet.until(|state| state.forgotten == [name.clone()]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_8_4_4_a_subscription_that_is_raised_from_qos_0_goes_on_until_it_has_a_position() {
+    let rig = rig().await;
+    give(&rig, &["one", "two"]);
+    let mut client = Client::connect(rig.address(), &Hello::five("same").staying()).await;
+    subscribed(&mut client, true, &[("telemetry/#", 0)]).await;
+    assert_eq!((client.next().await.unwrap().first, client.next().await.unwrap().first), (0x30, 0x30));
+    give_more(&rig);
+    subscribed(&mut client, true, &[("telemetry/#", 0x21)]).await;
+    let (third, text) = {
+        let packet = client.next().await.unwrap();
+        (packet.first, packet.published(true).3)
+    };
+    assert_eq!((third, text.as_str()), (0x32, "three"), "and what the client has does not come again");
+    let opened = rig.outlet.state();
+    assert!(opened.opened.len() == 2 && opened.opened[1].1.durable.is_some() && opened.ended == 1);
+    rig.stop().await;
+}
+
+fn give_more(rig: &Rig) {
+    rig.outlet.give([delivery(3, "telemetry/7", Bytes::from("three"))]);
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_read_any_more_stays_closed_and_it_has_the_rest_of_its_session() {
+    let rig = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, true, &[("secret/#", 1), ("telemetry/#", 1)]).await;
+    let name = rig.outlet.state().opened[0].1.durable.clone().unwrap();
+    client.close();
+    rig.outlet.until(|state| state.ended == 2).await;
+    rig.outlet.forbid("secret/#");
+    give(&rig, &["one"]);
+    let mut client = Client::connect(rig.address(), &hello).await;
+    assert_eq!(client.next().await.unwrap().published(true).3, "one");
+    let unsuback = client.ask(&packet(0xA2, &[&[0, 5, 0], &text("secret/#")])).await.unwrap();
+    assert_eq!(unsuback.body, [0, 5, 0, 0]);
+    assert_eq!(rig.outlet.state().forgotten, [name]);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn an_alias_stands_for_nothing_before_the_client_was_told_of_it() {
     let rig = rig().await;
     rig.outlet.give([delivery(1, "telemetry/7", vec![b'x'; 2_000].into()), delivery(2, "telemetry/7", "two".into())]);

@@ -3,7 +3,7 @@
 use envelope::KeyValue;
 
 use super::client::{Client, Hello, config, publish, rig, text};
-use crate::conformance::Rig;
+use crate::conformance::{HARD_TIMEOUT, Rig};
 
 fn with_will(id: &'static str, properties: &[u8]) -> Hello {
     let will = [&[properties.len() as u8][..], properties, &text("gone"), &text("bye")].concat();
@@ -29,6 +29,30 @@ async fn mqtt_3_1_2_10_a_client_that_says_goodbye_takes_its_will_along() {
     assert_eq!(client.next().await, None);
     rig.stop().await;
     assert_eq!(rig.counts().received, 0);
+}
+
+#[tokio::test]
+async fn a_will_that_its_client_took_along_is_not_published_by_the_next_start_though_the_store_was_away() {
+    let first = rig().await;
+    let hello = Hello { will: with_will("a", &[]).will, ..Hello::five("a").staying() };
+    let mut client = Client::connect(first.address(), &hello).await;
+    first.keys.refuse(true);
+    client.send(&[0xE0, 0]).await;
+    assert_eq!(client.next().await, None);
+    // the connection is over once its session can be had, and that it can't is told
+    let refused = Client::open(first.address()).await.ask(&hello.bytes()).await.unwrap();
+    assert_eq!(refused.body[1], 0x88);
+    first.keys.refuse(false);
+    let forgotten = async {
+        while !first.keys.list("will/", None, 9).await.unwrap().entries.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HARD_TIMEOUT, forgotten).await.expect("it to be forgotten");
+    let second = first.restart(&config()).await;
+    second.stop().await;
+    first.stop().await;
+    assert_eq!((first.counts().received, second.counts().received), (0, 0));
 }
 
 #[tokio::test]
