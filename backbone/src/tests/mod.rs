@@ -5,6 +5,7 @@ mod durability;
 mod early;
 mod failure;
 mod fan_out;
+mod formats;
 mod keys;
 mod last;
 mod model;

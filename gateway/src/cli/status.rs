@@ -37,7 +37,7 @@ const RARE: [&str; 4] = ["passed", "filtered", "duplicate", "interrupted"];
 // === impl Status ===
 
 impl Status {
-    /// Fails if the gateway takes no messages or its ledger does not balance, when it has said why.
+    /// Fails if the gateway takes no messages, its ledger does not balance or a mapping that sends fails, when it has said why.
     pub(super) async fn run(&self, out: &mut (impl Write + Send)) -> Result<(), Failure> {
         let ready = self.gateway.ask(Method::GET, "/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
         let routes = self.gateway.ask(Method::GET, "/routes", StatusCode::OK).await?;
@@ -60,7 +60,13 @@ impl Status {
 impl Told {
     fn is_well(&self) -> bool {
         let ready = self.ready["ready"].as_bool().unwrap_or(false);
-        ready && self.ledger.as_ref().is_some_and(|ledger| ledger["balanced"].as_bool().unwrap_or(false))
+        let sends = !self.senders().any(|sender| sender["now"]["state"] == "failing");
+        ready && sends && self.ledger.as_ref().is_some_and(|ledger| ledger["balanced"].as_bool().unwrap_or(false))
+    }
+
+    /// The mappings that send.
+    fn senders(&self) -> impl Iterator<Item = &Value> {
+        self.routes["sends"].as_array().into_iter().flatten()
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -78,10 +84,19 @@ impl Told {
         if lost > 0 {
             writeln!(out, "               {lost} messages acked as received could not be stored")?;
         }
+        let [letters, over] = ["dead_letters", "dead_letters_over"].map(|key| number(&store[key]));
+        if letters > 0 || over > 0 {
+            let over = if over > 0 { format!(", {over} more were not kept") } else { String::new() };
+            writeln!(out, "               {letters} dead letters{over}")?;
+        }
         for connection in self.routes["connections"].as_array().into_iter().flatten() {
             writeln!(out, "{}", line_of(connection))?;
         }
+        self.senders().try_for_each(|sender| writeln!(out, "{}", line_of_sender(sender)))?;
         self.write_bridges(ledger, out)?;
+        for parked in self.routes["parked"].as_array().into_iter().flatten() {
+            writeln!(out, "parked         {}: its mapping is gone, its subscription is not", text(parked))?;
+        }
         write_subscriptions(ledger, out)
     }
 
@@ -89,6 +104,9 @@ impl Told {
         match self.ready["ready"].as_bool() {
             Some(true) => writeln!(out, "ready          takes messages")?,
             _ => writeln!(out, "NOT READY      {}", text(&self.ready["why"]))?,
+        }
+        for issuer in self.ready["tokens"].as_array().into_iter().flatten() {
+            writeln!(out, "  TOKENS       {}", text(issuer))?;
         }
         let epoch = &self.routes["epoch"];
         writeln!(out, "configuration  epoch {}, since {}", number(&epoch["number"]), text(&epoch["since"]))?;
@@ -138,6 +156,23 @@ fn line_of(connection: &Value) -> String {
         _ => format!("connection {bridge} {direction}: {} {peer}", state.to_uppercase()),
     };
     match connection["why"].as_str() {
+        Some(why) => format!("{line}: {}", clean(why)),
+        None => line,
+    }
+}
+
+/// `sends orders to hook POST /orders: sending, 3 unsettled`, and why it fails.
+fn line_of_sender(sender: &Value) -> String {
+    let [mapping, bridge, address] = ["mapping", "bridge", "address"].map(|key| text(&sender[key]));
+    let now = &sender["now"];
+    let state = match now["state"].as_str() {
+        Some("failing") => "FAILING".to_owned(),
+        Some(state) => clean(state),
+        None => "does not run".to_owned(),
+    };
+    let mut line = format!("sends {mapping} to {bridge} {address}: {state}");
+    push_if_any(&mut line, &now["unsettled"], "unsettled");
+    match now["why"].as_str() {
         Some(why) => format!("{line}: {}", clean(why)),
         None => line,
     }
@@ -233,6 +268,32 @@ mod tests {
             "connection web in: connected to mqtt://b:1883\nconnection web out: REFUSED mqtt://b:1883: not\u{fffd} you\nbridge web\n",
             "POST /orders: 4 stored, 2 rejected (2 malformed)\n",
             "  envelopes    4 matched, 1 delivered, 3 pending\n",
+        ] {
+            assert!(page.contains(line), "{line:?} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_sends_and_fails_is_shown_and_not_well() {
+        let mut told = told();
+        told.routes["sends"] = json!([
+            { "mapping": "a", "bridge": "hook", "address": "POST /a", "now": { "state": "sending", "unsettled": 0 } },
+            { "mapping": "b", "bridge": "hook", "address": "POST /b", "now": null },
+        ]);
+        told.routes["parked"] = json!(["mapping:c"]);
+        told.ready["tokens"] = json!(["issuer \"x\": no keys"]);
+        told.ledger.as_mut().unwrap()["store"]["dead_letters"] = json!(2);
+        told.ledger.as_mut().unwrap()["store"]["dead_letters_over"] = json!(1);
+        assert!(told.is_well());
+        told.routes["sends"][1]["now"] = json!({ "state": "failing", "why": "502 of \u{1b} hook", "unsettled": 7 });
+        assert!(!told.is_well());
+        let page = page(&told);
+        for line in [
+            "  TOKENS       issuer \"x\": no keys\n",
+            "               2 dead letters, 1 more were not kept\n",
+            "sends a to hook POST /a: sending\n",
+            "sends b to hook POST /b: FAILING, 7 unsettled: 502 of \u{fffd} hook\n",
+            "parked         mapping:c: its mapping is gone, its subscription is not\n",
         ] {
             assert!(page.contains(line), "{line:?} is not in\n{page}");
         }
