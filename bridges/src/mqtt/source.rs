@@ -80,7 +80,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum LeftOver {
     /// With positions in the store.
-    Session(Session),
+    Session(Box<Session>),
     /// One that is not to be published.
     Will(Uuid),
 }
@@ -285,7 +285,7 @@ impl Shared {
     /// is done.
     pub(super) async fn end(&self, session: Session) {
         self.wills.ended(session.id());
-        self.end_left_over(LeftOver::Session(session)).await;
+        self.end_left_over(LeftOver::Session(Box::new(session))).await;
     }
 
     /// Takes a will from disk that nobody is to hear, as surely.
