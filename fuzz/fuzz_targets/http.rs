@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, bytes)) = bytes.split_first() else { return };
+    if let step @ 128.. = *which {
+        return fuzz::wire(usize::from(step - 128), bytes);
+    }
     let text = || String::from_utf8_lossy(bytes);
     match which % 10 {
         0 => fuzz::paths(&text()),

@@ -112,7 +112,7 @@ pub fn batches(body: &[u8]) {
     }
 }
 
-/// A frame of a WebSocket.
+/// What a frame of a WebSocket carries.
 ///
 /// # Panics
 /// If what is taken is out of its bounds.
@@ -120,11 +120,19 @@ pub fn frames(binary: bool, bytes: &[u8]) {
     websocket::fuzz_frame(binary, Bytes::copy_from_slice(bytes));
 }
 
+/// What comes over a WebSocket, in steps of so many bytes.
+///
+/// # Panics
+/// If it matters where it is cut, a message is over the limit, or what is read can't be written.
+pub fn wire(step: usize, bytes: &[u8]) {
+    websocket::fuzz_wire(bytes, step);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SEEDS: [&[u8]; 12] = [
+    const SEEDS: [&[u8]; 13] = [
         b"/a/%C3%A4/b?",
         b"/%2e%2e//a%2Fb",
         b"filter=a/%23&start=2026-01-31T12:00:00Z&durable=x",
@@ -136,6 +144,7 @@ mod tests {
         b"{\"op\":\"reply\",\"ref\":\"1\",\"to\":\"$mesh/reply/g/1\",\"inreplyto\":\"i\",\"more\":true}\n\x00\xff",
         b"{\"op\":\"subscribe\",\"ref\":\"s\",\"filters\":[\"a/#\"],\"start\":{\"after\":\"00ff\"},\"credit\":9}",
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x4c\x4a\x06\x00\xc2\x41\x24\x35\x03\x00\x00\x00",
+        b"\x01\x82\x01\x02\x03\x04ik\x89\x80\x00\x00\x00\x00\x80\x81\x00\x00\x00\x00!\x88\x82\x00\x00\x00\x00\x03\xe8",
         b"\x28\xb5\x2f\xfd\x04\x00\x19\x00\x00\x61\x62\x63\x5d\x1e\x5d\x90",
     ];
 
@@ -159,6 +168,7 @@ mod tests {
                 headers(&bytes);
                 batches(&bytes);
                 frames(round % 2 == 0, &bytes);
+                wire(round % 7, &bytes);
                 if round < 40 {
                     bodies(&bytes);
                 }

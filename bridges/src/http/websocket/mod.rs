@@ -31,14 +31,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(super) use self::frames::fuzz_frame;
 use self::{
     connection::{Connection, Tongue},
     handshake::Handshake,
     reader::Reader,
     wire::{Close, code},
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::{frames::fuzz_frame, wire::fuzz_wire};
 use super::{
     Peer, Problem,
     address::{WEBSOCKET, address_of_frames},

@@ -97,6 +97,46 @@ pub(super) mod code {
     pub(in crate::http::websocket) const AGAIN: u16 = 1013;
 }
 
+/// Any bytes that come in steps of so many: the messages are those of the bytes in one piece, a message is no longer than it
+/// may be, and what the server would write of it reads back.
+///
+/// # Panics
+/// If they are not, it is, or it does not.
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::expect_used, reason = "a promise that is broken is to panic here")]
+pub(in crate::http) fn fuzz_wire(bytes: &[u8], step: usize) {
+    const MAX: usize = 300;
+    let read = |step: usize| {
+        let (mut decoder, mut input, mut messages) = (Decoder::new(MAX), BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(step.max(1)) {
+            input.extend_from_slice(piece);
+            loop {
+                assert!(decoder.expected() <= MAX, "more is expected than a message may take");
+                match decoder.next(&mut input) {
+                    Ok(None) => break,
+                    Ok(Some(message)) => messages.push(message),
+                    Err(broken) => return (messages, Some(broken)),
+                }
+            }
+        }
+        (messages, None)
+    };
+    let whole = read(bytes.len());
+    assert_eq!(read(step), whole, "it matters where the bytes are cut");
+    for message in whole.0 {
+        assert!(message.size() <= MAX);
+        let (expected, mut frame) = (message.clone(), Vec::new());
+        assert_eq!(message.write(&mut frame, MAX), None);
+        // what a server writes is not masked; with a mask of zeros a client could have sent it
+        let head = frame.len() - usize::from(frame[1] & !MASKED).min(frame.len() - 2);
+        let head = if frame[1] == LENGTH_16 { 4 } else { head };
+        frame[1] |= MASKED;
+        frame.splice(head..head, [0; 4]);
+        let again = Decoder::new(MAX).next(&mut BytesMut::from(&frame[..]));
+        assert_eq!(again.expect("what is written is taken"), Some(expected));
+    }
+}
+
 // === impl Decoder ===
 
 impl Decoder {
