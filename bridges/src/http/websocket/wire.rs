@@ -111,7 +111,7 @@ pub(in crate::http) fn fuzz_wire(bytes: &[u8], step: usize) {
         for piece in bytes.chunks(step.max(1)) {
             input.extend_from_slice(piece);
             loop {
-                assert!(decoder.expected() <= MAX, "more is expected than a message may take");
+                assert!(decoder.expected() <= MAX + MAX_CONTROL, "more is expected than a message and a ping may take");
                 match decoder.next(&mut input) {
                     Ok(None) => break,
                     Ok(Some(message)) => messages.push(message),
