@@ -73,7 +73,7 @@ fn over_tls_a_client_is_who_its_certificate_says_and_without_one_it_is_not_let_i
 }
 
 #[test]
-fn what_is_retained_is_the_last_value_of_its_topic_for_http_too() {
+fn mqtt_3_3_1_5_to_8_what_is_retained_is_the_last_value_of_its_topic_for_http_too() {
     let floor = Floor::with("prefix: devices");
     let _gateway = Gateway::start(&floor.site);
     let publish = |arguments: &[&str]| {
@@ -100,7 +100,7 @@ fn what_is_retained_is_the_last_value_of_its_topic_for_http_too() {
 }
 
 #[test]
-fn a_message_that_has_expired_is_handed_to_nobody_and_one_that_has_not_says_what_is_left() {
+fn mqtt_3_3_2_5_and_6_a_message_that_has_expired_is_handed_to_nobody_and_one_that_has_not_says_what_is_left() {
     let floor = Floor::with("prefix: devices");
     let _gateway = Gateway::start(&floor.site);
     let session = ["-i", "away", "-c", "-x", "600", "-q", "1", "-t", "press/#"];

@@ -396,7 +396,8 @@ impl Connection {
     fn left(&mut self, disconnect: packet::Disconnect) -> End {
         if let Some(expiry) = disconnect.session_expiry {
             if self.expiry.is_zero() && expiry > 0 {
-                let detail = "a session that was to end with its connection can't outlive it (MQTT-3.14.2-2)";
+                let detail =
+                    "a session that was to end with its connection can't outlive it (MQTT 5.0, section 3.14.2.2.2)";
                 return End::Broke(Broken::new(Reason::PROTOCOL_ERROR, detail));
             }
             self.expiry = handshake::expiry(expiry, &self.shared.config);

@@ -3,6 +3,10 @@
 //!
 //! Nothing is copied out of what was read: topics, strings and payloads are slices of the packet. Whatever is wrong with a
 //! packet is a [`Broken`] with the reason code that the standard gives it; what a packet means is the session's business.
+//!
+//! It is our own because the well-kept one that knows both versions, `mqtt-protocol-core`, copies each field of what it
+//! reads, and its connection answers a repeat of QoS 2 by itself, before the mesh has the message. It is the oracle in the
+//! tests instead: what it writes is read here, and what is written here it reads.
 
 mod answer;
 mod ask;

@@ -168,7 +168,7 @@ fn a_refused_message_of_qos_2_frees_its_identifier() {
 }
 
 #[test]
-fn mqtt_3_3_4_9_more_than_receive_maximum_in_flight_breaks_the_connection() {
+fn mqtt_3_3_4_7_more_than_receive_maximum_in_flight_breaks_the_connection() {
     let mut session = Session::new();
     offered(session.arrives(message(Qos::AtLeastOnce, 1), Some(2)));
     offered(session.arrives(message(Qos::ExactlyOnce, 2), Some(2)));

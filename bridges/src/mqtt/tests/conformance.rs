@@ -26,13 +26,18 @@ impl Peer for Publisher {
             }
         })
     }
+
+    /// MQTT 3.1.1 has no other word than the acknowledgement.
+    fn hears_of_a_refusal(&self) -> Heard {
+        if self.level == 5 { Heard::Refused } else { Heard::Taken }
+    }
 }
 
 #[tokio::test]
 async fn every_version_passes_the_suite_at_qos_1_and_2() {
     let mut config = config();
     config.retry_for = Duration::from_millis(100);
-    for flags in [0x02, 0x04] {
-        run(&config, &Publisher { level: 5, flags }).await;
+    for (level, flags) in [(4, 0x02), (4, 0x04), (5, 0x02), (5, 0x04)] {
+        run(&config, &Publisher { level, flags }).await;
     }
 }

@@ -27,7 +27,7 @@ async fn who_waits_for_room_for_a_large_packet_is_let_in_no_more_all_the_same() 
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_is_answered_with_its_reason_and_closed() {
+async fn mqtt_4_13_1_1_and_4_13_2_1_what_breaks_the_protocol_is_answered_with_its_reason_and_closed() {
     let rig = rig().await;
     let mut bystander = Client::five(&rig).await;
     let second = Hello::five("again").bytes();
@@ -71,9 +71,21 @@ async fn what_breaks_the_protocol_is_answered_with_its_reason_and_closed() {
 #[tokio::test]
 async fn mqtt_3_1_1_has_no_disconnect_and_is_closed() {
     let rig = rig().await;
-    for bytes in
-        [publish(0x02, "a/#", 1, &[], "x"), vec![0xF0, 0], vec![0xE0, 1, 0], vec![0x30, 0xFF, 0xFF, 0xFF, 0x7F]]
-    {
+    let options = |options: u8| subscribe(false, 1, &[], &[("a", options)]);
+    for bytes in [
+        publish(0x02, "a/#", 1, &[], "x"),
+        vec![0xF0, 0],
+        vec![0xE0, 1, 0],
+        vec![0x30, 0xFF, 0xFF, 0xFF, 0x7F],
+        // the options of MQTT 5.0 are reserved bits here (3.1.1: MQTT-3-8.3-4)
+        options(0x03),
+        options(0x04),
+        options(0x08),
+        options(0x10),
+        options(0x20),
+        options(0x40),
+        options(0x80),
+    ] {
         let mut client = Client::connect(rig.address(), &Hello::three("")).await;
         client.send(&bytes).await;
         assert_eq!(client.next().await, None, "{bytes:?}");
@@ -82,7 +94,7 @@ async fn mqtt_3_1_1_has_no_disconnect_and_is_closed() {
 }
 
 #[tokio::test]
-async fn a_first_packet_that_is_no_connect_is_closed_without_a_word() {
+async fn mqtt_3_1_0_1_a_first_packet_that_is_no_connect_is_closed_without_a_word() {
     let rig = rig().await;
     let flags = |flags: u8| packet(0x10, &[&text("MQTT"), &[5, flags], &[0, 0, 0], &text("a")]);
     for bytes in [
@@ -172,7 +184,7 @@ async fn a_large_packet_that_is_no_new_message_keeps_no_bytes() {
 }
 
 #[tokio::test]
-async fn mqtt_3_3_4_9_more_in_flight_than_receive_maximum_is_the_end() {
+async fn mqtt_3_3_4_7_more_in_flight_than_receive_maximum_is_the_end() {
     let mut config = config();
     config.receive_maximum = 3;
     let rig = Rig::start(&config).await;

@@ -186,7 +186,7 @@ async fn a_client_of_mqtt_5_hears_that_it_is_over_its_rate_only_past_max_delay()
 }
 
 #[tokio::test]
-async fn mqtt_4_3_3_qos_2_is_taken_once_and_a_repeat_on_its_way_is_not_answered() {
+async fn mqtt_4_3_3_8_to_12_qos_2_is_taken_once_and_a_repeat_on_its_way_is_not_answered() {
     let rig = rig().await;
     rig.hold();
     let mut client = Client::five(&rig).await;

@@ -8,13 +8,17 @@ use super::client::{Client, Hello, ack, config, packet, publish, rig, subscribe,
 use crate::conformance::{HARD_TIMEOUT, Rig, delivery};
 
 async fn connack(rig: &Rig, hello: &Hello) -> (u8, u8) {
-    let connack = Client::open(rig.address()).await.ask(&hello.bytes()).await.unwrap();
+    let mut client = Client::open(rig.address()).await;
+    let connack = client.ask(&hello.bytes()).await.unwrap();
     assert_eq!(connack.first, 0x20);
+    if connack.body[1] != 0 {
+        assert_eq!(client.next().await, None, "who is not let in is closed");
+    }
     (connack.body[0], connack.body[1])
 }
 
 #[tokio::test]
-async fn mqtt_3_2_2_2_session_present_says_whether_the_session_was_there() {
+async fn mqtt_3_2_2_1_to_3_and_3_1_2_4_to_6_session_present_says_whether_the_session_was_there() {
     let rig = rig().await;
     for level in [4, 5] {
         let hello = Hello { level, id: if level == 4 { "four" } else { "five" }, ..Hello::five("") }.staying();
@@ -45,12 +49,15 @@ async fn a_session_that_could_not_be_stored_is_not_there_the_next_time() {
 #[tokio::test]
 async fn mqtt_3_1_4_3_a_second_connection_takes_over_and_the_first_hears_of_it() {
     let rig = rig().await;
-    let hello = Hello::five("same").staying();
-    let mut first = Client::connect(rig.address(), &hello).await;
-    let (mut second, connack) = Client::connected(rig.address(), &hello).await;
-    assert_eq!(connack.body[0], 1);
-    assert_eq!(first.disconnected().await, Some(0x8E));
-    assert_eq!(second.until_pong().await, []);
+    for (level, heard) in [(5, Some(0x8E)), (4, None)] {
+        let id = if level == 5 { "five" } else { "four" };
+        let hello = Hello { level, ..Hello::five(id) }.staying();
+        let mut first = Client::connect(rig.address(), &hello).await;
+        let (mut second, connack) = Client::connected(rig.address(), &hello).await;
+        assert_eq!(connack.body[0], 1);
+        assert_eq!(first.disconnected().await, heard, "MQTT 3.1.1 has no word for it");
+        assert_eq!(second.until_pong().await, []);
+    }
     rig.stop().await;
 }
 
@@ -66,7 +73,7 @@ async fn another_principal_with_the_same_client_identifier_has_a_session_of_its_
 }
 
 #[tokio::test]
-async fn mqtt_3_1_4_2_wrong_credentials_are_answered_and_the_connection_closed() {
+async fn mqtt_3_1_4_2_and_3_2_2_8_wrong_credentials_are_answered_and_the_connection_closed() {
     let rig = rig().await;
     for (level, reason) in [(5, 0x86), (4, 4)] {
         let hello = Hello { level, username: Some("ada"), password: Some("wrong"), ..Hello::five("a") };
@@ -89,7 +96,7 @@ async fn a_principal_that_is_let_in_no_more_is_disconnected() {
 }
 
 #[tokio::test]
-async fn mqtt_3_1_3_6_a_client_without_an_identifier_is_given_one() {
+async fn mqtt_3_1_3_6_to_8_a_client_without_an_identifier_is_given_one() {
     let rig = rig().await;
     let (_client, connack) = Client::connected(rig.address(), &Hello::five("")).await;
     let assigned = connack.body.windows(9).any(|window| window == b"openmesh-");
@@ -118,7 +125,7 @@ async fn connack_says_what_the_listener_keeps_to() {
 }
 
 #[tokio::test]
-async fn enhanced_authentication_is_refused_cleanly() {
+async fn mqtt_4_12_0_1_enhanced_authentication_is_refused_and_the_connection_closed() {
     let rig = rig().await;
     let method = [&[0x15][..], &super::client::text("SCRAM-SHA-1")].concat();
     assert_eq!(connack(&rig, &Hello { properties: method, ..Hello::five("a") }).await, (0, 0x8C));
@@ -129,7 +136,7 @@ async fn enhanced_authentication_is_refused_cleanly() {
 }
 
 #[tokio::test]
-async fn another_version_is_told_which_are_spoken() {
+async fn mqtt_3_1_2_2_another_version_is_told_which_are_spoken_and_closed() {
     let rig = rig().await;
     for level in [3, 6] {
         assert_eq!(connack(&rig, &Hello { level, ..Hello::five("a") }).await, (0, 1));
@@ -138,12 +145,26 @@ async fn another_version_is_told_which_are_spoken() {
 }
 
 #[tokio::test]
-async fn mqtt_3_1_2_22_a_silent_client_is_disconnected_after_one_and_a_half_keep_alives() {
+async fn mqtt_3_1_2_22_and_3_2_2_22_a_silent_client_is_disconnected_after_one_and_a_half_keep_alives() {
     let rig = rig().await;
-    let began = std::time::Instant::now();
-    let mut client = Client::connect(rig.address(), &Hello { keep_alive: 1, ..Hello::five("a") }).await;
-    assert_eq!(client.disconnected().await, Some(0x8D));
-    assert!(began.elapsed() >= Duration::from_millis(1_400));
+    for (level, heard) in [(5, Some(0x8D)), (4, None)] {
+        let began = std::time::Instant::now();
+        let mut client = Client::connect(rig.address(), &Hello { level, keep_alive: 1, ..Hello::five("a") }).await;
+        assert_eq!(client.disconnected().await, heard);
+        assert!(began.elapsed() >= Duration::from_millis(1_400));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn in_mqtt_3_1_1_who_wants_no_keep_alive_may_be_silent_and_in_mqtt_5_it_is_given_one() {
+    let mut config = config();
+    config.max_keep_alive = Duration::from_secs(1);
+    let rig = Rig::start(&config).await;
+    let mut three = Client::connect(rig.address(), &Hello { keep_alive: 0, ..Hello::three("three") }).await;
+    let mut five = Client::connect(rig.address(), &Hello { keep_alive: 0, ..Hello::five("five") }).await;
+    assert_eq!(five.disconnected().await, Some(0x8D));
+    assert_eq!(three.until_pong().await, [], "it was silent for longer");
     rig.stop().await;
 }
 
@@ -191,7 +212,7 @@ async fn a_message_whose_puback_was_lost_is_the_same_message_when_it_comes_again
 }
 
 #[tokio::test]
-async fn mqtt_3_14_2_2_a_session_that_ends_with_its_connection_can_t_be_made_to_stay() {
+async fn a_session_that_ends_with_its_connection_can_t_be_made_to_stay() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;
     client.send(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9]).await;
@@ -204,7 +225,7 @@ async fn mqtt_3_14_2_2_a_session_that_ends_with_its_connection_can_t_be_made_to_
 }
 
 #[tokio::test]
-async fn a_session_is_taken_up_after_a_restart_with_its_subscriptions_and_identifiers() {
+async fn mqtt_4_1_0_1_and_4_5_0_1_a_session_is_taken_up_after_a_restart_with_its_subscriptions_and_identifiers() {
     let first = rig().await;
     first.outlet.give([delivery(1, "a", "one".into())]);
     let hello = Hello::five("same").staying();
@@ -318,7 +339,7 @@ async fn a_subscription_that_ends_leaves_no_position_behind() {
 }
 
 #[tokio::test]
-async fn a_session_that_a_clean_start_ends_or_that_expires_leaves_no_position_behind() {
+async fn mqtt_4_1_0_2_a_session_that_a_clean_start_ends_or_that_expires_leaves_no_position_behind() {
     let mut config = config();
     config.session.max_expiry = Duration::from_secs(1);
     let rig = Rig::start(&config).await;

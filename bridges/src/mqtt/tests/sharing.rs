@@ -27,7 +27,7 @@ async fn job(client: &mut Client) -> (String, u16, u8) {
 }
 
 #[tokio::test]
-async fn each_message_goes_to_one_member_at_the_qos_that_it_was_granted() {
+async fn mqtt_4_8_2_3_each_message_goes_to_one_member_at_the_qos_that_it_was_granted() {
     let rig = rig().await;
     give(&rig, 1..=4);
     let hello = |id| Hello { properties: vec![0x21, 0, 2], ..Hello::five(id) };

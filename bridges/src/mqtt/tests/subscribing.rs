@@ -17,7 +17,7 @@ async fn subscribed(client: &mut Client, five: bool, filters: &[(&str, u8)]) -> 
 }
 
 #[tokio::test]
-async fn mqtt_3_8_4_5_a_subscription_is_answered_filter_by_filter_and_then_served() {
+async fn mqtt_3_8_4_5_and_7_and_3_3_2_3_a_subscription_is_answered_filter_by_filter_and_then_served() {
     for five in [true, false] {
         let rig = rig().await;
         give(&rig, &["one", "two"]);
@@ -49,7 +49,7 @@ async fn qos_0_is_settled_once_it_is_written() {
 }
 
 #[tokio::test]
-async fn mqtt_3_3_4_7_no_more_is_in_flight_than_the_client_takes() {
+async fn mqtt_3_3_4_9_and_4_9_0_1_and_2_no_more_is_in_flight_than_the_client_takes() {
     let rig = rig().await;
     give(&rig, &["one", "two", "three"]);
     let hello = Hello { properties: vec![0x21, 0, 2], ..Hello::five("two") };
@@ -63,7 +63,7 @@ async fn mqtt_3_3_4_7_no_more_is_in_flight_than_the_client_takes() {
 }
 
 #[tokio::test]
-async fn mqtt_4_3_3_qos_2_to_a_client_is_settled_at_pubrec_and_ends_with_pubcomp() {
+async fn mqtt_4_3_3_4_to_6_and_2_2_1_5_qos_2_to_a_client_is_settled_at_pubrec_and_ends_with_pubcomp() {
     let rig = rig().await;
     give(&rig, &["one"]);
     let mut client = Client::five(&rig).await;
@@ -190,7 +190,7 @@ async fn mqtt_3_3_2_4_what_says_that_it_is_utf_8_and_is_so_has_the_payload_forma
 }
 
 #[tokio::test]
-async fn mqtt_3_10_4_after_unsubscribe_nothing_more_comes() {
+async fn mqtt_3_10_4_2_after_unsubscribe_nothing_more_comes() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;
     subscribed(&mut client, true, &[("telemetry/#", 1)]).await;
@@ -370,7 +370,7 @@ fn retained(n: u64, topic: &'static str, text: &'static str) -> envelope::Delive
 }
 
 #[tokio::test]
-async fn mqtt_3_3_1_6_a_subscription_begins_with_the_last_values_as_its_retain_handling_says() {
+async fn mqtt_3_3_1_9_to_11_a_subscription_begins_with_the_last_values_as_its_retain_handling_says() {
     for (options, expected) in [(0x01, true), (0x11, true), (0x21, false)] {
         let rig = rig().await;
         rig.outlet.give([retained(1, "a", "old"), retained(2, "a", "kept"), retained(3, "b", "")]);
@@ -394,6 +394,21 @@ async fn mqtt_3_8_4_4_subscribing_again_brings_the_last_values_again_unless_it_i
     subscribed(&mut client, true, &[("a", 0x01)]).await;
     let again = client.next().await.unwrap();
     assert_eq!((again.first & 0x01, again.published(true).3.as_str()), (1, "kept"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn in_mqtt_3_1_1_subscribing_again_always_brings_the_last_values_again() {
+    let rig = rig().await;
+    let mut client = Client::three(&rig).await;
+    rig.outlet.give([retained(1, "a", "kept")]);
+    for _ in 0..2 {
+        subscribed(&mut client, false, &[("a", 1)]).await;
+        let value = client.next().await.unwrap();
+        assert_eq!((value.first & 0x01, value.published(false).3.as_str()), (1, "kept"));
+        client.send(&ack(0x40, value.published(false).1)).await;
+    }
+    assert_eq!(rig.outlet.state().opened.len(), 1, "it is the same subscription");
     rig.stop().await;
 }
 

@@ -68,7 +68,7 @@ async fn read(socket: &mut Socket, so: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn mqtt_6_0_0_2_packets_are_read_wherever_frames_begin_and_end() {
+async fn mqtt_6_0_0_2_and_4_packets_are_read_wherever_frames_begin_and_end() {
     let (rig, address) = rig().await;
     let mut socket = opened(address).await;
     let hello = Hello { username: Some("ada"), password: Some("right"), ..Hello::five("a") }.bytes();
@@ -160,7 +160,7 @@ async fn pings_are_answered_between_packets() {
 }
 
 #[tokio::test]
-async fn what_is_no_websocket_of_mqtt_or_is_of_a_foreign_page_is_refused() {
+async fn mqtt_6_0_0_3_what_is_no_websocket_of_mqtt_or_is_of_a_foreign_page_is_refused() {
     let (rig, address) = rig().await;
     let mqtt = ("sec-websocket-protocol", "mqtt");
     for (path, headers, status) in [

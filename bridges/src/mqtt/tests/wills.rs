@@ -11,7 +11,7 @@ fn with_will(id: &'static str, properties: &[u8]) -> Hello {
 }
 
 #[tokio::test]
-async fn mqtt_3_1_2_8_a_will_is_published_when_the_client_is_gone_without_a_word() {
+async fn mqtt_3_1_2_7_and_8_a_will_is_published_when_the_client_is_gone_without_a_word() {
     let rig = rig().await;
     let client = Client::connect(rig.address(), &with_will("a", &[])).await;
     client.close();
@@ -22,7 +22,7 @@ async fn mqtt_3_1_2_8_a_will_is_published_when_the_client_is_gone_without_a_word
 }
 
 #[tokio::test]
-async fn mqtt_3_1_2_10_a_client_that_says_goodbye_takes_its_will_along() {
+async fn mqtt_3_1_2_10_and_3_14_4_3_a_client_that_says_goodbye_takes_its_will_along() {
     let rig = rig().await;
     let mut client = Client::connect(rig.address(), &with_will("a", &[])).await;
     client.send(&[0xE0, 0]).await;
@@ -145,7 +145,7 @@ async fn after_a_crash_a_client_that_is_back_in_time_takes_its_will_back() {
 }
 
 #[tokio::test]
-async fn a_clean_start_ends_the_session_and_its_will_is_published() {
+async fn mqtt_3_1_4_4_a_clean_start_ends_the_session_and_its_will_is_published() {
     let rig = rig().await;
     let client = Client::connect(rig.address(), &staying(60)).await;
     client.close();

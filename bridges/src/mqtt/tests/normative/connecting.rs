@@ -51,7 +51,7 @@ async fn mqtt_3_1_4_1_a_connect_that_is_not_as_the_standard_says_is_closed_witho
 }
 
 #[tokio::test]
-async fn mqtt_3_1_4_6_what_follows_a_connect_that_is_rejected_is_not_processed() {
+async fn mqtt_3_1_4_6_and_3_14_0_1_what_follows_a_connect_that_is_rejected_is_not_processed() {
     let rig = rig().await;
     let hello = Hello { username: Some("ada"), password: Some("wrong"), ..Hello::five("a") };
     let mut client = Client::open(rig.address()).await;
@@ -64,7 +64,7 @@ async fn mqtt_3_1_4_6_what_follows_a_connect_that_is_rejected_is_not_processed()
 }
 
 #[tokio::test]
-async fn mqtt_3_2_0_1_and_2_connack_comes_first_and_once_whatever_is_sent_with_connect() {
+async fn mqtt_3_2_0_1_and_2_and_3_1_4_5_connack_comes_first_and_once_whatever_is_sent_with_connect() {
     let rig = rig().await;
     let mut client = Client::open(rig.address()).await;
     client.send(&[Hello::five("a").bytes(), vec![0xC0, 0], publish(0x02, "a", 1, &[0], "x")].concat()).await;
@@ -171,5 +171,36 @@ async fn mqtt_3_2_2_10_subscriptions_are_granted_at_qos_that_may_not_be_publishe
     assert!(connack.body.windows(2).any(|two| two == [0x24, 0]), "3.2.2-9");
     let suback = client.ask(&subscribe(true, 9, &[], &[("a", 1), ("b", 2)])).await.unwrap();
     assert_eq!(suback.body, [0, 9, 0, 1, 2]);
+    rig.stop().await;
+}
+
+/// The identifiers of CONNACK's properties.
+fn properties_of(connack: &[u8]) -> Vec<u8> {
+    let mut rest = &connack[3..3 + usize::from(connack[2])];
+    let mut found = Vec::new();
+    while let [id, behind @ ..] = rest {
+        found.push(*id);
+        let text = |bytes: &[u8]| 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+        let length = match id {
+            0x24 | 0x25 | 0x28 | 0x29 | 0x2A => 1,
+            0x13 | 0x21 | 0x22 => 2,
+            0x11 | 0x27 => 4,
+            0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => text(behind),
+            other => panic!("{other:#x} in {connack:?}"),
+        };
+        rest = &behind[length..];
+    }
+    found
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_28_and_4_12_0_6_connack_has_no_response_information_and_nothing_of_authentication() {
+    let rig = rig().await;
+    for properties in [vec![], vec![0x19, 0], vec![0x19, 1]] {
+        let (mut client, connack) = Client::connected(rig.address(), &Hello { properties, ..Hello::five("") }).await;
+        let found = properties_of(&connack.body);
+        assert!(found.contains(&0x12) && [0x15, 0x16, 0x1A].iter().all(|id| !found.contains(id)), "{found:x?}");
+        assert_eq!(client.until_pong().await, [], "nor does an AUTH follow");
+    }
     rig.stop().await;
 }

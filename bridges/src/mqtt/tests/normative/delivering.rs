@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use envelope::Settlement;
+use envelope::{Delivery, Settlement, Timestamp};
 
 use crate::{
     conformance::{Rig, delivery},
@@ -109,5 +109,70 @@ async fn mqtt_3_1_2_26_and_27_aliases_are_sent_up_to_the_client_s_maximum_and_wi
             assert_eq!(aliased(&properties), alias);
         }
     }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_3_4_3_and_5_each_copy_for_an_overlapping_subscription_has_that_one_s_identifier() {
+    let rig = rig().await;
+    give(&rig, [1]);
+    let mut client = Client::five(&rig).await;
+    for (filter, id) in [("a/+", &[0x0B, 77][..]), ("a/#", &[0x0B, 78]), ("+/b", &[])] {
+        assert_eq!(client.ask(&subscribe(true, 9, id, &[(filter, 0)])).await.unwrap().first, 0x90);
+        let (_, _, properties, payload) = client.next().await.unwrap().published(true);
+        let has = |id: u8| properties.windows(2).any(|two| two == [0x0B, id]);
+        assert_eq!((payload.as_str(), has(77), has(78)), ("1", id == [0x0B, 77], id == [0x0B, 78]), "{filter}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_3_1_3_dup_is_of_what_this_client_was_sent_and_not_of_what_came_before() {
+    let rig = rig().await;
+    rig.outlet.give([Delivery { redelivered: true, ..delivery(1, "a/b", "x".into()) }]);
+    for qos in [1, 2] {
+        let mut client = Client::connect(rig.address(), &Hello::five("")).await;
+        subscribed(&mut client, &[("a/b", qos)]).await;
+        assert_eq!(client.next().await.unwrap().first, 0x30 | qos << 1);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_7_and_13_a_handshake_goes_on_though_its_message_has_expired_meanwhile() {
+    let rig = rig().await;
+    let end = Timestamp::now().plus(std::time::Duration::from_millis(500));
+    let mut one = delivery(1, "a/b", "x".into());
+    one.envelope.expirytime = Some(end);
+    rig.outlet.give([one]);
+    let mut client = Client::five(&rig).await;
+    // of what comes, too: the interval is zero seconds
+    let expiring = publish(0x04, "x", 7, &[5, 0x02, 0, 0, 0, 0], "x");
+    assert_eq!(client.ask(&expiring).await.unwrap().first, 0x50);
+    subscribed(&mut client, &[("a/b", 2)]).await;
+    assert_eq!(client.next().await.unwrap().first, 0x34);
+    while Timestamp::now() <= end {
+        assert_eq!(client.until_pong().await, []);
+    }
+    assert_eq!(client.ask(&ack(0x62, 7)).await.unwrap().first, 0x70);
+    let pubrel = client.ask(&ack(0x50, 1)).await.unwrap();
+    assert_eq!((pubrel.first, pubrel.reason()), (0x62, 0));
+    client.send(&ack(0x70, 1)).await;
+    rig.outlet.until(|state| state.settled.len() == 1).await;
+    assert_eq!(rig.outlet.state().settled[0].1, Settlement::Delivered);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_3_10_4_2_what_waits_when_a_client_unsubscribes_is_not_sent_any_more() {
+    let rig = rig().await;
+    give(&rig, 1..=3);
+    let hello = Hello { properties: vec![0x21, 0, 1], ..Hello::five("one") };
+    let mut client = Client::connect(rig.address(), &hello).await;
+    subscribed(&mut client, &[("a/b", 1)]).await;
+    let first = client.next().await.unwrap();
+    assert_eq!(client.ask(&packet(0xA2, &[&[0, 5, 0], &text("a/b")])).await.unwrap().first, 0xB0);
+    client.send(&ack(0x40, first.published(true).1)).await;
+    assert_eq!(client.until_pong().await, [], "there is room for the next one, and nobody wants it");
     rig.stop().await;
 }

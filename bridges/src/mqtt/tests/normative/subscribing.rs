@@ -1,7 +1,7 @@
 use crate::mqtt::tests::client::{Client, packet, rig, subscribe, text};
 
 #[tokio::test]
-async fn mqtt_3_8_4_6_and_3_9_3_1_suback_has_a_reason_for_each_filter_in_their_order() {
+async fn mqtt_3_8_4_6_and_3_9_3_1_and_2_and_2_2_1_6_suback_has_a_reason_for_each_filter_in_their_order() {
     let rig = rig().await;
     rig.outlet.forbid("not/for/you");
     let mut client = Client::five(&rig).await;
