@@ -116,6 +116,10 @@ pub(crate) fn consume(stage: &Stage) {
                 return;
             }
         }
+        // it saw everything before it was known to be all, and has acked it: nothing will come any more
+        if unacked.is_empty() && record.is_complete() {
+            return;
+        }
     }
 }
 
