@@ -104,7 +104,7 @@ pub(crate) async fn page(shared: Arc<Shared>, query: Query) -> Result<Page, Reje
 }
 
 fn no_position() -> Rejection {
-    Rejection::new(RejectKind::Malformed, "backbone", "the position is none of this store")
+    Rejection::new(RejectKind::Conflict, "backbone", "the position is none of this store")
 }
 
 // === impl Query ===

@@ -154,7 +154,7 @@ async fn a_page_reads_so_much_and_no_more_and_its_position_is_of_this_store() {
     let page = store.query(late).await.unwrap();
     assert!(page.matches.is_empty() && page.next.is_none());
     let wrong = Query { after: Some(Position(Bytes::from_static(b"x"))), ..Query::default() };
-    assert_eq!(store.query(wrong).await.unwrap_err().kind, RejectKind::Malformed);
+    assert_eq!(store.query(wrong).await.unwrap_err().kind, RejectKind::Conflict);
     store.close().await.unwrap();
     assert_eq!(store.query(Query::default()).await.unwrap_err().kind, RejectKind::Unavailable);
 }

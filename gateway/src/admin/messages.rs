@@ -78,6 +78,7 @@ struct Message {
     responses(
         (status = 200, description = "a page", body = Messages),
         (status = 400, description = "the query can't be read", body = Refusal, content_type = "application/problem+json"),
+        (status = 409, description = "the cursor is none of this store", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
         Guarded,
     ))]
