@@ -104,6 +104,11 @@ pub trait BridgeConfig: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// How a URL of its listener begins.
+    fn scheme(&self) -> &'static str {
+        "tcp"
+    }
+
     /// Whether peers off this host reach it, and it does not say that ones without credentials are meant to.
     fn exposed_to_anonymous(&self) -> bool {
         false

@@ -138,6 +138,10 @@ impl BridgeConfig for HttpConfig {
         Bridge { source: Some(Box::new(HttpSource::new(self.clone()))), sink: None, link: None }
     }
 
+    fn scheme(&self) -> &'static str {
+        if self.server.tls.is_some() { "https" } else { "http" }
+    }
+
     fn check_source(&self, written: &str) -> Result<(), String> {
         check_written(written, &self.websocket.paths)
     }

@@ -198,6 +198,10 @@ impl BridgeConfig for MqttConfig {
         [self.listen].into_iter().chain(over_websocket).map(Resource::Tcp).collect()
     }
 
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "mqtts" } else { "mqtt" }
+    }
+
     fn exposed_to_anonymous(&self) -> bool {
         let over_websocket = |server: &ServerConfig| server.is_exposed() && !server.allow_anonymous;
         (is_exposed(self.listen) && !self.allow_anonymous) || self.websocket.as_ref().is_some_and(over_websocket)

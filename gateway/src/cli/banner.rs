@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::example::{Example, quoted};
@@ -19,6 +20,8 @@ pub(super) struct Banner {
     /// Why nothing can be sent, if nothing can.
     closed: Option<&'static str>,
     routes: Vec<[String; 3]>,
+    /// How the URL of each bridge's listener begins.
+    schemes: Vec<(Arc<str>, &'static str)>,
     example: Option<Example>,
 }
 
@@ -40,6 +43,7 @@ impl Banner {
             store: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             closed: closed(loaded),
             routes: routes.collect(),
+            schemes: loaded.config.bridges.iter().map(|(name, bridge)| (name.clone(), bridge.scheme())).collect(),
             example: loaded.mappings.routes().find_map(|route| Example::of(&route)),
         }
     }
@@ -52,7 +56,9 @@ impl Banner {
         line("backbone", &format!("embedded, in {}", self.store.display()))?;
         line("admin", &format!("http://{}  /healthz /readyz /metrics /ledger /routes", addresses.admin))?;
         for (name, address) in &addresses.bridges {
-            line(name, &format!("http://{address}  WebSocket at /mesh/v1/ws"))?;
+            let scheme = self.scheme(name);
+            let more = if scheme.starts_with("http") { "  WebSocket at /mesh/v1/ws" } else { "" };
+            line(name, &format!("{scheme}://{address}{more}"))?;
         }
         if let Some(why) = self.closed {
             line("policy", why)?;
@@ -60,6 +66,10 @@ impl Banner {
         self.write_mappings(out)?;
         self.write_example(addresses, out)?;
         out.flush()
+    }
+
+    fn scheme(&self, bridge: &str) -> &'static str {
+        self.schemes.iter().find(|(name, _)| **name == *bridge).map_or("tcp", |(_, scheme)| *scheme)
     }
 
     fn write_mappings(&self, out: &mut impl Write) -> io::Result<()> {
@@ -114,4 +124,39 @@ fn program() -> String {
     let here = env::current_dir().ok();
     let shown = here.and_then(|here| Some(this.strip_prefix(here).ok()?.to_owned())).unwrap_or(this);
     quoted(&shown.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_is_shown_with_what_is_spoken_there() {
+        let bridges: [(Arc<str>, _); 3] =
+            [("web", "https"), ("inside", "http"), ("floor", "mqtt")].map(|(name, scheme)| (name.into(), scheme));
+        let banner = Banner {
+            domain: "plant-a".into(),
+            config: "gateway.yaml".into(),
+            store: "/data".into(),
+            closed: None,
+            routes: Vec::new(),
+            schemes: bridges.to_vec(),
+            example: None,
+        };
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = Addresses {
+            admin: at(9090),
+            bridges: bridges.into_iter().zip(1..).map(|((name, _), port)| (name, at(port))).collect(),
+        };
+        let mut out = Vec::new();
+        banner.write(&addresses, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        for line in [
+            "  web       https://127.0.0.1:1  WebSocket at /mesh/v1/ws\n",
+            "  inside    http://127.0.0.1:2  WebSocket at /mesh/v1/ws\n",
+            "  floor     mqtt://127.0.0.1:3\n",
+        ] {
+            assert!(out.contains(line), "{out}");
+        }
+    }
 }
