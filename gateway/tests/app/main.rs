@@ -10,6 +10,7 @@ mod care;
 mod cli;
 mod config;
 mod egress;
+mod events;
 mod explain;
 mod flow;
 mod limits;

@@ -20,7 +20,8 @@ const TELLS: &str = "mapping: tells
 from: { topic: alerts/# }
 to: { bridge: chat, address: POST /hook }
 ";
-const ALLOWS: &str = "permit (principal == Principal::\"$bridge:chat\", action == Action::\"subscribe\", resource);\n";
+pub(crate) const ALLOWS: &str =
+    "permit (principal == Principal::\"$bridge:chat\", action == Action::\"subscribe\", resource);\n";
 
 /// A gateway with a bridge `chat` that posts to the hook.
 pub(crate) fn site(hook: &Hook, more: &str) -> Site {

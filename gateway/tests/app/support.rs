@@ -139,10 +139,10 @@ pub(crate) async fn post_as(address: SocketAddr, authorization: Option<&str>, pa
 }
 
 /// Sends it as it is and reads to the end of the connection.
-pub(crate) async fn request(address: SocketAddr, text: &str) -> Answer {
+pub(crate) async fn request(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Answer {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(text.as_bytes()).await.unwrap();
+        stream.write_all(bytes.as_ref()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
