@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use client::{Answer, Subscriber};
+pub use client::{Answer, Events, Subscriber};
 pub use gateway::Gateway;
 pub use site::Site;
 

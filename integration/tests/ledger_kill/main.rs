@@ -2,18 +2,22 @@
 //!
 //! No receipt is given and then lost, every equation of the ledger holds at every start and at the end, and whoever
 //! consumes sees every accepted message at least once, again only where it is marked as redelivery: a durable WebSocket, a
-//! webhook whose server refuses some for good, which become dead letters, one that gets what is not stored, and who answers
-//! requests. Last values are what was acked last, and what a mapping could make nothing of is kept. MQTT is killed in
-//! `mqtt/restarts.rs`.
+//! webhook whose server refuses some for good, which become dead letters, one that gets what is not stored, who answers
+//! requests, and who gives a part back for a while. A stream of events that goes on behind its last one sees each once, in order.
+//! Messages come as requests, in batches, as many in one, and by WebSocket. Last values are what was acked last, what a
+//! mapping could make nothing of is kept, and `store check` finds nothing wrong. MQTT is killed in `mqtt/restarts.rs`.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod asks;
 mod hook;
 mod letters;
+mod many;
+mod nacks;
 mod orders;
 mod passes;
 mod states;
+mod stream;
 
 use std::{
     process::Command,
@@ -30,6 +34,8 @@ use serde_json::Value;
 
 const KILLS: usize = 50;
 const SENDERS: usize = 8;
+/// The store is checked after every so many kills.
+const CHECKED: usize = 10;
 /// How long what is stored may take to get where it should.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -39,7 +45,7 @@ jurisdictions: [eu]
 backbone: { embedded: { path: DATA, dead_letters: { sender_bytes: 256MiB, sender_per_minute: 1000000 } } }
 admin: { listen: ADMIN }
 bridges:
-  web: { http: { listen: 'HTTP' } }
+  web: { http: { listen: 'HTTP', heartbeat: 100ms } }
   hooks:
     webhook:
       url: http://HOOK
@@ -64,6 +70,7 @@ struct Stage {
     letters: letters::Letters,
     asks: asks::Asks,
     passes: passes::Passes,
+    many: many::Many,
     stop: AtomicBool,
     /// The operator's `Authorization`.
     key: String,
@@ -79,10 +86,17 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     senders.extend((0..2).map(|n| stage.run(move |stage| states::send(stage, n))));
     senders.push(stage.run(letters::send));
     senders.push(stage.run(passes::send));
+    senders.extend((0..2).map(|n| stage.run(move |stage| many::send_frames(stage, n))));
+    senders.push(stage.run(many::send_batches));
+    senders.push(stage.run(many::send_arrays));
     let askers: Vec<_> = (0..2).map(|n| stage.run(move |stage| asks::send(stage, n))).collect();
-    let consumers = [stage.run(orders::consume), stage.run(asks::answer)];
+    let consumers = [stage.run(orders::consume), stage.run(asks::answer), stage.run(nacks::consume)];
+    let reader = stage.run(stream::read);
 
     for round in 0..KILLS {
+        if round > 0 && round % CHECKED == 0 {
+            stage.assert_in_order();
+        }
         let gateway = Gateway::start(&stage.site);
         stage.assert_balanced(round);
         let until = Instant::now() + Duration::from_millis(random.u64(5..250));
@@ -90,23 +104,28 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
         gateway.kill();
     }
 
+    stage.assert_in_order();
     let gateway = Gateway::start(&stage.site);
     stage.stop.store(true, Ordering::SeqCst);
     senders.into_iter().for_each(|sender| sender.join().expect("a sender's end"));
     stage.orders.end();
+    stage.many.end();
     stage.asks.begin_the_last();
     eventually("requests are answered after all", PATIENCE, || stage.asks.were_answered().then_some(()));
     stage.asks.end();
     askers.into_iter().for_each(|asker| asker.join().expect("the end of who asks"));
     orders::assert_all_come(&stage);
     consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer's end"));
+    reader.join().expect("the end of the stream");
     orders::assert_settled(&stage);
     hook::assert_told(&stage);
     letters::assert_kept(&stage);
     states::assert_last(&stage);
     asks::assert_answered(&stage);
     passes::assert_passed(&stage);
-    drop(gateway);
+    many::assert_counted(&stage);
+    gateway.kill();
+    stage.assert_in_order();
 }
 
 // === impl Stage ===
@@ -121,19 +140,20 @@ impl Stage {
             .replace("HOOK", &hook.at.to_string());
         site.write("gateway.yaml", &config);
         site.write("policies/kill.cedar", POLICIES);
-        let all =
-            [orders::MAPPINGS, hook::MAPPINGS, states::MAPPINGS, letters::MAPPINGS, asks::MAPPINGS, passes::MAPPINGS];
+        let all = [
+            orders::MAPPINGS,
+            hook::MAPPINGS,
+            states::MAPPINGS,
+            letters::MAPPINGS,
+            asks::MAPPINGS,
+            passes::MAPPINGS,
+            many::MAPPINGS,
+        ];
         for (name, mapping) in all.into_iter().flatten() {
             site.write(&format!("mappings/{name}.yaml"), &format!("mapping: {name}\n{mapping}"));
         }
-        let openmesh = |arguments: &[&str]| {
-            let config = site.config().join("gateway.yaml");
-            let output = Command::new(binary()).args(arguments).arg("--config").arg(config).output().expect("to run");
-            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).expect("text").trim().to_owned()
-        };
-        openmesh(&["user", "add", "ada", "--role", "operator"]);
-        let key = format!("Bearer {}", openmesh(&["key", "new", "ada"]));
+        openmesh(&site, &["user", "add", "ada", "--role", "operator"]);
+        let key = format!("Bearer {}", openmesh(&site, &["key", "new", "ada"]));
         Self {
             site,
             hook,
@@ -142,6 +162,7 @@ impl Stage {
             letters: letters::Letters::default(),
             asks: asks::Asks::default(),
             passes: passes::Passes::default(),
+            many: many::Many::default(),
             stop: AtomicBool::new(false),
             key,
         }
@@ -175,4 +196,19 @@ impl Stage {
         let ledger = self.ledger();
         assert_eq!(ledger["balanced"], true, "after {round} kills: {ledger:#}");
     }
+
+    /// The gateway does not run: its store is whole.
+    fn assert_in_order(&self) {
+        let said = openmesh(&self.site, &["store", "check"]);
+        assert!(said.ends_with("are in order"), "{said}");
+    }
+}
+
+/// Runs a command of the operator's on the site and says what it says.
+fn openmesh(site: &Site, arguments: &[&str]) -> String {
+    let config = site.config().join("gateway.yaml");
+    let output = Command::new(binary()).args(arguments).arg("--config").arg(config).output().expect("to run");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said.trim().to_owned()
 }

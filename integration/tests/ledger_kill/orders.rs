@@ -110,9 +110,7 @@ pub(crate) fn consume(stage: &Stage) {
                 for message in &unacked {
                     subscriber.ack(message).expect("the last acks");
                 }
-                // the gateway answers frames in order: once this one is refused the acks before it are settled
-                subscriber.send(&json!({"op": "nonsense"})).expect("the last frame");
-                while subscriber.frame().is_some_and(|frame| frame["op"] != "error") {}
+                subscriber.flush().expect("the last acks are taken");
                 return;
             }
         }
