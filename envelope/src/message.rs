@@ -196,6 +196,15 @@ pub struct Delivery {
     pub lane: Lane,
 }
 
+// === impl Delivery ===
+
+impl Delivery {
+    /// An envelope that is on its way out for the first time, as news, and on its own.
+    pub fn new(position: Position, envelope: Envelope) -> Self {
+        Self { position, redelivered: false, is_last: false, retained: false, envelope, lane: Lane(0) }
+    }
+}
+
 /// A delivery and the principal who is about to get it: what egress policy decides on.
 #[derive(Debug, Clone)]
 pub struct Outgoing {

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{
-    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Inbound, Lane, LastValues, Outbound,
+    Batch, Data, Deliveries, Delivery, Envelope, Filter, Identity, IdentityParts, Inbound, LastValues, Outbound,
     Outlet, Position, Principal, RejectKind, Rejection, Route, Settlement, Shown, Subscribe, Timestamp, Topic, Verdict,
     Verdicts,
 };
@@ -87,14 +87,7 @@ pub fn delivery(position: u64, topic: &'static str, data: Bytes) -> Delivery {
             Data::Opaque(data),
         )
     };
-    Delivery {
-        position: Position(native),
-        redelivered: false,
-        is_last: false,
-        retained: false,
-        envelope,
-        lane: Lane(0),
-    }
+    Delivery::new(Position(native), envelope)
 }
 
 // === impl FakeOutlet ===

@@ -81,14 +81,7 @@ impl Explain {
         let domain = &loaded.config.domain;
         let user = loaded.guards.users.principal(&self.receiver, domain);
         let to = Arc::new(user.unwrap_or_else(|| Principal::new(self.receiver.as_str(), domain.clone())));
-        let delivery = Delivery {
-            position: Position(Bytes::new()),
-            redelivered: false,
-            is_last: false,
-            retained: false,
-            envelope,
-            lane: Lane(0),
-        };
+        let delivery = Delivery::new(Position(Bytes::new()), envelope);
         let bridge = match &self.bridge {
             Some(bridge) => known(loaded, bridge)?,
             None => only(loaded)?,

@@ -4,8 +4,8 @@ use std::{io::Write, str};
 
 use bytes::Bytes;
 use envelope::{
-    Data, Delivery, EgressMapper, Envelope, Identity, IdentityParts, Json, Lane, Outbound, Position, Qos, Timestamp,
-    Topic, cloudevents,
+    Data, Delivery, EgressMapper, Envelope, Identity, IdentityParts, Json, Outbound, Position, Qos, Timestamp, Topic,
+    cloudevents,
 };
 use mapping::{EgressInfo, Mappings};
 
@@ -56,14 +56,7 @@ pub(super) fn show(
         let (name, topic) = (sender.route.name().to_owned(), sender.topic.to_string());
         return Err(NotSent::NotSelected(name, topic, envelope.subject.to_string()).into());
     }
-    let delivery = Delivery {
-        position: Position(Bytes::new()),
-        redelivered: false,
-        is_last: false,
-        retained: false,
-        envelope,
-        lane: Lane(0),
-    };
+    let delivery = Delivery::new(Position(Bytes::new()), envelope);
     let sent = EgressMapper::map(mappings, sender.route, &delivery).map_err(NotSent::Refused)?;
     let Some(Outbound { address, headers, payload, key, qos, retain, .. }) = sent else { return Ok(false) };
     writeln!(out, "{}: {address}", sender.bridge)?;

@@ -3,7 +3,7 @@
 use gateway::{Running, drain::Drained};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Site, Socket, get, post, request, web};
+use crate::support::{Answer, MAY_REPLY, Site, Socket, get, post, request, web};
 
 const TALKS: &str = "mapping: talks
 from: { bridge: web, address: POST /talks }
@@ -34,7 +34,6 @@ from: { bridge: web, address: POST /several }
 each: payload
 envelope: { topic: '${headers[\"replyto\"]}', inreplyto: '${headers[\"inreplyto\"]}' }
 ";
-const MAY_REPLY: &str = "permit (principal == Principal::\"anonymous\", action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n";
 
 fn subjects(page: &Value, member: &str) -> Vec<Value> {
     let messages = page["messages"].as_array().unwrap_or_else(|| panic!("{page:#}"));

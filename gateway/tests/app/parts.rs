@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Answer, PATIENCE, Site, Socket, get, request, web};
+use crate::support::{Answer, MAY_REPLY, PATIENCE, Site, Socket, get, request, web};
 
 const ASKS: &str = "mapping: asks
 from: { bridge: web, address: POST /ask }
@@ -28,7 +28,6 @@ reply:
     headers: { x-agent: \"${envelope.source}\" }
     body: { n: \"${payload.n}\" }
 ";
-const MAY_REPLY: &str = "permit (principal == Principal::\"anonymous\", action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n";
 
 fn asking() -> Site {
     let site = Site::shipped();

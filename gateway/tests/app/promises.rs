@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     receiver::Hook,
     sends::{counts, keyed, site},
-    support::{Site, Socket, get, post, post_as, web},
+    support::{MAY_REPLY, Site, Socket, get, post, post_as, web},
 };
 
 const DELIVERED: &str = "mapping: alerts
@@ -24,7 +24,6 @@ reply:
     status: '${envelope.performative == \"refuse\" ? 409 : 200}'
     body: { price: \"${payload.price}\", said: \"${envelope.performative}\" }
 ";
-const MAY_REPLY: &str = "permit (principal == Principal::\"anonymous\", action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n";
 
 fn delivered(hook: &Hook, within: &str) -> Site {
     let site = site(hook, "");

@@ -23,6 +23,8 @@ use tokio_tungstenite::{
 
 /// The most that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Who has no name answers requests.
+pub(crate) const MAY_REPLY: &str = "permit (principal == Principal::\"anonymous\", action == Action::\"reply\", resource in Topic::\"$mesh/reply\");\n";
 
 /// A configuration folder and a data folder.
 pub(crate) struct Site {

@@ -47,14 +47,7 @@ fn delivery(topic: &str, payload: &str) -> Delivery {
     let plain = loaded("mapping: m\nfrom: { bridge: web, address: a }\nenvelope: { topic: t, performative: inform }\n");
     let mut envelope = envelope(&plain, inbound("a", payload)).unwrap();
     envelope.subject = Topic::new(topic).unwrap();
-    Delivery {
-        position: Position("1".into()),
-        redelivered: false,
-        is_last: false,
-        retained: false,
-        envelope,
-        lane: Lane(9),
-    }
+    Delivery { lane: Lane(9), ..Delivery::new(Position("1".into()), envelope) }
 }
 
 fn sent(mappings: &Mappings, delivery: &Delivery) -> Result<Option<Outbound>, Rejection> {
