@@ -248,7 +248,8 @@ impl Fakes {
     async fn take(self: Arc<Self>, batch: Batch<Inbound>) -> Result<Verdicts<Admission>, Rejection> {
         lock(&self.seen).push(batch.as_slice().to_vec());
         self.counts.send_modify(|counts| counts.offered += batch.len() as u64);
-        let _ = self.released.subscribe().wait_for(|released| *released).await;
+        // the sender is here
+        _ = self.released.subscribe().wait_for(|released| *released).await;
         let mut script = lock(&self.script);
         let answer = |inbound| Verdict { route: None, answer: self.number(script(&inbound)) };
         Ok(batch.into_vec().into_iter().map(answer).collect())

@@ -198,10 +198,7 @@ fn durable_name(principal: &Principal, name: &str) -> Arc<str> {
 /// that the lines, put together again, are the same JSON.
 fn write_event(out: &mut Vec<u8>, delivery: &Delivery, shown: &Shown) {
     if delivery.is_last {
-        out.extend_from_slice(
-            b"event: last
-",
-        );
+        out.extend_from_slice(b"event: last\n");
     }
     out.extend_from_slice(b"id: ");
     let from = out.len();

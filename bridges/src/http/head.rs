@@ -12,11 +12,27 @@ pub(super) fn value(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValu
     values(headers, name).next()
 }
 
+/// Whether this content type is JSON, by its own name or by its suffix (RFC 6839, section 3.1).
+pub(super) fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    essence == b"application/json" || essence.ends_with(b"+json")
+}
+
 #[cfg(test)]
 mod tests {
     use http::header;
 
     use super::*;
+
+    #[test]
+    fn json_is_known_by_its_name_or_its_suffix() {
+        for json in ["application/json", "Application/JSON ; charset=utf-8", "application/cloudevents+json"] {
+            assert!(is_json(json.as_bytes()), "{json}");
+        }
+        for other in ["", "application/jsonl", "text/plain; a=application/json", "application/x-ndjson"] {
+            assert!(!is_json(other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn the_values_of_a_header_come_in_their_order_and_no_others() {

@@ -9,7 +9,7 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use envelope::{Admission, Parts};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
 use super::head;
 
@@ -20,7 +20,8 @@ const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 pub(super) fn followed(mut response: Response, admission: &Admission, parts: Parts) -> Response {
     let Admission::Stored(receipt) = admission else { return response };
     let Some(reply) = &receipt.reply else { return response };
-    let is_json = is_json(response.headers());
+    let content_type = head::value(response.headers(), header::CONTENT_TYPE);
+    let is_json = content_type.is_some_and(|value| head::is_json(value.as_bytes()));
     let headers = response.headers_mut();
     if is_json {
         headers.insert(header::CONTENT_TYPE, LINES);
@@ -36,12 +37,6 @@ pub(super) fn followed(mut response: Response, admission: &Admission, parts: Par
     let pieces = pieces.filter(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)));
     *response.body_mut() = Body::from_stream(pieces);
     response
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = head::values(headers, header::CONTENT_TYPE).next() else { return false };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// A line of JSON, which has line breaks only between its tokens: a space does as well there. Nothing is no line.

@@ -285,16 +285,16 @@ impl Shared {
     /// is done.
     pub(super) async fn end(&self, session: Session) {
         self.wills.ended(session.id());
-        self.end_left_over(LeftOver::Session(Box::new(session))).await;
+        _ = self.end_left_over(LeftOver::Session(Box::new(session))).await;
     }
 
     /// Takes a will from disk that nobody is to hear, as surely.
     pub(super) async fn forget_will(&self, id: Uuid) {
-        self.end_left_over(LeftOver::Will(id)).await;
+        _ = self.end_left_over(LeftOver::Will(id)).await;
     }
 
-    /// Ends what is over, or notes that it is to be.
-    async fn end_left_over(&self, over: LeftOver) {
+    /// Ends what is over, or notes that it is to be; whether it did.
+    async fn end_left_over(&self, over: LeftOver) -> bool {
         let forgotten = match &over {
             LeftOver::Session(session) => {
                 let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
@@ -307,20 +307,27 @@ impl Shared {
             }
             LeftOver::Will(id) => self.keeper.forget_will(*id).await.map_err(Some),
         };
-        if let Err(why) = forgotten {
-            if let Some(error) = why {
-                tracing::warn!(%error, ?over, "what is over can't be forgotten now");
-            }
-            self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(over);
+        let Err(why) = forgotten else { return true };
+        if let Some(error) = why {
+            tracing::warn!(%error, ?over, "what is over can't be forgotten now");
         }
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(over);
+        false
     }
 
-    /// Tries again what could not be ended.
+    /// Tries again what could not be ended, up to the first that still can't: a store that is away is asked once.
     async fn end_all_left_over(&self) {
         let all = std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
-        for over in all {
-            self.end_left_over(over).await;
+        let mut all = all.into_iter();
+        for over in all.by_ref() {
+            if !self.end_left_over(over).await {
+                break;
+            }
         }
+        let mut left = self.left_over.lock().unwrap_or_else(PoisonError::into_inner);
+        // the one that can't be ended waits for its turn, so that it keeps nobody else
+        let since = std::mem::take(&mut *left);
+        left.extend(all.chain(since));
     }
 
     /// Takes a session that is over out of what it shares.

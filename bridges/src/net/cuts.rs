@@ -46,8 +46,9 @@ impl Cuts {
     /// little fits into the kernel's buffers for long, and nobody else would notice.
     pub(super) fn watch(&self, stream: &TcpStream) -> io::Result<()> {
         let socket = SockRef::from(stream);
-        let (idle, between) = (self.write_timeout.max(LEAST), (self.write_timeout / PROBES).max(LEAST));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(between))?;
+        // with a user timeout one probe without an answer is enough once the time is over: the first is asked early
+        let between = (self.write_timeout / PROBES).max(LEAST);
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(between).with_interval(between))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.write_timeout))?;
         Ok(())

@@ -61,7 +61,8 @@ impl Raw {
 
     fn subscribe(&mut self, filter: &str, qos: u8) {
         self.send(&packet(0x82, &[&[0, 1], &text(filter), &[qos]]));
-        assert_eq!((self.read().first, qos < 3), (0x90, true), "SUBACK");
+        let ack = self.read();
+        assert_eq!((ack.first, ack.body.last()), (0x90, Some(&qos)), "SUBACK");
     }
 
     fn read(&mut self) -> Packet {

@@ -11,6 +11,7 @@ use crate::http::{
     Problem,
     answer::{not_settled, write_admission, write_position, write_receipt},
     draft::is_carried,
+    head,
     shown::Shown,
 };
 
@@ -102,9 +103,7 @@ pub(super) fn is_json(admission: &Admission) -> bool {
 }
 
 fn is_json_of(reply: &Reply) -> bool {
-    let value = reply.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| &value[..]);
-    let essence = value.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/json") || essence.to_ascii_lowercase().ends_with(b"+json")
+    reply.headers.iter().find(|(name, _)| name == "content-type").is_some_and(|(_, value)| head::is_json(value))
 }
 
 /// Headers of one name are one list (RFC 9110, section 5.3).

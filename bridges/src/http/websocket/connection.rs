@@ -254,7 +254,7 @@ impl Connection {
 
     /// Nobody is left to hear it if this fails; the reader sees it at its next turn.
     async fn send(&self, message: Message) {
-        let _ = self.out.send(message).await;
+        _ = self.out.send(message).await;
     }
 }
 
@@ -298,6 +298,10 @@ fn gather(first: Result<Received, Failed>, reader: &mut Reader<impl AsyncRead + 
             break;
         }
         next = reader.next().now_or_never();
+    }
+    if !gathered.frames.is_empty() {
+        // they may wait for the store
+        reader.let_go();
     }
     gathered
 }

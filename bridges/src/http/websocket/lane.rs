@@ -51,20 +51,27 @@ impl LaneContext<'_> {
         self.offer.cx.received(waiting.len() as u64);
         let bytes: usize = waiting.iter().map(|message| message.inbound.payload.len()).sum();
         let in_flight = match held.filter(|held| held.num_permits() >= bytes) {
-            Some(held) => Some(held),
+            Some(held) => held,
             // what was held is given back before: who holds some and waits for more would wait for others that do
             None => {
                 let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                tokio::select! {
-                    reserved = self.offer.cx.bytes.clone().acquire_many_owned(bytes) => reserved.ok(),
-                    () = self.stopped() => None,
+                // what others hold may be of messages whose clients send no more: none of them waits for ever
+                let end = tokio::select! {
+                    reserved = self.offer.cx.bytes.clone().acquire_many_owned(bytes) => reserved.map_err(|_| End::GoingAway),
+                    () = self.stopped() => Err(End::GoingAway),
+                    () = tokio::time::sleep(self.offer.config.body_timeout) => {
+                        Err(End::RetriedTooLong(RejectKind::Overloaded))
+                    }
+                };
+                match end {
+                    Ok(reserved) => reserved,
+                    Err(end) => return self.give_back(waiting.iter().map(|_| RejectKind::Overloaded), end),
                 }
             }
         };
-        if in_flight.is_none() {
-            return self.give_back(waiting.iter().map(|_| RejectKind::Overloaded), End::GoingAway);
-        }
-        self.offer_all(waiting).await
+        let published = self.offer_all(waiting).await;
+        drop(in_flight);
+        published
     }
 
     async fn offer_all(&self, mut waiting: Vec<Waiting>) -> Result<(), End> {
@@ -135,7 +142,7 @@ impl LaneContext<'_> {
 
     /// Nobody is left to hear it if this fails; the ledger has the outcome all the same.
     async fn send(&self, message: Message) {
-        let _ = self.out.send(message).await;
+        _ = self.out.send(message).await;
     }
 }
 

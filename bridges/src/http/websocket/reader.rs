@@ -69,7 +69,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 // a control frame may stand between the fragments of a message
                 let is_data = matches!(message, Message::Text(_) | Message::Binary(_));
                 let held = if is_data { self.held.take() } else { None };
-                if is_data {
+                if is_data || self.decoder.expected() == 0 {
                     self.due = None;
                 }
                 if self.input.is_empty() {
@@ -85,6 +85,16 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             let due = *self.due.get_or_insert_with(|| Instant::now() + self.within);
             timeout_at(due, self.hold()).await.map_err(|_| Failed::Full)?;
             timeout_at(due, self.read()).await.map_err(|_| Failed::Late)??;
+        }
+    }
+
+    /// Nothing is read for a while, which is not the client's doing: the message that has begun has its whole time once it goes
+    /// on, and takes only what is here of it. May be called where a message ended: none begins within another.
+    pub(super) fn let_go(&mut self) {
+        self.due = None;
+        let here = self.input.len();
+        if let Some(held) = self.held.take().filter(|_| here > 0) {
+            self.held = kept(held, here);
         }
     }
 
@@ -135,6 +145,11 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         })
         .await
     }
+}
+
+/// At most so much of what is held.
+fn kept(mut held: OwnedSemaphorePermit, most: usize) -> Option<OwnedSemaphorePermit> {
+    if held.num_permits() <= most { Some(held) } else { held.split(most) }
 }
 
 /// The end of the stream is where nothing is read.
@@ -198,6 +213,42 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().message, Message::Ping(bytes::Bytes::new()));
         assert_eq!(bytes.available_permits(), 5_000);
         assert_eq!(reader.next().await.unwrap_err(), Failed::Late);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_begun_when_reading_stops_takes_what_is_here_and_has_its_whole_time_afterwards() {
+        let (mut client, mut reader, bytes) = reader(64_000);
+        client
+            .write_all(&[vec![0x82, 0x81, 0, 0, 0, 0, 7], head(0x82, 60_000), vec![0; 20_000]].concat())
+            .await
+            .unwrap();
+        assert_eq!(reader.next().await.unwrap().message.size(), 1);
+        assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending());
+        assert_eq!(bytes.available_permits(), 4_000);
+        reader.let_go();
+        assert_eq!(bytes.available_permits(), 44_000);
+        tokio::time::advance(WITHIN * 2).await;
+        let next = async {
+            client.write_all(&[0; 40_000]).await.unwrap();
+            reader.next().await
+        };
+        assert_eq!(next.await.unwrap().message.size(), 60_000);
+        assert_eq!(bytes.available_permits(), 64_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_that_comes_in_pieces_is_on_time_however_often() {
+        let (mut client, mut reader, _bytes) = reader(0);
+        for _ in 0..100 {
+            client.write_all(&[0x89, 0x81, 0, 0, 0]).await.unwrap();
+            assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending());
+            tokio::time::advance(WITHIN / 3).await;
+            client.write_all(&[0, 7, 0x89]).await.unwrap();
+            assert_eq!(reader.next().await.unwrap().message.size(), 1);
+            assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending());
+            client.write_all(&[0x80, 0, 0, 0, 0]).await.unwrap();
+            assert_eq!(reader.next().await.unwrap().message.size(), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,7 +53,8 @@ impl Subscription {
                 let problem = Problem::from(&rejection);
                 // from here on the name is free again: say so only then
                 self.commands.close();
-                let _ = self.out.send_last(answers::error(Some(&self.name), &problem), self.slot).await;
+                // nobody is left to hear it if this fails
+                _ = self.out.send_last(answers::error(Some(&self.name), &problem), self.slot).await;
                 return;
             }
         };
@@ -64,7 +65,7 @@ impl Subscription {
         drop(deliveries);
         self.commands.close();
         // nobody is left to hear it if sending fails
-        let _ = match over {
+        _ = match over {
             Over::Left { say: false } => return,
             Over::Left { say: true } => self.out.send_last(answers::unsubscribed(&self.name), self.slot).await,
             Over::Refused(rejection) => self.out.send_last(answers::ended(&self.name, &rejection), self.slot).await,

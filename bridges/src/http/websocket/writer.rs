@@ -121,15 +121,18 @@ pub(super) async fn close(writer: JoinHandle<()>, out: Out, close: Option<Close>
     let mut writer = AbortOnDropHandle::new(writer);
     if close.is_some() {
         // the writer is gone if this fails
-        let _ = out.send(Message::Close(close)).await;
+        _ = out.send(Message::Close(close)).await;
     }
     drop(out);
-    let _ = (&mut writer).await;
+    if (&mut writer).await.is_err_and(|error| error.is_panic()) {
+        tracing::error!("the writer of a WebSocket failed");
+    }
 }
 
 /// Reads on for a moment, so that the client gets to see the close frame before the connection is reset.
 pub(super) async fn linger(reader: &mut Reader<impl AsyncRead + Unpin>) {
-    let _ = timeout(LINGER, reader.discard()).await;
+    // a client that goes on sending is not waited for
+    _ = timeout(LINGER, reader.discard()).await;
 }
 
 // === impl Out ===
