@@ -194,11 +194,13 @@ impl Writer {
     }
 
     fn after(&self, position: &Position, tip: u64) -> Result<u64, Rejection> {
-        let refuse = |kind, detail: &str| Err(Rejection::new(kind, "backbone", detail));
+        let refusal = |detail| Rejection::new(RejectKind::Conflict, "backbone", detail);
         match self.shared.sequence(position) {
             Some(sequence) if sequence <= tip => Ok(sequence),
-            Some(_) => refuse(RejectKind::Conflict, "the position is behind the end of this store"),
-            None => refuse(RejectKind::Conflict, "the position is not one of this store"),
+            Some(sequence) => {
+                Err(refusal(format!("the position is number {sequence}, behind the end of this store, which is {tip}")))
+            }
+            None => Err(refusal("the position is not one of this store".to_owned())),
         }
     }
 }

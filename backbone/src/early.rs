@@ -26,6 +26,9 @@ const MAX_SEEN: usize = 8_192;
 pub(crate) struct Early {
     /// It need not wait for the disk.
     pub(crate) allowed: bool,
+    /// In groups that the writer began to show after this many it is shown everything; in an earlier one it may have been
+    /// passed over.
+    since: u64,
     /// Everything that it selects up to this sequence is in its hands, or on its way there.
     pub(crate) upto: u64,
     /// It reads too slowly to be shown anything early: until what it has not been shown is on disk, the rest waits too.
@@ -43,14 +46,29 @@ pub(crate) struct Shown {
     pub(crate) records: usize,
     /// So many of its matches were looked at.
     matches: usize,
+    /// So many groups were begun to be shown before.
+    number: u64,
+}
+
+// === impl Early ===
+
+impl Early {
+    /// Whether it is shown what a group brings; `group`: so many were begun before it.
+    fn may_see(&self, group: u64) -> bool {
+        self.allowed && !self.is_held_back && self.since <= group
+    }
 }
 
 // === impl Feed ===
 
 impl Feed {
     /// Whether its consumer need not wait for the disk.
-    pub(crate) fn allow_early(&self, allowed: bool) {
-        self.was_early.fetch_or(allowed, SeqCst);
+    pub(crate) fn allow_early(&self, allowed: bool, shared: &Shared) {
+        if allowed && !self.was_early.swap(true, SeqCst) {
+            shared.has_early.store(true, SeqCst);
+            // last: a group that the writer begins to show after this number was taken sees the two above
+            self.lock().early.since = shared.shows.load(SeqCst);
+        }
         self.lock().early.allowed = allowed;
     }
 }
@@ -61,6 +79,12 @@ impl Group {
     /// Shows what was staged since this was called last.
     pub(crate) fn show(&mut self, state: &State, shared: &Shared) {
         let from = std::mem::replace(&mut self.shown.matches, self.matched.len());
+        if from == 0 {
+            self.shown.number = shared.shows.fetch_add(1, SeqCst);
+        }
+        if !shared.has_early.load(SeqCst) {
+            return;
+        }
         let bytes = || self.records.iter().map(|one| one.size).sum();
         let concerns =
             |(id, _): &(u32, u64)| state.registry.get(*id).is_some_and(|one| one.feed.was_early.load(SeqCst));
@@ -83,7 +107,7 @@ impl Group {
             let mut feed = subscription.feed.lock();
             if feed.early.seen.remove(&envelope) {
                 *sequence = 0;
-            } else if feed.early.allowed && !feed.early.is_held_back && feed.attached && feed.ready.len() < MAX_FEED {
+            } else if feed.early.may_see(self.shown.number) && feed.attached && feed.ready.len() < MAX_FEED {
                 feed.early.upto = *sequence;
                 feed.ready.push_back(*sequence);
                 feed.wake.notify_one();

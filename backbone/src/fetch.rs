@@ -72,7 +72,12 @@ impl Wanted {
     pub(crate) fn read(self, store: Arc<Store>, first: u64, tip: u64) -> Reading {
         let wanted = self.clone();
         let records = tokio::task::spawn_blocking(move || match wanted {
-            Wanted::Again(sequences) | Wanted::Listed(sequences) | Wanted::Last(sequences) => named(&store, sequences),
+            Wanted::Again(sequences) | Wanted::Last(sequences) => named(&store, sequences),
+            Wanted::Listed(mut sequences) => {
+                // what was shown early may not be on disk yet: it is not looked for in vain
+                sequences.retain(|sequence| *sequence <= tip);
+                named(&store, sequences)
+            }
             Wanted::After(after) => {
                 let records = store.chunk(after.max(first - 1), tip, MAX_CHUNK, MAX_CHUNK_BYTES)?;
                 Ok(records.into_iter().map(|(sequence, envelope)| (sequence, readable(sequence, envelope))).collect())

@@ -260,7 +260,7 @@ impl Pull {
         }
         let mut state = self.attachment.feed.lock();
         if self.read < state.from {
-            return Some(Wanted::After(self.read));
+            return Some(Wanted::After(state.skip_quiet(self.read)));
         }
         while state.ready.pop_front_if(|sequence| *sequence <= self.read).is_some() {}
         (!state.ready.is_empty()).then(|| Wanted::Listed(state.ready.iter().take(few).copied().collect()))
@@ -291,6 +291,9 @@ impl Pull {
                 // what is not listed any more was taken back, or is looked for in the log
                 self.coming = found.into_iter().take_while(listed).collect();
                 drop(state);
+                let first = self.shared.first.load(SeqCst);
+                let is_gone = |(sequence, found): &Found| found.is_none() && *sequence < first;
+                self.lapsed |= !self.is_durable() && self.coming.iter().any(is_gone);
                 self.read = self.read.max(self.coming.last().map_or(0, |(sequence, _)| *sequence));
                 self.plan(None);
             }
@@ -442,7 +445,7 @@ impl Deliveries for Pull {
 
     fn early(&mut self, early: bool) {
         if !self.is_durable() {
-            self.attachment.feed.allow_early(early);
+            self.attachment.feed.allow_early(early, &self.shared);
         }
     }
 }

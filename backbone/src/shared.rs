@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) tip: AtomicU64,
     /// The last sequence that was shown before it is on disk; may be above the tip.
     pub(crate) shown: AtomicU64,
+    /// So many groups were begun to be shown.
+    pub(crate) shows: AtomicU64,
+    /// There was a consumer that need not wait for the disk.
+    pub(crate) has_early: AtomicBool,
     /// The number of the last group.
     pub(crate) groups: AtomicU64,
     pub(crate) remembered: AtomicU64,
@@ -81,6 +85,8 @@ impl Shared {
             dead_over: Over::default(),
             tip: AtomicU64::new(0),
             shown: AtomicU64::new(0),
+            shows: AtomicU64::new(0),
+            has_early: AtomicBool::new(false),
             groups: AtomicU64::new(0),
             remembered: AtomicU64::new(0),
             evicted: AtomicU64::new(0),

@@ -99,6 +99,8 @@ pub(crate) struct FeedState {
     /// `ready` has every matching sequence above it; what is at or below has to be looked for in the log.
     pub(crate) from: u64,
     pub(crate) ready: VecDeque<u64>,
+    /// Nothing of it was stored above the first and up to the second but what was in `ready` and its consumer took.
+    quiet: (u64, u64),
     /// Handed out and unsettled; of a durable subscription only.
     pub(crate) handed: BTreeSet<u64>,
     /// The highest sequence that was handed out or settled.
@@ -315,12 +317,19 @@ impl FeedState {
     pub(crate) fn push(&mut self, sequence: u64) {
         self.early.is_held_back = false;
         if !self.attached || self.ready.len() == MAX_FEED {
+            let waits_from = self.ready.front().filter(|_| self.attached).copied();
+            self.quiet = waits_from.map_or((0, 0), |first| (self.from, first - 1));
             self.ready.clear();
             self.from = sequence;
         } else {
             self.ready.push_back(sequence);
         }
         self.wake.notify_one();
+    }
+
+    /// From where the log is to be read by who has read so far: what is known to hold nothing is passed.
+    pub(crate) fn skip_quiet(&self, read: u64) -> u64 {
+        if read >= self.quiet.0 { read.max(self.quiet.1) } else { read }
     }
 
     /// What is known of an envelope that was stored on this topic.
@@ -342,6 +351,7 @@ impl FeedState {
 
     /// What is at or below `sequence` has to be looked for in the log.
     pub(crate) fn restart(&mut self, sequence: u64) {
+        self.quiet = (0, 0);
         self.ready.clear();
         self.from = sequence;
     }

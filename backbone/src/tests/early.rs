@@ -189,3 +189,25 @@ async fn who_is_early_and_far_behind_gets_everything_once_and_in_order() {
     taken.extend(take(&mut consumer, 100).await);
     assert_eq!(ids(&taken), (0..5_100).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_early_behind_what_left_memory_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut consumer = early(&store, "a").await;
+    put(&store, 1, "a").await;
+    put(&store, 2, "a").await;
+    // others take the memory, so that the first two are on disk alone
+    for from in (10..5_010).step_by(1_000) {
+        offer(&store, (from..from + 1_000).map(|id| message(id, "b")).collect()).await.unwrap();
+    }
+    held.hold();
+    let answer = publish(&store, 3..4);
+    while !store.shared().is_ahead() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ids(&take(&mut consumer, 3).await), [1, 2, 3]);
+    held.let_go();
+    answer.await.unwrap().unwrap();
+    assert!(is_idle(&mut consumer).await);
+}

@@ -181,22 +181,32 @@ async fn who_comes_back_to_a_position_that_retention_passed_hears_of_the_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_retention_overtakes_is_told_so_and_not_left_with_a_hole() {
+    is_overtaken_by(6_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_of_which_retention_takes_what_is_listed_is_told_so_as_well() {
+    is_overtaken_by(500).await;
+}
+
+/// By so many envelopes, of which 100 stay.
+async fn is_overtaken_by(count: u128) {
     let folder = tempfile::tempdir().unwrap();
     let store = keeping(folder.path(), Retention { records: Some(100), ..NONE });
     let mut slow = store.subscribe(subscribe("#", None, Start::New, 1)).await.unwrap();
     put(&store, 1, "a").await;
     let first = take(&mut slow, 1).await;
-    for from in (2..6_002).step_by(1_000) {
-        offer(&store, (from..from + 1_000).map(|id| message(id, "a")).collect()).await.unwrap();
+    for from in (2..count + 2).step_by(500) {
+        offer(&store, (from..from + 500).map(|id| message(id, "a")).collect()).await.unwrap();
     }
-    until_first(&store, 5_902).await;
+    until_first(&store, count as u64 - 98).await;
     settle(&mut slow, &first, Settlement::Delivered).await;
     let told = async {
         loop {
             match slow.next().await {
                 Ok(batch) => {
                     let all = batch.into_vec();
-                    assert!(ids(&all).iter().all(|id| *id < 5_000), "a hole: {:?}", ids(&all));
+                    assert!(ids(&all).iter().all(|id| *id < count - 100), "a hole: {:?}", ids(&all));
                     settle(&mut slow, &all, Settlement::Delivered).await;
                 }
                 Err(rejection) => return rejection,
@@ -205,6 +215,23 @@ async fn a_consumer_that_retention_overtakes_is_told_so_and_not_left_with_a_hole
     };
     let rejection = tokio::time::timeout(PATIENCE, told).await.unwrap();
     assert!(rejection.detail.contains("so far behind"), "{rejection:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_had_everything_is_not_behind_for_what_others_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(2_000), ..NONE });
+    let mut consumer = store.subscribe(subscribe("a", None, Start::New, 5_000)).await.unwrap();
+    put(&store, 1, "a").await;
+    let first = take(&mut consumer, 1).await;
+    settle(&mut consumer, &first, Settlement::Delivered).await;
+    for from in (2..4_002).step_by(1_000) {
+        offer(&store, (from..from + 1_000).map(|id| message(id, "b")).collect()).await.unwrap();
+    }
+    until_first(&store, 2_002).await;
+    // more than are listed for it
+    offer(&store, (4_002..5_502).map(|id| message(id, "a")).collect()).await.unwrap();
+    assert_eq!(ids(&take(&mut consumer, 1_500).await), (4_002..5_502).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

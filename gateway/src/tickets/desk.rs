@@ -50,7 +50,7 @@ impl Tickets {
             Some(writer) if !writer.is_of(&answer.source) => Err("another agent answers it already, in parts"),
             Some(writer) if writer.has_taken(answer.id) => Ok(Asked::Repeated),
             Some(_) => Ok(Asked::Next(terms)),
-            None if entry.fate.borrow().is_none() => Ok(Asked::First(terms)),
+            None if entry.is_open() => Ok(Asked::First(terms)),
             None => Err("it was answered before: the first answer counts"),
         }
     }
@@ -114,32 +114,34 @@ impl ReplyDesk for Tickets {
             Some(replies) => replies.answered(answer, Timestamp::now()),
             None => Ok(None),
         };
-        let is_first = match asked()? {
-            Asked::Repeated => return Ok(()),
-            Asked::Next(_) if part == AnswerPart::NoAnswer => {
-                self.gives_up(inreplyto);
-                return Ok(());
-            }
-            Asked::Next(terms) => {
-                let payload = worded(&terms)?.map(|reply| reply.payload).unwrap_or_default();
-                return self.goes_on(inreplyto, answer.id, payload, part == AnswerPart::Last);
-            }
-            Asked::First(terms) => {
-                let reply = worded(&terms)?;
-                match part {
-                    AnswerPart::More => {
-                        let way = parts::open(answer.source.clone(), answer.id);
-                        self.table().begin(inreplyto.uuid(), reply, way)
-                    }
-                    AnswerPart::Last | AnswerPart::NoAnswer => {
-                        self.table().decide(inreplyto.uuid(), Fate::Answered(reply))
+        // again where another answer came first meanwhile
+        loop {
+            let is_first = match asked()? {
+                Asked::Repeated => return Ok(()),
+                Asked::Next(_) if part == AnswerPart::NoAnswer => {
+                    self.gives_up(inreplyto);
+                    return Ok(());
+                }
+                Asked::Next(terms) => {
+                    let payload = worded(&terms)?.map(|reply| reply.payload).unwrap_or_default();
+                    return self.goes_on(inreplyto, answer.id, payload, part == AnswerPart::Last);
+                }
+                Asked::First(terms) => {
+                    let reply = worded(&terms)?;
+                    match part {
+                        AnswerPart::More => {
+                            let way = parts::open(answer.source.clone(), answer.id);
+                            self.table().begin(inreplyto.uuid(), reply, way)
+                        }
+                        AnswerPart::Last | AnswerPart::NoAnswer => {
+                            self.table().decide(inreplyto.uuid(), Fate::Answered(reply))
+                        }
                     }
                 }
+            };
+            if is_first {
+                return Ok(());
             }
-        };
-        match is_first {
-            true => Ok(()),
-            false => asked().map(drop),
         }
     }
 }

@@ -82,6 +82,9 @@ impl Writer {
 
     /// Puts a part behind the others. What waits in `all` answers is bounded as well.
     pub(super) fn offer(&mut self, id: EnvelopeId, payload: Bytes, last: bool, all: &Arc<Semaphore>) -> Offered {
+        if self.has_taken(id) {
+            return Offered::Taken;
+        }
         if self.parts.is_closed() {
             return Offered::Gone;
         }

@@ -86,7 +86,7 @@ impl Entry {
     }
 
     /// Nothing is known of its fate.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.decided.is_none() && self.writer.is_none()
     }
 
