@@ -4,8 +4,9 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use yaml::{Fields, Node, Problems};
 
-use crate::{BridgeError, private::Block};
+use crate::{BridgeError, net::share_of, private::Block};
 
+const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 /// Whether a listener can be reached from outside of this host.
@@ -48,6 +49,17 @@ pub(crate) fn count(
 ) -> Option<u32> {
     let Some(node) = fields.optional(key) else { return Some(default) };
     node.integer(range, problems).and_then(|count| u32::try_from(count).ok())
+}
+
+/// The most connections of a listener, and of one address: a share of all where the config does not say.
+pub(crate) fn connections(fields: &mut Fields<'_, '_>, default: u32, problems: &Problems) -> Option<(usize, usize)> {
+    let all = count(fields, "max_connections", default, CONNECTIONS, problems);
+    let of_address = optional(fields, "max_connections_per_address", |node| node.integer(CONNECTIONS, problems));
+    let all = usize::try_from(all?).ok()?;
+    match of_address? {
+        Some(of_address) => Some((all, usize::try_from(of_address).ok()?)),
+        None => Some((all, share_of(all))),
+    }
 }
 
 /// A time to wait, in seconds if left out.

@@ -53,7 +53,7 @@ fn main() {
     let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<usize>().ok());
     let (idle, crowd) = (numbers.next().unwrap_or(10_000), numbers.next().unwrap_or(1_000));
     let site = Site::shipped();
-    site.configure("max_connections: 65536", "");
+    site.configure("max_connections: 65536, max_connections_per_address: 65536", "");
     site.write("mappings/bench.yaml", MAPPING);
     let gateway = Gateway::start(&site);
     let mut publisher = Publisher::connect(site.http);

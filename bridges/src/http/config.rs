@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     Bridge, BridgeConfig, BridgeError, Guarantees, Resource,
-    section::{check_plain_text, count, is_exposed, listen, size, timeout, words},
+    net::share_of,
+    section::{check_plain_text, connections, count, is_exposed, listen, size, timeout, words},
     tls::TlsConfig,
 };
 
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub max_header_bytes: usize,
     /// At this number of connections, WebSockets included, no further one is accepted until one closes.
     pub max_connections: usize,
+    /// The most connections of one address, of IPv6 of one /64: a further one is closed at once.
+    pub max_connections_per_address: usize,
     /// How long a request head may take to arrive. Counted from the end of the request before it, so an idle
     /// connection is closed after it as well.
     pub header_timeout: Duration,
@@ -83,7 +86,8 @@ const FRAME_HEAD: usize = 65_536;
 const HEADER_BYTES: RangeInclusive<u64> = 1_024..=262_144;
 const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=67_108_864;
 const FRAME_BYTES: RangeInclusive<u64> = 1_024..=134_217_728;
-const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
+/// The default of `max_connections`.
+const CONNECTIONS_OF_ALL: u32 = 1_024;
 const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
 const CREDIT: RangeInclusive<i64> = 1..=65_536;
 /// The most WebSocket paths of a listener.
@@ -189,7 +193,8 @@ impl ServerConfig {
         Self {
             listen,
             max_header_bytes: 16_384,
-            max_connections: 1_024,
+            max_connections: CONNECTIONS_OF_ALL as usize,
+            max_connections_per_address: share_of(CONNECTIONS_OF_ALL as usize),
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             allowed_hosts: None,
@@ -215,7 +220,7 @@ impl ServerConfig {
     pub fn read(fields: &mut Fields<'_, '_>, folder: &Path, problems: &Problems) -> Option<Self> {
         let listen = fields.required("listen").and_then(|node| listen(node, problems));
         let max_header_bytes = size(fields, "max_header_bytes", 16_384, HEADER_BYTES, problems);
-        let max_connections = count(fields, "max_connections", 1_024, CONNECTIONS, problems);
+        let connections = connections(fields, CONNECTIONS_OF_ALL, problems);
         let header_timeout = timeout(fields, "header_timeout", 30, problems);
         let write_timeout = timeout(fields, "write_timeout", 30, problems);
         let allowed_hosts = match fields.optional("allowed_hosts") {
@@ -241,10 +246,12 @@ impl ServerConfig {
             problems.report(span, "plain-text", error.to_string());
             return None;
         }
+        let (max_connections, max_connections_per_address) = connections?;
         Some(Self {
             listen: listen?,
             max_header_bytes: max_header_bytes?,
-            max_connections: max_connections? as usize,
+            max_connections,
+            max_connections_per_address,
             header_timeout: header_timeout?,
             write_timeout: write_timeout?,
             allowed_hosts: allowed_hosts?,

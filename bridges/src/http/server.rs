@@ -13,14 +13,14 @@ use futures_util::future::{BoxFuture, Either};
 use http::Request;
 use hyper::body::Incoming;
 use metrics::Counter;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt, util::Oneshot};
 
 use super::{ServerConfig, guard::Guard, publish::discard, versions::Versions};
 use crate::{
     BridgeError,
-    net::{self, Cut, Cuts, Stream},
+    net::{self, Cut, Cuts, Slots, Stream},
     tls::{ClientCertificate, Tls},
 };
 
@@ -100,7 +100,7 @@ impl Listener {
         );
         let open = metrics::gauge!("openmesh_bridge_connections", "bridge" => name.to_owned());
         let refused = metrics::counter!("openmesh_bridge_foreign_requests_total", "bridge" => name.to_owned());
-        let slots = Arc::new(Semaphore::new(self.config.max_connections));
+        let slots = Slots::new(name, self.config.max_connections, self.config.max_connections_per_address);
         if let Some(tls) = self.tls.clone() {
             tasks.spawn(tls.watch(name.to_owned(), drain.clone()));
         }

@@ -9,7 +9,8 @@ use super::source::MqttSource;
 use crate::{
     Bridge, BridgeConfig, Guarantees, Resource,
     http::ServerConfig,
-    section::{check_plain_text, count, is_exposed, listen, size, timeout},
+    net::share_of,
+    section::{check_plain_text, connections, count, is_exposed, listen, size, timeout},
     tls::TlsConfig,
 };
 
@@ -26,6 +27,8 @@ pub struct MqttConfig {
     pub allow_anonymous: bool,
     /// At this number of connections no further one is accepted until one closes.
     pub max_connections: usize,
+    /// The most connections of one address, of IPv6 of one /64: a further one is closed at once.
+    pub max_connections_per_address: usize,
     /// The largest payload of one message, inclusive.
     pub max_payload_bytes: usize,
     /// How long a client may take for its CONNECT, from when it has connected; for a handshake of TLS as long before.
@@ -78,7 +81,8 @@ const PAYLOAD: usize = 1_048_576;
 /// What a packet has room for beside the largest payload: a topic, and properties.
 const PACKET_HEAD: usize = 65_536;
 const PAYLOAD_BYTES: RangeInclusive<u64> = 1..=67_108_864;
-const CONNECTIONS: RangeInclusive<i64> = 1..=65_536;
+/// The default of `max_connections`.
+const CONNECTIONS: u32 = 10_000;
 const RECEIVE_MAXIMUM: RangeInclusive<i64> = 1..=65_535;
 const SESSIONS: RangeInclusive<i64> = 1..=1_000_000;
 const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=1_024;
@@ -99,7 +103,8 @@ impl MqttConfig {
             tls: None,
             plain_text: false,
             allow_anonymous: false,
-            max_connections: 10_000,
+            max_connections: CONNECTIONS as usize,
+            max_connections_per_address: share_of(CONNECTIONS as usize),
             max_payload_bytes: PAYLOAD,
             connect_timeout: Duration::from_secs(10),
             packet_timeout: Duration::from_secs(60),
@@ -131,7 +136,7 @@ impl MqttConfig {
         };
         let mut word = |key| fields.optional(key).map_or(Some(false), |node| node.bool(problems));
         let (plain_text, allow_anonymous) = (word("plain_text"), word("allow_anonymous"));
-        let max_connections = count(&mut fields, "max_connections", 10_000, CONNECTIONS, problems);
+        let connections = connections(&mut fields, CONNECTIONS, problems);
         let max_payload_bytes = size(&mut fields, "max_payload_bytes", PAYLOAD, PAYLOAD_BYTES, problems);
         let connect_timeout = timeout(&mut fields, "connect_timeout", 10, problems);
         let packet_timeout = timeout(&mut fields, "packet_timeout", 60, problems);
@@ -161,12 +166,14 @@ impl MqttConfig {
             problems.report(span, "plain-text", error.to_string());
         }
         fields.finish();
+        let (max_connections, max_connections_per_address) = connections?;
         Some(Self {
             listen: listen?,
             tls: tls?,
             plain_text: plain_text?,
             allow_anonymous: allow_anonymous?,
-            max_connections: max_connections? as usize,
+            max_connections,
+            max_connections_per_address,
             max_payload_bytes: max_payload_bytes?,
             connect_timeout: connect_timeout?,
             packet_timeout: packet_timeout?,
@@ -342,7 +349,8 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 2, \
+        let text = "{ listen: 127.0.0.1:0, plain_text: true, allow_anonymous: true, max_connections: 4, \
+                    max_connections_per_address: 2, \
                     max_payload_bytes: 3, connect_timeout: 4s, packet_timeout: 15s, write_timeout: 5s, max_keep_alive: 6s, \
                     receive_maximum: 7, max_qos: 1, sys_interval: 16s, prefix: floor/7, retry_for: 8s, max_delay: 9s, \
                     websocket: { listen: 127.0.0.1:8083, max_connections: 14 }, \
@@ -358,7 +366,8 @@ mod tests {
             max_queued_bytes: 14_336,
         };
         assert_eq!(config.session, session);
-        assert_eq!((config.max_connections, config.max_payload_bytes, config.receive_maximum), (2, 3, 7));
+        assert_eq!((config.max_connections, config.max_connections_per_address), (4, 2));
+        assert_eq!((config.max_payload_bytes, config.receive_maximum), (3, 7));
         let times = [config.connect_timeout, config.write_timeout, config.max_keep_alive];
         assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6]);
         assert_eq!([config.packet_timeout, config.sys_interval].map(|time| time.as_secs()), [15, 16]);
@@ -367,7 +376,7 @@ mod tests {
         assert!(!config.takes_exactly_once() && MqttConfig::new(config.listen).takes_exactly_once());
         assert!(config.plain_text && config.allow_anonymous && !config.exposed_to_anonymous());
         let websocket = config.websocket.as_ref().unwrap();
-        assert_eq!((websocket.listen.port(), websocket.max_connections), (8083, 14));
+        assert_eq!((websocket.listen.port(), websocket.max_connections_per_address), (8083, 14));
         assert_eq!(config.resources().len(), 2);
         let open = read("{ listen: 127.0.0.1:1883, websocket: { listen: 0.0.0.0:8083, plain_text: true } }").unwrap();
         assert!(open.exposed_to_anonymous());

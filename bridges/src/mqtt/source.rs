@@ -16,7 +16,6 @@ use futures_util::future::{BoxFuture, join_all};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval},
 };
 use uuid::Uuid;
@@ -36,7 +35,7 @@ use super::{
 };
 use crate::{
     BridgeError, Source, SourceContext,
-    net::{self, Cuts, Stream},
+    net::{self, Cuts, Slots, Stream},
     section::check_plain_text,
     tls::Tls,
 };
@@ -167,7 +166,8 @@ impl Bound {
     /// Accepts until the drain.
     async fn serve(self, shared: &Arc<Shared>) {
         let (drain, tasks) = (&shared.cx.drain, &shared.cx.tasks);
-        let slots = Arc::new(Semaphore::new(shared.config.max_connections));
+        let (all, of_address) = (shared.config.max_connections, shared.config.max_connections_per_address);
+        let slots = Slots::new(&shared.cx.bridge, all, of_address);
         let cuts = Arc::new(Cuts::new(&shared.cx.bridge, shared.config.write_timeout));
         if let Some(tls) = self.tls.clone() {
             tasks.spawn(tls.watch(shared.cx.bridge.to_string(), drain.clone()));

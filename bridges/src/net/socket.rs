@@ -12,11 +12,10 @@ use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
 };
 
-use super::{Cut, Cuts};
+use super::{Cut, Cuts, slots::Slot};
 
 /// A TCP connection of a listener. A WebSocket takes it along, and with it the slot.
 #[derive(Debug)]
@@ -30,13 +29,13 @@ pub(crate) struct Socket {
     is_cut: bool,
     /// Runs while the peer takes nothing of what is to be written.
     stalled: Option<Pin<Box<Sleep>>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 // === impl Socket ===
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, cuts: Arc<Cuts>, slot: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, cuts: Arc<Cuts>, slot: Slot) -> Self {
         Self { stream, early: BytesMut::new(), peer, cuts, is_cut: false, stalled: None, _slot: slot }
     }
 

@@ -36,7 +36,7 @@ impl Peer {
         let text = format!(
             "domain: plant-a\njurisdictions: [eu]\nbackbone: {{ embedded: {{ path: {}, min_free: {{ percent: 1 }} }} }}\nadmin: {{ listen: {} }}\n\
              bridges:\n  web: {{ http: {{ listen: '{}' }} }}\n  \
-             floor: {{ mqtt: {{ listen: '{address}', prefix: devices, max_connections: 19000 }} }}\nmappings: mappings/\npolicy: policy.yaml\n",
+             floor: {{ mqtt: {{ listen: '{address}', prefix: devices, max_connections: 19000, max_connections_per_address: 19000 }} }}\nmappings: mappings/\npolicy: policy.yaml\n",
             site.data().display(),
             site.admin,
             site.http,

@@ -17,7 +17,7 @@ fn an_address_is_enough() {
 #[test]
 fn every_key_is_read() {
     let config = read(
-        "{ listen: '[::1]:0', max_payload_bytes: 2 MiB, max_header_bytes: 8192, max_connections: 7,
+        "{ listen: '[::1]:0', max_payload_bytes: 2 MiB, max_header_bytes: 8192, max_connections: 7, max_connections_per_address: 4,
            header_timeout: 5s, body_timeout: 6s, write_timeout: 7s, allowed_hosts: ['Gateway.example:8080'],
            allowed_origins: ['https://console.example'], plain_text: true, allow_anonymous: true,
            websocket: { max_frame_bytes: 4096, max_subscriptions: 3, max_credit: 9, ping_interval: 10s,
@@ -29,6 +29,7 @@ fn every_key_is_read() {
         listen: "[::1]:0".parse().unwrap(),
         max_header_bytes: 8_192,
         max_connections: 7,
+        max_connections_per_address: 4,
         header_timeout: seconds(5),
         write_timeout: seconds(7),
         allowed_hosts: Some(vec!["gateway.example:8080".to_owned()]),
@@ -84,7 +85,7 @@ fn a_frame_has_room_for_the_largest_payload_unless_the_config_says_otherwise() {
 #[test]
 fn all_that_is_wrong_is_found_at_once() {
     let problems = read(
-        "{ listen: 0.0.0.0:8080, max_payload_bytes: 0, max_connections: 100000, body_timeout: 1ms, cors: true,
+        "{ listen: 0.0.0.0:8080, max_payload_bytes: 0, max_connections: 100000, max_connections_per_address: 0, body_timeout: 1ms, cors: true,
            allowed_origins: [console.example], allowed_hosts: ['a b'], websocket: { retries: 3 } }",
     )
     .unwrap_err();
@@ -93,6 +94,7 @@ fn all_that_is_wrong_is_found_at_once() {
         "refuses plain text on 0.0.0.0:8080",
         "0 is out of range: 1 to 67108864",
         "100000 is out of range",
+        "0 is out of range: 1 to 65536",
         "1ms is out of range",
         "unknown key \"cors\"",
         "an origin such as",

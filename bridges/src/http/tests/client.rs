@@ -38,7 +38,10 @@ pub(super) struct Ws(pub(super) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap(), address)
+    }
+
+    pub(super) fn over(stream: TcpStream, address: SocketAddr) -> Self {
         Self { stream, address, buffer: Vec::new() }
     }
 

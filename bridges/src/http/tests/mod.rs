@@ -4,6 +4,7 @@ mod batches;
 mod client;
 mod codings;
 mod conformance;
+mod connections;
 mod events;
 mod frames;
 mod hostile;

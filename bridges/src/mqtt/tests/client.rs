@@ -141,6 +141,10 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap() }
     }
 
+    pub(super) fn over(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
     /// Connects, and expects to be let in.
     pub(super) async fn connect(address: SocketAddr, hello: &Hello) -> Self {
         Self::connected(address, hello).await.0

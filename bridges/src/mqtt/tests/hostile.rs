@@ -126,24 +126,6 @@ async fn who_never_connects_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_never_connects_is_closed_in_time_and_keeps_nobody_out_for_longer() {
-    let mut config = config();
-    config.connect_timeout = Duration::from_millis(300);
-    config.max_connections = 500;
-    let rig = Rig::start(&config).await;
-    let mut crowd = Vec::new();
-    for _ in 0..500 {
-        crowd.push(Client::open(rig.address()).await);
-    }
-    let mut client = Client::open(rig.address()).await;
-    assert_eq!(client.ask(&Hello::five("last").bytes()).await.unwrap().first, 0x20);
-    for silent in &mut crowd {
-        assert_eq!(silent.next().await, None);
-    }
-    rig.stop().await;
-}
-
-#[tokio::test]
 async fn half_a_packet_and_then_silence_ends_with_the_keep_alive() {
     let rig = rig().await;
     let mut client = Client::connect(rig.address(), &Hello { keep_alive: 1, ..Hello::five("a") }).await;
@@ -249,19 +231,6 @@ async fn a_flood_at_qos_0_is_read_no_faster_than_the_mesh_takes_it() {
     assert!(taken < 256, "{taken} of 256 were read while none was taken");
     rig.release();
     rig.until(|counts| counts.offered == 256).await;
-    rig.stop().await;
-}
-
-#[tokio::test]
-async fn at_the_limit_of_connections_the_next_waits_for_one_to_close() {
-    let mut config = config();
-    config.max_connections = 1;
-    let rig = Rig::start(&config).await;
-    let first = Client::five(&rig).await;
-    let mut second = Client::open(rig.address()).await;
-    second.send(&Hello::five("second").bytes()).await;
-    first.close();
-    assert_eq!(second.next().await.unwrap().first, 0x20);
     rig.stop().await;
 }
 

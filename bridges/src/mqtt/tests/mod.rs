@@ -1,5 +1,6 @@
 mod client;
 mod conformance;
+mod connections;
 mod hostile;
 mod normative;
 mod publishing;
