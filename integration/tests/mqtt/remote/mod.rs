@@ -1,6 +1,7 @@
 //! The bridge to remote brokers, against Mosquitto: both directions and versions, and everything that goes wrong between
 //! them.
 
+mod circles;
 mod crashes;
 mod faults;
 pub(crate) mod mosquitto;

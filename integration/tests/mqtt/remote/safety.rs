@@ -1,11 +1,11 @@
-//! Who is let in by whom: names and passwords, TLS, and messages that would go in a circle.
+//! Who is let in by whom: names and passwords, and TLS.
 
 use std::{
     process::Command,
     time::{Duration, Instant},
 };
 
-use integration::{Gateway, client, eventually, gateway::binary};
+use integration::{Gateway, eventually, gateway::binary};
 
 use super::{Far, Mosquitto, PATIENCE};
 use crate::promises::openssl;
@@ -121,49 +121,4 @@ fn over_tls_both_sides_prove_who_they_are() {
     eventually("it is not trusted", PATIENCE, || {
         far.connection("out")["why"].as_str().is_some_and(|why| why.contains("no TLS")).then_some(())
     });
-}
-
-const CIRCLE: &str = "mapping: out\nfrom: { topic: \"out/#\" }\nto: { bridge: far, address: \"floor/${envelope.topic.split('/')[1]}/temp\" }\n";
-
-#[test]
-fn in_mqtt_5_what_the_gateway_sent_is_not_taken_in_again() {
-    let broker = Mosquitto::start();
-    let far = Far::new(&broker.url(), "v5", "");
-    far.site.write("mappings/out.yaml", CIRCLE);
-    let _gateway = Gateway::start(&far.site);
-    far.until_connected(&broker);
-    far.post("1", "{}");
-    far.assert_settled(1);
-    eventually("its echo is filtered", PATIENCE, || (far.ledger()["bridges"]["far"]["filtered"] == 1).then_some(()));
-    assert_eq!(far.stored(), 0);
-}
-
-#[test]
-fn in_mqtt_3_a_circle_is_an_error_at_load_and_what_is_the_gateways_own_is_not_taken_in() {
-    let broker = Mosquitto::start();
-    let far = Far::new(&broker.url(), "v3.1.1", "");
-    far.site.write("mappings/out.yaml", CIRCLE);
-    let check = || {
-        let path = far.site.config().join("gateway.yaml");
-        let output = Command::new(binary()).arg("check").arg("--config").arg(path).output().expect("the check to run");
-        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-    };
-    let (sound, said) = check();
-    assert!(
-        !sound && said.contains("error[circle]: mapping \"out\" sends to \"floor/+/temp\" of bridge \"far\""),
-        "{said}"
-    );
-    far.configure(&format!("servers: ['{}'], version: v3.1.1, own: ['floor/+/temp']", broker.url()));
-    assert!(check().0, "{}", check().1);
-    let _gateway = Gateway::start(&far.site);
-    far.until_connected(&broker);
-    far.post("1", "{}");
-    broker.publish(&["-q", "1", "-t", "floor/1/other", "-m", "{}"]);
-    far.assert_settled(1);
-    eventually("only what is not its own is stored", PATIENCE, || (far.stored() == 1).then_some(()));
-    eventually("its own is counted", PATIENCE, || {
-        let metrics = client::get(&far.site.admin_url("/metrics")).text;
-        metrics.contains("openmesh_mqtt_client_echoes_total{bridge=\"far\"} 1").then_some(())
-    });
-    assert_eq!(far.ledger()["bridges"]["far"]["received"], 1);
 }
