@@ -62,6 +62,12 @@ impl Client {
         Answer::from(request.send(body))
     }
 
+    /// DELETE with these headers.
+    pub fn delete(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = headers.iter().fold(self.0.delete(url), |request, (name, value)| request.header(*name, *value));
+        Answer::from(request.call())
+    }
+
     /// GET.
     pub fn get(&self, url: &str) -> Answer {
         self.get_with(url, &[])
@@ -119,9 +125,14 @@ impl Subscriber {
 
     /// Connects and does not subscribe; `None` if the gateway is away.
     pub fn connect(at: SocketAddr) -> Option<Self> {
+        Self::connect_at(at, "/mesh/v1/ws")
+    }
+
+    /// Connects at a path whose frames are messages; `None` if the gateway is away.
+    pub fn connect_at(at: SocketAddr, path: &str) -> Option<Self> {
         let stream = TcpStream::connect(at).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        let (socket, _) = tungstenite::client(format!("ws://{at}/mesh/v1/ws"), stream).ok()?;
+        let (socket, _) = tungstenite::client(format!("ws://{at}{path}"), stream).ok()?;
         Some(Self { socket, ready: VecDeque::new() })
     }
 

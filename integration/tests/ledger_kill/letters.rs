@@ -51,18 +51,26 @@ pub(crate) fn of_subscription(stage: &Stage, name: &str) -> Vec<String> {
     letters.map(|letter| letter["topic"].as_str().expect("its topic").to_owned()).collect()
 }
 
-fn all(stage: &Stage) -> Vec<Value> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    let client = Client::new();
+/// All that are kept.
+pub(crate) fn all(stage: &Stage) -> Vec<Value> {
+    let (client, mut all) = (Client::new(), Vec::new());
     loop {
-        let url = stage.site.admin_url(&format!("/dead-letters?most=1000&after={after}"));
-        let mut page = client.get_with(&url, &[("authorization", &stage.key)]);
-        assert_eq!(page.status, 200, "{}", page.text);
-        let Value::Array(letters) = page.body["letters"].take() else { panic!("{}", page.text) };
-        all.extend(letters);
-        match page.body["next"].as_u64() {
-            Some(next) => after = next,
-            None => return all,
+        let after = all.last().map_or(0, |letter: &Value| letter["id"].as_u64().expect("its number"));
+        let page = behind(stage, &client, after).expect("a gateway that answers");
+        if page.is_empty() {
+            return all;
         }
+        all.extend(page);
+    }
+}
+
+/// A page of letters; `None` if nobody answers.
+pub(crate) fn behind(stage: &Stage, client: &Client, after: u64) -> Option<Vec<Value>> {
+    let url = stage.site.admin_url(&format!("/dead-letters?most=1000&after={after}"));
+    let mut page = client.get_with(&url, &[("authorization", &stage.key)]);
+    match (page.status, page.body["letters"].take()) {
+        (200, Value::Array(letters)) => Some(letters),
+        (0 | 503, _) => None,
+        _ => panic!("{}", page.text),
     }
 }

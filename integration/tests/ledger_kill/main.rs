@@ -4,20 +4,28 @@
 //! consumes sees every accepted message at least once, again only where it is marked as redelivery: a durable WebSocket, a
 //! webhook whose server refuses some for good, which become dead letters, one that gets what is not stored, who answers
 //! requests, and who gives a part back for a while. A stream of events that goes on behind its last one sees each once, in order.
-//! Messages come as requests, in batches, as many in one, and by WebSocket. Last values are what was acked last, what a
-//! mapping could make nothing of is kept, and `store check` finds nothing wrong. MQTT is killed in `mqtt/restarts.rs`.
+//! Messages come as requests, in batches, as many in one, and by WebSocket, in frames of both kinds. Last values are what was
+//! acked last, what a mapping could make nothing of is kept, and `store check` finds nothing wrong. What nobody takes becomes a
+//! dead letter after so many deliveries and is replayed; subscriptions are made and dropped; stored messages are read page by page.
+//!
+//! About a minute on two cores; each wait is bounded by `PATIENCE`. Retention is killed in `retention_kill.rs`, keys in
+//! `keys_kill.rs`, MQTT in `mqtt/restarts.rs`.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 mod asks;
+mod drops;
 mod hook;
 mod letters;
 mod many;
 mod nacks;
 mod orders;
+mod pages;
 mod passes;
+mod raw;
 mod states;
 mod stream;
+mod stubborn;
 
 use std::{
     process::Command,
@@ -42,10 +50,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const CONFIG: &str = "\
 domain: plant-a
 jurisdictions: [eu]
-backbone: { embedded: { path: DATA, dead_letters: { sender_bytes: 256MiB, sender_per_minute: 1000000 } } }
+backbone: { embedded: { path: DATA, dead_letters: { sender_bytes: 256MiB, sender_per_minute: 1000000 }, max_deliveries: 8 } }
 admin: { listen: ADMIN }
 bridges:
-  web: { http: { listen: 'HTTP', heartbeat: 100ms } }
+  web: { http: { listen: 'HTTP', heartbeat: 100ms, websocket: { paths: [/raw/*] } } }
   hooks:
     webhook:
       url: http://HOOK
@@ -71,6 +79,9 @@ struct Stage {
     asks: asks::Asks,
     passes: passes::Passes,
     many: many::Many,
+    stubborn: stubborn::Stubborn,
+    drops: drops::Drops,
+    pages: pages::Pages,
     stop: AtomicBool,
     /// The operator's `Authorization`.
     key: String,
@@ -89,8 +100,11 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     senders.extend((0..2).map(|n| stage.run(move |stage| many::send_frames(stage, n))));
     senders.push(stage.run(many::send_batches));
     senders.push(stage.run(many::send_arrays));
+    senders.push(stage.run(|stage| raw::send(stage, 0)));
+    senders.extend([stage.run(stubborn::send), stage.run(drops::run), stage.run(pages::read)]);
     let askers: Vec<_> = (0..2).map(|n| stage.run(move |stage| asks::send(stage, n))).collect();
     let consumers = [stage.run(orders::consume), stage.run(asks::answer), stage.run(nacks::consume)];
+    let stubborn = [stage.run(stubborn::consume), stage.run(stubborn::operate)];
     let reader = stage.run(stream::read);
 
     for round in 0..KILLS {
@@ -99,6 +113,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
         }
         let gateway = Gateway::start(&stage.site);
         stage.assert_balanced(round);
+        drops::assert_known(&stage);
         let until = Instant::now() + Duration::from_millis(random.u64(5..250));
         eventually("it is time to kill", Duration::from_secs(1), || (Instant::now() >= until).then_some(()));
         gateway.kill();
@@ -110,6 +125,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     senders.into_iter().for_each(|sender| sender.join().expect("a sender's end"));
     stage.orders.end();
     stage.many.end();
+    stage.stubborn.end();
     stage.asks.begin_the_last();
     eventually("requests are answered after all", PATIENCE, || stage.asks.were_answered().then_some(()));
     stage.asks.end();
@@ -117,6 +133,8 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     orders::assert_all_come(&stage);
     consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer's end"));
     reader.join().expect("the end of the stream");
+    stubborn::replay_the_rest(&stage);
+    stubborn.into_iter().for_each(|part| part.join().expect("the end of the operator, or of who is stubborn"));
     orders::assert_settled(&stage);
     hook::assert_told(&stage);
     letters::assert_kept(&stage);
@@ -124,6 +142,9 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     asks::assert_answered(&stage);
     passes::assert_passed(&stage);
     many::assert_counted(&stage);
+    stubborn::assert_taken(&stage);
+    drops::assert_known(&stage);
+    pages::assert_paged(&stage);
     gateway.kill();
     stage.assert_in_order();
 }
@@ -148,6 +169,8 @@ impl Stage {
             asks::MAPPINGS,
             passes::MAPPINGS,
             many::MAPPINGS,
+            raw::MAPPINGS,
+            stubborn::MAPPINGS,
         ];
         for (name, mapping) in all.into_iter().flatten() {
             site.write(&format!("mappings/{name}.yaml"), &format!("mapping: {name}\n{mapping}"));
@@ -163,6 +186,9 @@ impl Stage {
             asks: asks::Asks::default(),
             passes: passes::Passes::default(),
             many: many::Many::default(),
+            stubborn: stubborn::Stubborn::default(),
+            drops: drops::Drops::default(),
+            pages: pages::Pages::default(),
             stop: AtomicBool::new(false),
             key,
         }

@@ -87,7 +87,13 @@ impl Many {
         told.iter().filter(|(id, _)| !streamed.contains(*id)).map(|(_, name)| name.clone()).collect()
     }
 
-    fn tell(&self, id: String, name: String) {
+    /// Of all that was stored.
+    pub(crate) fn ids(&self) -> HashSet<String> {
+        self.told.lock().expect("told").keys().cloned().collect()
+    }
+
+    /// Somebody was told that this is stored.
+    pub(crate) fn tell(&self, id: String, name: String) {
         let before = self.told.lock().expect("told").insert(id, name.clone());
         assert!(before.is_none_or(|before| before == name), "one id, two messages: {name}");
     }
@@ -194,13 +200,13 @@ pub(crate) fn assert_counted(stage: &Stage) {
     let shown: HashMap<_, _> = streamed.iter().cloned().collect();
     assert_eq!(shown.len(), streamed.len(), "some came twice");
     assert_eq!(shown, *told, "what was streamed is what was stored");
-    for sender in ["f0-", "f1-"] {
+    for sender in ["f0-", "f1-", "r0-"] {
         let order: Vec<usize> =
             streamed.iter().filter_map(|(_, name)| name.strip_prefix(sender)?.parse().ok()).collect();
         assert!(order.iter().copied().eq(0..order.len()), "{sender} came as {order:?}");
     }
     let ledger = stage.ledger();
-    for (first, route) in [('a', "kill-array"), ('b', "cloudevents-in"), ('f', "kill-frame")] {
+    for (first, route) in [('a', "kill-array"), ('b', "cloudevents-in"), ('f', "kill-frame"), ('r', "kill-raw")] {
         let count = told.values().filter(|name| name.starts_with(first)).count();
         assert_eq!(ledger["bridges"]["web"]["routes"][route]["stored"], count, "{route}: {ledger:#}");
         assert!(count > crate::KILLS, "{route} took {count}");
