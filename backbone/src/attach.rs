@@ -9,6 +9,7 @@ use envelope::{Filter, Position, RejectKind, Rejection, Start, Subscribe};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    Subscriber,
     group::{Group, unavailable},
     shared::{Shared, locked},
     snapshot::Snapshot,
@@ -67,14 +68,27 @@ impl Drop for Attachment {
 
 impl Writer {
     /// Answers once a durable subscription is on disk.
-    pub(crate) fn attach(&mut self, what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>>) {
-        let attached = self.attached(what);
+    pub(crate) fn attach(
+        &mut self,
+        who: &Subscriber,
+        what: Subscribe,
+        reply: oneshot::Sender<Result<Attached, Rejection>>,
+    ) {
+        self.let_go();
+        let attached = self.attached(who, what);
         if let Err(Ok(_)) = reply.send(attached) {
             tracing::debug!("whoever subscribed is gone");
         }
     }
 
-    fn attached(&mut self, mut what: Subscribe) -> Result<Attached, Rejection> {
+    /// Frees the places of consumers that went away.
+    pub(crate) fn let_go(&mut self) {
+        for id in locked(&self.shared.dropped).drain(..) {
+            self.state.registry.remove(id);
+        }
+    }
+
+    fn attached(&mut self, who: &Subscriber, mut what: Subscribe) -> Result<Attached, Rejection> {
         check(&what)?;
         what.filters.sort_unstable();
         what.filters.dedup();
@@ -85,9 +99,11 @@ impl Writer {
             Start::New | Start::Earliest | Start::Last | Start::Time(_) => false,
         };
         let Some(name) = what.durable.take() else {
-            let read = self.begin(&what.start, tip)?;
-            let feed = Arc::new(Feed::new(self.state.registry.reserve()?, None, None));
-            self.state.registry.insert(feed.clone(), what.filters.clone(), None);
+            // what is gone already was told of as a gap, or was not asked for
+            let read = self.begin(&what.start, tip)?.max(first.saturating_sub(1));
+            let id = self.state.registry.reserve(who, false, self.shared.config.subscriptions)?;
+            let feed = Arc::new(Feed::new(id, None, None));
+            self.state.registry.insert(feed.clone(), what.filters.clone(), None, who.owner().cloned());
             let snapshot = (what.start == Start::Last).then(|| Snapshot::new(tip));
             return Ok(Attached { snapshot, has_gap, ..self.take(feed, what.filters, Some(read), None) });
         };
@@ -97,11 +113,12 @@ impl Writer {
         let known = self.state.registry.named(&name).map(|one| (one.feed.clone(), one.cursor.clone()));
         let (feed, backlog, goes_on) = match known {
             Some((feed, Some(cursor))) => {
-                let backlog = self.resume(&feed, cursor, &what, tip)?;
+                who.may_have(cursor.owner.as_ref())?;
+                let backlog = self.resume(&feed, cursor, (who, &what), tip)?;
                 (feed, backlog, true)
             }
             Some((_, None)) | None => {
-                let (feed, backlog) = self.register(name, &what, tip)?;
+                let (feed, backlog) = self.register(name, (who, &what), tip)?;
                 (feed, backlog, false)
             }
         };
@@ -111,14 +128,20 @@ impl Writer {
     }
 
     /// A new durable subscription.
-    fn register(&mut self, name: Arc<str>, what: &Subscribe, tip: u64) -> Result<(Arc<Feed>, Option<u64>), Rejection> {
+    fn register(
+        &mut self,
+        name: Arc<str>,
+        (who, what): (&Subscriber, &Subscribe),
+        tip: u64,
+    ) -> Result<(Arc<Feed>, Option<u64>), Rejection> {
         let top = self.begin(&what.start, tip)?;
         let backlog = (top < tip).then_some(top);
-        let cursor = Cursor { filters: what.filters.clone(), backlog, top, mark: top, since: top, ..Cursor::default() };
-        let feed = Arc::new(Feed::new(self.state.registry.reserve()?, Some(name.clone()), Some(&cursor)));
-        let id = feed.id;
-        self.state.registry.insert(feed.clone(), what.filters.clone(), Some(cursor.clone()));
-        if let Err(rejection) = self.save(id, cursor.clone()) {
+        let (filters, owner) = (what.filters.clone(), who.owner().cloned());
+        let cursor = Cursor { filters, backlog, top, mark: top, since: top, owner, ..Cursor::default() };
+        let id = self.state.registry.reserve(who, true, self.shared.config.subscriptions)?;
+        let feed = Arc::new(Feed::new(id, Some(name.clone()), Some(&cursor)));
+        self.state.registry.insert(feed.clone(), what.filters.clone(), Some(cursor.clone()), cursor.owner.clone());
+        if let Err(rejection) = self.save(id, cursor.clone(), None) {
             match &mut self.doubt {
                 Some(doubt) => doubt.registered = Some(id),
                 None => self.state.registry.remove(id),
@@ -133,9 +156,9 @@ impl Writer {
     /// out must not change between here and [`Self::take`].
     fn resume(
         &mut self,
-        feed: &Feed,
+        feed: &Arc<Feed>,
         mut cursor: Cursor,
-        what: &Subscribe,
+        (who, what): (&Subscriber, &Subscribe),
         tip: u64,
     ) -> Result<Option<u64>, Rejection> {
         let back = match &what.start {
@@ -144,9 +167,12 @@ impl Writer {
         };
         let mut state = feed.lock();
         state.displace();
-        if cursor.filters == what.filters && back.is_none() {
+        let is_known = cursor.owner.is_some() || who.owner().is_none();
+        if cursor.filters == what.filters && back.is_none() && is_known {
             return Ok(cursor.backlog);
         }
+        // one that an older gateway made is from now on of who consumes it
+        cursor.owner = cursor.owner.or_else(|| who.owner().cloned());
         if cursor.filters != what.filters {
             cursor.refilter(what.filters.clone(), &state.handed, state.high);
         }
@@ -156,17 +182,16 @@ impl Writer {
         drop(state);
         cursor.backlog = cursor.backlog.filter(|counted| *counted < tip);
         let (backlog, top) = (cursor.backlog, cursor.top);
-        self.save(feed.id, cursor)?;
-        if back.is_some() {
-            feed.go_back(top);
-        }
+        self.save(feed.id, cursor, back.map(|_| (feed.clone(), top)))?;
         Ok(backlog)
     }
 
-    fn save(&mut self, id: u32, cursor: Cursor) -> Result<(), Rejection> {
+    /// `back`: the feed that goes back to a sequence with it.
+    fn save(&mut self, id: u32, cursor: Cursor, back: Option<(Arc<Feed>, u64)>) -> Result<(), Rejection> {
         let store = self.store.clone().ok_or_else(|| unavailable(AWAY))?;
         let mut group = Group::new(self.state.next, self.state.chain);
         group.cursors.insert(id, cursor);
+        group.went_back = back;
         let stored = self.finish(group, &store);
         stored.then_some(()).ok_or_else(|| unavailable("the subscription could not be stored"))
     }

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use crate::SubscriptionQuota;
+
 /// How an embedded backbone is opened. [`EmbeddedConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
@@ -24,6 +26,8 @@ pub struct EmbeddedConfig {
     /// After so many deliveries that nobody took, an envelope of a durable subscription is a dead letter. Counted since the
     /// gateway's start.
     pub max_deliveries: Option<u32>,
+    /// How many subscriptions one principal may have.
+    pub subscriptions: SubscriptionQuota,
     /// A durable subscription that nobody consumed for so long ends.
     pub park_for: Duration,
 }
@@ -138,6 +142,7 @@ impl EmbeddedConfig {
             keys: KeyQuota::default(),
             retention: Retention::default(),
             dead_letters: DeadLetterQuota::default(),
+            subscriptions: SubscriptionQuota::default(),
             max_deliveries: None,
             park_for: Self::PARK_FOR,
         }

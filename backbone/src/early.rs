@@ -48,6 +48,8 @@ pub(crate) struct Shown {
     matches: usize,
     /// So many groups were begun to be shown before.
     number: u64,
+    /// What was passed over, because a consumer had [`Early::seen`] it.
+    seen: Vec<(u32, EnvelopeId)>,
 }
 
 // === impl Early ===
@@ -106,6 +108,7 @@ impl Group {
             let Some(envelope) = self.records.get(at).map(|one| one.stored.envelope.id) else { continue };
             let mut feed = subscription.feed.lock();
             if feed.early.seen.remove(&envelope) {
+                self.shown.seen.push((*id, envelope));
                 *sequence = 0;
             } else if feed.early.may_see(self.shown.number) && feed.attached && feed.ready.len() < MAX_FEED {
                 feed.early.upto = *sequence;
@@ -123,6 +126,12 @@ impl Group {
             return;
         }
         shared.tail.truncate(self.first);
+        for (id, envelope) in self.shown.seen.drain(..) {
+            // it is offered once more
+            if let Some(one) = registry.get(id) {
+                one.feed.lock().early.seen.insert(envelope);
+            }
+        }
         shared.shown.store(shared.tip.load(SeqCst), SeqCst);
         for (id, sequence) in self.matched.drain(..).filter(|(_, sequence)| *sequence > 0) {
             let Some(subscription) = registry.get(id).filter(|one| one.feed.was_early.load(SeqCst)) else { continue };

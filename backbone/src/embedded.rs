@@ -16,7 +16,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
-    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Page, Query, Standing, Status, dead, fetch,
+    Backbone, DeadLetter, EmbeddedConfig, LedgerReport, OpenError, Page, Query, Standing, Status, Subscriber, dead,
+    fetch,
     keys::Bucket,
     ledger::Books,
     orders::Order,
@@ -107,7 +108,11 @@ impl Backbone for Embedded {
         })
     }
 
-    fn subscribe(&self, mut what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+    fn subscribe_for(
+        &self,
+        who: Subscriber,
+        mut what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let Self { shared, queue } = self.clone();
         Box::pin(async move {
             if let Start::Time(at) = what.start {
@@ -119,7 +124,7 @@ impl Backbone for Embedded {
             }
             let credit = what.credit;
             let (reply, answer) = oneshot::channel();
-            queue.send(Job::Attach { what, reply }).await?;
+            queue.send(Job::Attach { who, what, reply }).await?;
             let attached = answer.await.map_err(|_| closed())??;
             let pull: Box<dyn Deliveries> = Box::new(Pull::new(shared, queue, attached, credit));
             Ok(pull)

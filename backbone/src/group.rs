@@ -92,6 +92,8 @@ pub(crate) struct Group {
     pub(crate) redeemed: Vec<EnvelopeId>,
     /// The subscription that it makes: known before the commit, and unmade if the commit never was.
     pub(crate) registered: Option<u32>,
+    /// A subscription that goes back, and to where: also where its commit failed and is found on disk.
+    pub(crate) went_back: Option<(Arc<Feed>, u64)>,
     /// The store could not be read: nothing of the group is stored.
     pub(crate) broken: Option<fjall::Error>,
     pub(crate) replies: Vec<Reply>,
@@ -341,6 +343,9 @@ impl Group {
         self.revive();
         for (id, cursor) in self.cursors.drain() {
             state.registry.update(id, cursor);
+        }
+        if let Some((feed, top)) = self.went_back.take() {
+            feed.go_back(top);
         }
         std::mem::take(&mut self.deltas).apply();
         if !self.last.is_empty() {

@@ -22,6 +22,7 @@ mod keys;
 mod last;
 mod ledger;
 mod orders;
+mod owners;
 mod position;
 mod prepare;
 mod pull;
@@ -54,6 +55,7 @@ use futures_util::future::BoxFuture;
 pub use config::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, OpenError, Retention};
 pub use dead::{DeadContent, DeadLetter};
 pub use embedded::Embedded;
+pub use owners::{Subscriber, SubscriptionQuota};
 pub use query::{Match, Page, Query};
 pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
 pub use verify::Verified;
@@ -64,8 +66,18 @@ pub trait Backbone: Send + Sync {
     /// or one rejection for all of them. A message that is stored already gets the original's receipt.
     fn publish(&self, batch: Batch<Admitted>) -> BoxFuture<'static, Result<Verdicts<Admission>, Rejection>>;
 
-    /// Opens a subscription. A durable name that exists resumes where it was settled and ignores `start`.
-    fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+    /// Opens a subscription for the gateway itself: as [`Self::subscribe_for`], and no principal's quota bounds it.
+    fn subscribe(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        self.subscribe_for(Subscriber::Gateway, what)
+    }
+
+    /// Opens a subscription. A durable name that exists resumes where it was settled and ignores `start`; it is refused to who
+    /// is not its owner.
+    fn subscribe_for(
+        &self,
+        who: Subscriber,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
 
     /// Last values of the topics that `filter` selects, behind `after`: at most `most` and never over 1,024. A page may have
     /// fewer, or none, and say that there are more.

@@ -45,8 +45,6 @@ pub(crate) struct Pull {
     outstanding: HashSet<u64>,
     /// Everything up to it was looked at.
     read: u64,
-    /// Where it began.
-    began: u64,
     /// Something is gone of what was stored behind the position that it began with.
     has_gap: bool,
     /// Retention took what was to be read next.
@@ -92,7 +90,6 @@ impl Pull {
             credit: (credit as usize).min(MAX_CREDIT),
             outstanding: HashSet::new(),
             read: attached.read,
-            began: attached.read,
             has_gap: attached.has_gap,
             lapsed: false,
             backlog: attached.backlog,
@@ -287,6 +284,10 @@ impl Pull {
             }
             Wanted::Listed(_) => {
                 let mut state = self.attachment.feed.lock();
+                if state.early.rewound.is_some() {
+                    // what was found may be what is lost, and something else may have its sequence by now
+                    return;
+                }
                 let listed = |(sequence, _): &Found| state.ready.pop_front_if(|first| first == sequence).is_some();
                 // what is not listed any more was taken back, or is looked for in the log
                 self.coming = found.into_iter().take_while(listed).collect();
@@ -311,7 +312,7 @@ impl Pull {
     fn is_behind(&self, after: u64, found: &[Found]) -> bool {
         let next = found.first().map_or(u64::MAX, |(sequence, _)| *sequence);
         let first = self.shared.first.load(SeqCst);
-        !self.is_durable() && after != self.began && next > after + 1 && first > after + 1
+        !self.is_durable() && next > after + 1 && first > after + 1
     }
 
     /// Of a part of the log, what matches. If there is nothing up to the tip, a repair gave that up, or retention took it.

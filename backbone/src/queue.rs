@@ -14,6 +14,7 @@ use envelope::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
+    Subscriber,
     attach::Attached,
     index::Prints,
     keys::KeyJob,
@@ -43,7 +44,7 @@ pub(crate) enum Job {
     Advance(Advance),
     Keys(KeyJob),
     Order(Order, OrderReply),
-    Attach { what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
+    Attach { who: Subscriber, what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
     Close(oneshot::Sender<Result<(), Rejection>>),
 }
 

@@ -7,10 +7,16 @@ use std::{
 
 use envelope::{Filter, FilterTrie, RejectKind, Rejection, Topic};
 
-use crate::subscription::{Cursor, Feed};
+use crate::{
+    Subscriber, SubscriptionQuota,
+    owners::Owners,
+    subscription::{Cursor, Feed},
+};
 
 /// The most subscriptions, durable and not.
 const MAX_SUBSCRIPTIONS: usize = 65_536;
+/// So many of them are for the gateway itself, such as for mappings that send.
+const OWN: usize = 4_096;
 
 /// Subscriptions by filter and by name.
 #[derive(Debug, Default)]
@@ -20,6 +26,7 @@ pub(crate) struct Registry {
     trie: FilterTrie<u32>,
     /// The first gap of each cursor that has one.
     gaps: BTreeSet<(u64, u32)>,
+    owners: Owners,
     next: u32,
 }
 
@@ -29,6 +36,8 @@ pub(crate) struct Subscription {
     pub(crate) feed: Arc<Feed>,
     filters: Vec<Filter>,
     pub(crate) cursor: Option<Cursor>,
+    /// The principal that it counts with.
+    owner: Option<Arc<str>>,
 }
 
 // === impl Registry ===
@@ -56,17 +65,43 @@ impl Registry {
         self.gaps.range(..(first, 0)).map(|(_, id)| *id)
     }
 
-    /// A number for a new subscription.
-    pub(crate) fn reserve(&mut self) -> Result<u32, Rejection> {
-        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            let detail = format!("there are {MAX_SUBSCRIPTIONS} subscriptions, which is the limit");
+    /// A number for a new subscription, if there is room for it and its owner may have one more.
+    pub(crate) fn reserve(
+        &mut self,
+        who: &Subscriber,
+        durable: bool,
+        quota: SubscriptionQuota,
+    ) -> Result<u32, Rejection> {
+        let most = match who.owner() {
+            Some(owner) => {
+                self.owners.check(owner, durable, quota)?;
+                MAX_SUBSCRIPTIONS - OWN
+            }
+            None => MAX_SUBSCRIPTIONS,
+        };
+        if self.subscriptions.len() >= most {
+            let detail = format!("there are {most} subscriptions, which is the limit");
             return Err(Rejection::new(RejectKind::Overloaded, "backbone", detail));
         }
-        self.next += 1;
-        Ok(self.next)
+        Ok(self.number())
     }
 
-    pub(crate) fn insert(&mut self, feed: Arc<Feed>, filters: Vec<Filter>, cursor: Option<Cursor>) {
+    /// A number for one that was there before, whatever the bounds are now.
+    pub(crate) fn number(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        feed: Arc<Feed>,
+        filters: Vec<Filter>,
+        cursor: Option<Cursor>,
+        owner: Option<Arc<str>>,
+    ) {
+        if let Some(owner) = &owner {
+            self.owners.add(owner, cursor.is_some());
+        }
         for filter in &filters {
             self.trie.insert(filter, feed.id);
         }
@@ -74,7 +109,7 @@ impl Registry {
             self.names.insert(name.clone(), feed.id);
         }
         self.gaps.extend(first_gap(feed.id, cursor.as_ref()));
-        self.subscriptions.insert(feed.id, Subscription { feed, filters, cursor });
+        self.subscriptions.insert(feed.id, Subscription { feed, filters, cursor, owner });
     }
 
     /// Replaces a cursor, and its filters with it.
@@ -91,6 +126,11 @@ impl Registry {
             subscription.feed.show_filters(&cursor);
         }
         subscription.feed.show(&cursor);
+        if subscription.owner != cursor.owner {
+            subscription.owner.iter().for_each(|owner| self.owners.remove(owner, true));
+            cursor.owner.iter().for_each(|owner| self.owners.add(owner, true));
+            subscription.owner.clone_from(&cursor.owner);
+        }
         let (before, after) = (first_gap(id, subscription.cursor.as_ref()), first_gap(id, Some(&cursor)));
         if before != after {
             before.map(|before| self.gaps.remove(&before));
@@ -103,6 +143,9 @@ impl Registry {
     pub(crate) fn remove(&mut self, id: u32) {
         let Some(subscription) = self.subscriptions.remove(&id) else { return };
         first_gap(id, subscription.cursor.as_ref()).map(|gap| self.gaps.remove(&gap));
+        if let Some(owner) = &subscription.owner {
+            self.owners.remove(owner, subscription.cursor.is_some());
+        }
         if let Some(name) = &subscription.feed.name {
             self.names.remove(name);
         }

@@ -154,12 +154,12 @@ impl State {
     }
 
     fn add(&mut self, name: &str, cursor: Cursor, shared: &Shared) {
-        // More than the limit can't be on disk: each was reserved when it was made.
-        let Ok(id) = self.registry.reserve() else { return };
+        let id = self.registry.number();
         let name: Arc<str> = name.into();
         let feed = Arc::new(Feed::new(id, Some(name.clone()), Some(&cursor)));
         locked(&shared.feeds).insert(name, feed.clone());
-        self.registry.insert(feed, cursor.filters.clone(), Some(cursor));
+        let (filters, owner) = (cursor.filters.clone(), cursor.owner.clone());
+        self.registry.insert(feed, filters, Some(cursor), owner);
     }
 
     /// Seconds that the gateway has run over all its starts: no jump of the system's clock moves it.

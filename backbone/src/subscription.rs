@@ -61,6 +61,8 @@ pub(crate) struct Cursor {
     /// It selects what it selects only from behind this sequence on: what is up to it may be settled without having been
     /// handed out.
     pub(crate) since: u64,
+    /// The principal that it counts with; `None` of the gateway's own, and of those that an older gateway made.
+    pub(crate) owner: Option<Arc<str>>,
 }
 
 /// Since when nobody consumes a subscription.
@@ -198,6 +200,7 @@ impl Cursor {
         put_u64(&mut out, self.since);
         put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.clock));
         put_u64(&mut out, self.counts.left_out);
+        put_option(&mut out, self.owner.as_deref(), put_str);
         out
     }
 
@@ -220,7 +223,7 @@ impl Cursor {
             dead_lettered: by_kind(&mut reader)?,
             ..SubscriptionCounts::default()
         };
-        let (mut idle_since, mut idle, mut since) = (None, None, top);
+        let (mut idle_since, mut idle, mut since, mut owner) = (None, None, top, None);
         // A cursor of format 1 ends here.
         if !reader.rest().is_empty() {
             counts.lapsed = reader.u64("lapsed")?;
@@ -239,7 +242,11 @@ impl Cursor {
         if !reader.rest().is_empty() {
             counts.left_out = reader.u64("left out")?;
         }
-        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since })
+        // An older one ends here, and does not know whose it is.
+        if !reader.rest().is_empty() {
+            owner = reader.option("owner", |reader| reader.str("owner"))?.map(Arc::from);
+        }
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since, owner })
     }
 }
 
@@ -396,6 +403,7 @@ mod tests {
         cursor.settle(9, Outcome::DeadLettered(RejectKind::Malformed), &handed);
         cursor.backlog = Some(17);
         cursor.since = 2;
+        cursor.owner = Some("ada".into());
         cursor.idle = Some(Idle { clock: 9, at: Timestamp::from_micros(8) });
         assert_eq!(cursor.gaps, BTreeSet::from([3, 300]));
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
@@ -405,7 +413,7 @@ mod tests {
     fn of_an_older_cursor_nothing_settled_counts_as_handed_out() {
         let cursor = Cursor { top: 7, since: 7, ..cursor() };
         let mut older = cursor.encode();
-        assert_eq!(older.split_off(older.len() - 3), [7, 0, 0], "since, no idle clock, none left out");
+        assert_eq!(older.split_off(older.len() - 4), [7, 0, 0, 0], "since, no idle clock, none left out, no owner");
         assert_eq!(Cursor::decode(&older), Ok(cursor));
     }
 

@@ -19,7 +19,7 @@ use crate::{
     Status,
     group::{Group, unavailable},
     queue::{Job, Jobs, Queued},
-    shared::{Shared, locked, read},
+    shared::{Shared, read},
     space::{Ask, SpaceGuard, of_file_system},
     state::State,
     store::Store,
@@ -146,7 +146,7 @@ impl Writer {
             self.reopen();
             match next {
                 Ok(Queued { job: Job::Close(reply), .. }) => return self.close(reply),
-                Ok(Queued { job: Job::Attach { what, reply }, .. }) => self.attach(what, reply),
+                Ok(Queued { job: Job::Attach { who, what, reply }, .. }) => self.attach(&who, what, reply),
                 Ok(first) => {
                     let gathered = self.gather(first);
                     self.write(gathered);
@@ -345,9 +345,7 @@ impl Writer {
         if self.store.is_some() {
             self.shared.refuse(self.space.refusal());
         }
-        for id in locked(&self.shared.dropped).drain(..) {
-            self.state.registry.remove(id);
-        }
+        self.let_go();
     }
 
     /// The last counters, and where each consumer was. Everything that was queued before is stored by now.

@@ -100,9 +100,13 @@ pub trait Outlet: Send + Sync {
     /// Refused if policy does not let the principal read the filter.
     fn may_open(&self, principal: &Arc<Principal>, filter: &Filter) -> Result<(), Rejection>;
 
-    /// Opens a subscription that several subscribers share. Nothing that it delivers has passed policy: each delivery has to
+    /// Opens a subscription that several subscribers share; it counts with `begun_by`, one of them. Nothing that it delivers has passed policy: each delivery has to
     /// [`pass`](Self::pass) for the one of them who is to get it.
-    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
+    fn open_shared(
+        &self,
+        begun_by: &Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>>;
 
     /// Egress policy for one of those who share a subscription: a verdict a delivery, in order. Refused as a whole if policy
     /// does not let the principal read the filter any more.

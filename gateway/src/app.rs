@@ -140,7 +140,7 @@ impl App {
         };
         serve_admin(listener, state, guard, &admin);
 
-        let with = loaded.config.backbone.open_with(&loaded.config.domain);
+        let with = loaded.config.open_with();
         let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
         let backbone = opened.get_or_init(|| backbone).clone();
         let domain = loaded.config.domain.clone();

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
-use backbone::{Backbone, Page, Query};
+use backbone::{Backbone, Page, Query, Subscriber};
 use envelope::{
     Batch, Deliveries, Delivery, Disposition, Filter, Inbound, LastValues, Outbound, Outgoing, Outlet, Position,
     Principal, Rejection, Route, Settlement, Shown, Subscribe, Topic, Verdicts,
@@ -98,7 +98,7 @@ impl Outlet for GatewayOutlet {
             let changes = outlet.current.changes();
             outlet.may_open(&principal, &what.filters)?;
             let filters = what.filters.clone();
-            let inner = outlet.backbone.subscribe(what).await?;
+            let inner = outlet.backbone.subscribe_for(Subscriber::Principal(principal.id.clone()), what).await?;
             let (passed, refused) = (Vec::new(), Vec::new());
             let screened = Screened { inner, outlet, principal, filters, changes, screening: None, passed, refused };
             Ok(Box::new(screened) as Box<dyn Deliveries>)
@@ -109,8 +109,12 @@ impl Outlet for GatewayOutlet {
         Self::may_open(self, principal, std::slice::from_ref(filter))
     }
 
-    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
-        self.backbone.subscribe(what)
+    fn open_shared(
+        &self,
+        begun_by: &Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        self.backbone.subscribe_for(Subscriber::Several(begun_by.id.clone()), what)
     }
 
     fn pass(

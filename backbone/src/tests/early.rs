@@ -15,6 +15,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Commits wait for a word each, once this is on, and go as it says.
 struct Held {
     is_held: Arc<AtomicBool>,
+    /// Where they do not wait, the next one is lost.
+    loses: Arc<AtomicBool>,
     words: mpsc::SyncSender<Fault>,
 }
 
@@ -24,16 +26,18 @@ impl Held {
     fn open(path: &Path) -> (Embedded, Self) {
         let (words, said) = mpsc::sync_channel(16);
         let (is_held, said) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(said)));
-        let flag = is_held.clone();
+        let (flag, loses) = (is_held.clone(), Arc::new(AtomicBool::new(false)));
+        let lost = loses.clone();
         let hooks = move || {
-            let (flag, said) = (flag.clone(), said.clone());
+            let (flag, said, lost) = (flag.clone(), said.clone(), lost.clone());
             let commit = move || match flag.load(SeqCst) {
                 true => said.lock().unwrap().recv_timeout(PATIENCE).unwrap_or(Fault::None),
+                false if lost.swap(false, SeqCst) => Fault::Lost,
                 false => Fault::None,
             };
             Hooks { commit: Box::new(commit), ..Hooks::default() }
         };
-        (open_with(config(path), hooks), Self { is_held, words })
+        (open_with(config(path), hooks), Self { is_held, loses, words })
     }
 
     fn hold(&self) {
@@ -151,6 +155,31 @@ async fn what_was_shown_and_lost_is_not_shown_again_and_its_place_is_not_passed_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_shown_and_is_found_on_disk_is_not_shown_again() {
     a_failed_commit(Fault::Unsure).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_shown_and_lost_twice_is_not_shown_again_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut reads = early(&store, "a").await;
+    held.hold();
+    let answer = publish(&store, 1..3);
+    assert_eq!(ids(&take(&mut reads, 2).await), [1, 2]);
+    held.loses.store(true, SeqCst);
+    held.is_held.store(false, SeqCst);
+    held.words.send(Fault::Lost).unwrap();
+    assert!(answer.await.unwrap().is_err());
+    let started = std::time::Instant::now();
+    while held.loses.load(SeqCst) {
+        assert!(publish(&store, 1..3).await.unwrap().is_err() && started.elapsed() < PATIENCE);
+    }
+    for group in [1..3, 9..10] {
+        while publish(&store, group.clone()).await.unwrap().is_err() {
+            assert!(started.elapsed() < PATIENCE);
+        }
+    }
+    assert_eq!(ids(&take(&mut reads, 1).await), [9]);
+    assert!(is_idle(&mut reads).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

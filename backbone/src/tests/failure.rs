@@ -153,6 +153,32 @@ async fn a_subscription_whose_commit_failed_is_there_if_it_got_to_disk_and_only_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_went_back_in_a_commit_that_failed_has_done_so_if_it_got_to_disk_and_only_then() {
+    for kind in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let (switch, hooks) = faulty();
+        let store = open_with(config(folder.path()), hooks);
+        let mut first = consumer(&store, "s", 10).await;
+        offer(&store, (1..=3).map(|id| message(id, "a")).collect()).await.unwrap();
+        let deliveries = take(&mut first, 3).await;
+        settle(&mut first, &deliveries, Settlement::Delivered).await;
+        switch.store(kind, SeqCst);
+        let back = Start::Again(deliveries[0].position.clone());
+        let failed = store.subscribe(subscribe("#", Some("s"), back, 10)).await;
+        assert_eq!(failed.err().map(|rejection| rejection.kind), Some(RejectKind::Unavailable));
+        store.ledger().received("web", 1);
+        offer_until_stored(&store, 4).await;
+        let expected: &[u128] = if kind == 2 { &[2, 3, 4] } else { &[4] };
+        let mut again = consumer(&store, "s", 10).await;
+        let deliveries = take(&mut again, expected.len()).await;
+        assert_eq!(ids(&deliveries), expected);
+        settle(&mut again, &deliveries, Settlement::Delivered).await;
+        assert_eq!(store.report().subscriptions["s"].pending, 0);
+        assert_balanced(&store);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_free_space_publishes_are_refused_reads_go_on_and_it_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(1_000_000_000));

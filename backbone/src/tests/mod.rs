@@ -10,6 +10,7 @@ mod keys;
 mod last;
 mod model;
 mod orders;
+mod owners;
 mod query;
 mod retention;
 mod subscription;

@@ -189,6 +189,23 @@ async fn a_consumer_of_which_retention_takes_what_is_listed_is_told_so_as_well()
     is_overtaken_by(500).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_told_of_what_retention_takes_before_it_reads_for_the_first_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = keeping(folder.path(), Retention { records: Some(10), ..NONE });
+    for id in 1..=5 {
+        put(&store, id, "a").await;
+    }
+    let earliest = subscribe("#", None, Start::Earliest, 9);
+    let mut slow = store.subscribe(earliest.clone()).await.unwrap();
+    offer(&store, (6..=500).map(|id| message(id, "a")).collect()).await.unwrap();
+    until_first(&store, 491).await;
+    let told = tokio::time::timeout(PATIENCE, slow.next()).await.unwrap();
+    assert!(told.unwrap_err().detail.contains("so far behind"));
+    let mut anew = store.subscribe(earliest).await.unwrap();
+    assert_eq!(ids(&take(&mut anew, 9).await), (491..500).collect::<Vec<_>>(), "the oldest there is was asked for");
+}
+
 /// By so many envelopes, of which 100 stay.
 async fn is_overtaken_by(count: u128) {
     let folder = tempfile::tempdir().unwrap();

@@ -186,7 +186,11 @@ impl Outlet for FakeOutlet {
     }
 
     /// On record as opened by nobody.
-    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+    fn open_shared(
+        &self,
+        _: &Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let nobody = Principal { id: "".into(), ..Principal::anonymous("test") };
         self.open(Arc::new(nobody), what)
     }

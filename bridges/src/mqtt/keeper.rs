@@ -5,7 +5,8 @@
 //! Nothing of it is written for a session that ends with its connection.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,7 +24,11 @@ use super::{
 
 /// Writes and reads the sessions of one listener.
 #[derive(Clone)]
-pub(super) struct Keeper(Arc<dyn KeyValue>);
+pub(super) struct Keeper {
+    keys: Arc<dyn KeyValue>,
+    /// How many parts are on disk of the sessions that have some: a session that shrinks leaves none behind.
+    parts: Arc<Mutex<HashMap<Uuid, usize>>>,
+}
 
 /// A session as it was kept.
 #[derive(Debug)]
@@ -65,7 +70,7 @@ const GRACE: Duration = Duration::from_secs(86_400);
 
 impl Keeper {
     pub(super) fn new(keys: Arc<dyn KeyValue>) -> Self {
-        Self(keys)
+        Self { keys, parts: Arc::default() }
     }
 
     /// Writes a session that is to outlive its connection by `expiry`, which counts from now on unless it is `connected`.
@@ -85,9 +90,35 @@ impl Keeper {
             None => write,
         };
         let (first, parts) = in_parts(value);
+        let (now, before) = (parts.len(), self.parts_of(session.id()));
+        if now > before {
+            // those that are there if this fails as well
+            self.has_parts(session.id(), now);
+        }
+        let gone = (now..before).map(|n| KeyWrite::delete(part_name(session.id(), n)));
         let parts = parts.into_iter().enumerate().map(|(n, part)| KeyWrite::put(part_name(session.id(), n), part));
         let writes = [KeyWrite::put(name(session), first)].into_iter().chain(parts).map(until);
-        self.0.write(writes.chain(with).collect()).await.map(|_| ())
+        self.keys.write(writes.chain(gone).chain(with).collect()).await?;
+        if now < before {
+            self.has_parts(session.id(), now);
+        }
+        Ok(())
+    }
+
+    fn parts_of(&self, session: Uuid) -> usize {
+        self.lock().get(&session).copied().unwrap_or_default()
+    }
+
+    fn has_parts(&self, session: Uuid, count: usize) {
+        let mut parts = self.lock();
+        match count {
+            0 => parts.remove(&session),
+            _ => parts.insert(session, count),
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, usize>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a will: of a client that is connected, or of one that is gone and may be back for so long.
@@ -112,7 +143,7 @@ impl Keeper {
 
     /// Forgets a will.
     pub(super) async fn forget_will(&self, id: Uuid) -> Result<(), Rejection> {
-        self.0.write(vec![Self::no_will(id)]).await.map(|_| ())
+        self.keys.write(vec![Self::no_will(id)]).await.map(|_| ())
     }
 
     /// All wills that are kept; one that can't be read is told of and left alone.
@@ -130,17 +161,19 @@ impl Keeper {
     /// Forgets a session.
     pub(super) async fn forget(&self, session: &Session) -> Result<(), Rejection> {
         let parts = self.list(&parts_of(session.id())).await?.into_iter().map(|part| KeyWrite::delete(part.key));
-        self.0.write([KeyWrite::delete(name(session))].into_iter().chain(parts).collect()).await.map(|_| ())
+        self.keys.write([KeyWrite::delete(name(session))].into_iter().chain(parts).collect()).await?;
+        self.has_parts(session.id(), 0);
+        Ok(())
     }
 
     /// Writes that there is a shared subscription whose position has this name, and what nobody is to get of it any more.
     pub(super) async fn keep_share(&self, name: &str, lost: &[Position]) -> Result<(), Rejection> {
-        self.0.write(vec![KeyWrite::put(share(name), share_value(name, lost))]).await.map(|_| ())
+        self.keys.write(vec![KeyWrite::put(share(name), share_value(name, lost))]).await.map(|_| ())
     }
 
     /// Forgets a shared subscription.
     pub(super) async fn forget_share(&self, name: &str) -> Result<(), Rejection> {
-        self.0.write(vec![KeyWrite::delete(share(name))]).await.map(|_| ())
+        self.keys.write(vec![KeyWrite::delete(share(name))]).await.map(|_| ())
     }
 
     /// The names of the shared subscriptions that there were, and what nobody is to get of them.
@@ -152,7 +185,7 @@ impl Keeper {
         let mut all = Vec::new();
         let mut after: Option<Arc<str>> = None;
         loop {
-            let page = self.0.list(prefix, after.as_deref(), PAGE).await?;
+            let page = self.keys.list(prefix, after.as_deref(), PAGE).await?;
             all.extend(page.entries);
             match page.next {
                 Some(next) => after = Some(next),
@@ -185,9 +218,10 @@ impl Keeper {
         let (Ok(count), Ok(id)) = (reader.u16(), Uuid::parse_str(&key[PREFIX.len()..])) else {
             return Ok(Bytes::new());
         };
+        self.has_parts(id, count.into());
         let mut all = BytesMut::from(&*reader.rest());
         for n in 0..usize::from(count) {
-            match self.0.get(&part_name(id, n)).await? {
+            match self.keys.get(&part_name(id, n)).await? {
                 Some(part) => all.put_slice(&part.value),
                 None => return Ok(Bytes::new()),
             }
@@ -341,8 +375,17 @@ mod tests {
         let mut all = keeper.all().await.unwrap();
         let restored = all.pop().unwrap().session;
         assert!(all.is_empty() && restored.subscriptions().count() == 1_000);
-        (0..900).for_each(|n| drop(session.unsubscribe(&filter(n))));
+        let parts = async || keys.list(PARTS, None, 99).await.unwrap().entries.len();
+        let all = parts().await;
+        (0..400).for_each(|n| drop(session.unsubscribe(&filter(n))));
         keeper.keep(&key("one"), &session, waits, true, []).await.unwrap();
+        assert!((2..all).contains(&parts().await), "a session that shrinks leaves no part behind");
+        // one that another gateway process has kept neither
+        let keeper = Keeper::new(keys.clone());
+        keeper.all().await.unwrap();
+        (400..900).for_each(|n| drop(session.unsubscribe(&filter(n))));
+        keeper.keep(&key("one"), &session, waits, true, []).await.unwrap();
+        assert_eq!(parts().await, 0);
         assert_eq!(keeper.all().await.unwrap()[0].session.subscriptions().count(), 100, "it may be small again");
         keeper.forget(&session).await.unwrap();
         assert!(keys.list("", None, 9).await.unwrap().entries.is_empty());

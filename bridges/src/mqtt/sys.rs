@@ -216,8 +216,12 @@ impl Outlet for Reading {
         self.outlet.may_open(principal, filter)
     }
 
-    fn open_shared(&self, what: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
-        self.outlet.open_shared(what)
+    fn open_shared(
+        &self,
+        begun_by: &Arc<Principal>,
+        what: Subscribe,
+    ) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+        self.outlet.open_shared(begun_by, what)
     }
 
     fn pass(

@@ -76,7 +76,7 @@ impl Store {
 
     async fn import(&self, file: &Path, out: &mut (impl Write + Send)) -> Result<(), Failure> {
         let loaded = config::load(&self.config).map_err(Invalid)?;
-        let mut with = loaded.config.backbone.open_with(&loaded.config.domain);
+        let mut with = loaded.config.open_with();
         if let Some(path) = &self.path {
             with.path.clone_from(path);
         }

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
-use backbone::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, Retention};
+use backbone::{DeadLetterQuota, DedupWindow, EmbeddedConfig, KeyQuota, MinFree, Retention, SubscriptionQuota};
 use yaml::{Fields, Node, Problems, Resolve};
 
 /// Where envelopes live.
@@ -44,13 +44,13 @@ impl BackboneConfig {
     }
 
     /// What the embedded backbone of a gateway of this domain is opened with.
-    pub(crate) fn open_with(&self, domain: &Arc<str>) -> EmbeddedConfig {
+    pub(super) fn open_with(&self, domain: &Arc<str>, subscriptions: SubscriptionQuota) -> EmbeddedConfig {
         let Self::Embedded(config) = self;
-        EmbeddedConfig { domain: domain.clone(), ..(**config).clone() }
+        EmbeddedConfig { domain: domain.clone(), subscriptions, ..(**config).clone() }
     }
 }
 
-/// Its domain is not known here.
+/// Its domain, and what principals are held to, are not known here.
 fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<EmbeddedConfig> {
     let mut fields = Fields::of(node, problems)?;
     let path = fields.required("path").and_then(|node| {
@@ -77,7 +77,7 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
     let (min_free, dedup_window) = (min_free?, dedup_window?);
     let (last_values, keys, retention, dead_letters) = (last_values?, keys?, retention?, dead?);
     let (max_deliveries, park_for) = (max_deliveries?, park_for?);
-    let EmbeddedConfig { path, domain, .. } = default;
+    let EmbeddedConfig { path, domain, subscriptions, .. } = default;
     Some(EmbeddedConfig {
         path,
         domain,
@@ -88,6 +88,7 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
         retention,
         dead_letters,
         max_deliveries,
+        subscriptions,
         park_for,
     })
 }

@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+use ::backbone::EmbeddedConfig;
 use bridges::{BridgeConfig, Resource, http::ServerConfig, registry};
 use yaml::{Fields, Key, Node, Problems, Resolve, Span};
 
@@ -139,6 +140,11 @@ impl Config {
             users: users?,
             policies: policies?,
         })
+    }
+
+    /// What the embedded backbone is opened with.
+    pub(crate) fn open_with(&self) -> EmbeddedConfig {
+        self.backbone.open_with(&self.domain, self.limits.subscriptions())
     }
 
     /// The names of the bridges, in the order of the file.

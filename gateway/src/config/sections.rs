@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
+use backbone::SubscriptionQuota;
 use yaml::{Fields, Node, Problems};
 
 use super::NamedBridge;
@@ -14,6 +15,10 @@ pub struct Limits {
     pub max_in_flight_bytes: usize,
     /// Batches between a bridge and the store, for each bridge.
     pub max_in_flight: NonZeroU32,
+    /// Subscriptions of one principal, open or durable.
+    pub max_subscriptions_per_principal: usize,
+    /// Durable subscriptions of one principal, consumed or not.
+    pub max_durables_per_principal: usize,
     /// How long the drain may take.
     pub drain_timeout: Duration,
 }
@@ -21,17 +26,30 @@ pub struct Limits {
 const IN_FLIGHT_BYTES: RangeInclusive<u64> = 65_536..=u32::MAX as u64;
 const IN_FLIGHT: RangeInclusive<i64> = 1..=65_536;
 const MAX_IN_FLIGHT: NonZeroU32 = NonZeroU32::new(2_048).unwrap();
+const SUBSCRIPTIONS: RangeInclusive<i64> = 1..=65_536;
 const DRAIN: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 // === impl Limits ===
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_in_flight_bytes: 64 << 20, max_in_flight: MAX_IN_FLIGHT, drain_timeout: Duration::from_secs(30) }
+        let SubscriptionQuota { each, durable } = SubscriptionQuota::default();
+        Self {
+            max_in_flight_bytes: 64 << 20,
+            max_in_flight: MAX_IN_FLIGHT,
+            max_subscriptions_per_principal: each,
+            max_durables_per_principal: durable,
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl Limits {
+    /// What the store holds each principal to.
+    pub(super) fn subscriptions(&self) -> SubscriptionQuota {
+        SubscriptionQuota { each: self.max_subscriptions_per_principal, durable: self.max_durables_per_principal }
+    }
+
     /// Reads `limits`, which may be left out. Refuses bounds under which a bridge could never take its largest message.
     pub(super) fn read(fields: &mut Fields<'_, '_>, bridges: &[NamedBridge], problems: &Problems) -> Option<Self> {
         let largest = bridges.iter().map(|(_, bridge)| bridge.max_message_bytes()).max().unwrap_or(0);
@@ -47,6 +65,12 @@ impl Limits {
             Some(node) => in_flight(node, problems),
             None => Some(default.max_in_flight),
         };
+        let mut subscriptions = |key, default| match fields.optional(key) {
+            Some(node) => node.integer(SUBSCRIPTIONS, problems).and_then(|most| usize::try_from(most).ok()),
+            None => Some(default),
+        };
+        let each = subscriptions("max_subscriptions_per_principal", default.max_subscriptions_per_principal);
+        let durable = subscriptions("max_durables_per_principal", default.max_durables_per_principal);
         let drain_timeout = match fields.optional("drain_timeout") {
             Some(node) => node.duration(DRAIN, problems),
             None => Some(default.drain_timeout),
@@ -55,6 +79,8 @@ impl Limits {
         Some(Self {
             max_in_flight_bytes: max_in_flight_bytes?,
             max_in_flight: max_in_flight?,
+            max_subscriptions_per_principal: each?,
+            max_durables_per_principal: durable?,
             drain_timeout: drain_timeout?,
         })
     }

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use backbone::{DeadLetter, LedgerReport, Page, Query, Status};
+use backbone::{DeadLetter, LedgerReport, Page, Query, Status, Subscriber};
 use bytes::Bytes;
 use envelope::{
     Admission, Admitted, Data, Envelope, EnvelopeId, Inbound, KeyValue, Lane, Ledger, MapResult, Mapper, RejectKind,
@@ -48,7 +48,7 @@ impl Backbone for OneSubscription {
         unreachable!("nothing is published")
     }
 
-    fn subscribe(&self, _: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
+    fn subscribe_for(&self, _: Subscriber, _: Subscribe) -> BoxFuture<'static, Result<Box<dyn Deliveries>, Rejection>> {
         let scripted = self.0.lock().unwrap().take().unwrap();
         Box::pin(async { Ok(Box::new(scripted) as Box<dyn Deliveries>) })
     }
@@ -228,7 +228,7 @@ async fn what_several_share_passes_policy_for_the_one_who_gets_it() {
     let current = epoch(1, ALL).into_current();
     let (outlet, _) = outlet(current.clone());
     let what = Subscribe { filters: vec![all()], start: Start::New, durable: Some("s".into()), credit: 8 };
-    let mut deliveries = outlet.open_shared(what).await.unwrap();
+    let mut deliveries = outlet.open_shared(&principal, what).await.unwrap();
     let batch = || Batch::new(vec![delivery("1", "gone@v1.0.0"), delivery("2", "mesh/opaque@v1.0.0")]).unwrap();
     assert_eq!(deliveries.next().await.unwrap().as_slice().len(), 2, "nothing is decided yet");
     let verdicts = outlet.pass(principal.clone(), all(), batch()).await.unwrap();

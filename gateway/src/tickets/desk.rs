@@ -51,6 +51,7 @@ impl Tickets {
             Some(writer) if writer.has_taken(answer.id) => Ok(Asked::Repeated),
             Some(_) => Ok(Asked::Next(terms)),
             None if entry.is_open() => Ok(Asked::First(terms)),
+            None if entry.last == Some(answer.id) => Ok(Asked::Repeated),
             None => Err("it was answered before: the first answer counts"),
         }
     }
@@ -65,6 +66,7 @@ impl Tickets {
         match found.map_or(Offered::Gone, |writer| writer.offer(answer, payload, last, &self.0.room)) {
             Offered::Taken => {
                 if last {
+                    table.last(id.uuid(), answer);
                     table.done(id.uuid());
                 }
                 Ok(())
@@ -134,7 +136,12 @@ impl ReplyDesk for Tickets {
                             self.table().begin(inreplyto.uuid(), reply, way)
                         }
                         AnswerPart::Last | AnswerPart::NoAnswer => {
-                            self.table().decide(inreplyto.uuid(), Fate::Answered(reply))
+                            let mut table = self.table();
+                            let is_first = table.decide(inreplyto.uuid(), Fate::Answered(reply));
+                            if is_first {
+                                table.last(inreplyto.uuid(), answer.id);
+                            }
+                            is_first
                         }
                     }
                 }

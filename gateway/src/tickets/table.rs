@@ -42,6 +42,8 @@ pub(super) struct Entry {
     pub(super) writer: Option<Writer>,
     /// Where they come from, until one of those who wait takes it.
     pub(super) reader: Option<Reader>,
+    /// The envelope that ended its answer: who sends that again did not hear that it was taken.
+    pub(super) last: Option<EnvelopeId>,
     decided: Option<Instant>,
 }
 
@@ -81,6 +83,7 @@ impl Entry {
             until,
             writer: None,
             reader: None,
+            last: None,
             decided: None,
         }
     }
@@ -187,6 +190,13 @@ impl Table {
         entry.decided = Some(now);
         entry.writer = None;
         self.decided.insert((now, message));
+    }
+
+    /// Its answer ended with this envelope.
+    pub(super) fn last(&mut self, message: Uuid, answer: EnvelopeId) {
+        if let Some(entry) = self.entries.get_mut(&message) {
+            entry.last = Some(answer);
+        }
     }
 
     pub(super) fn get_mut(&mut self, message: Uuid) -> Option<&mut Entry> {

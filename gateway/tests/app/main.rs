@@ -20,6 +20,7 @@ mod notices;
 mod parts;
 mod places;
 mod promises;
+mod quotas;
 mod receiver;
 mod reload;
 mod residency;

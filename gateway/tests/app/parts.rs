@@ -219,7 +219,12 @@ async fn the_rest_is_that_agents_who_began_and_what_is_wrong_is_refused_and_the_
         first.send(&repeated).await;
         assert_eq!(first.next().await["op"], "filtered");
     }
-    gives(&mut first, &asked, 3, false).await;
+    let mut last = part(&asked, &json!({ "n": 3 }), false);
+    last["key"] = "three".into();
+    for _ in 0..2 {
+        first.send(&last).await;
+        assert_eq!(first.next().await["op"], "filtered", "the last one as well");
+    }
     let mut lines = Vec::new();
     for _ in 0..3 {
         lines.push(curl.line().await);

@@ -105,6 +105,26 @@ async fn a_frame_that_never_ends_is_cut_as_silence() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn who_takes_its_time_over_a_message_is_not_silent() {
+    let rig = rig(|config| config.websocket.ping_interval = Duration::from_millis(50)).await;
+    let mut socket = upgraded(&rig).await;
+    let message = frame(FIN | TEXT, br#"{"op":"publish","ref":"p","address":"POST /a","payload":1}"#);
+    let (begun, rest) = message.split_at(20);
+    // a byte for each ping, and no pong
+    for byte in begun {
+        socket.write_all(&[*byte]).await.unwrap();
+        let first = timeout(HARD_TIMEOUT, socket.read_u8()).await.expect("a ping in time").unwrap();
+        assert_eq!((first, socket.read_u8().await.unwrap()), (FIN | PING, 0));
+    }
+    socket.write_all(rest).await.unwrap();
+    while timeout(HARD_TIMEOUT, socket.read_u8()).await.expect("an answer in time").unwrap() == FIN | PING {
+        assert_eq!(socket.read_u8().await.unwrap(), 0);
+    }
+    assert_eq!(rig.counts().received, 1);
+    rig.stop().await;
+}
+
 /// The first half of a text of a megabyte.
 fn half() -> Vec<u8> {
     [&[FIN | TEXT, 255][..], &1_000_000_u64.to_be_bytes(), &[0; 4], &[b'x'; 500_000]].concat()

@@ -107,6 +107,8 @@ impl Connection {
                 why = &mut not_let_in => return End::NotLetIn(why.detail),
                 next = timeout(silence, reader.next()) => match next {
                     Ok(next) => next,
+                    // it takes its time over a message, which has a time of its own
+                    Err(_) if reader.has_heard() => continue,
                     Err(_) => return broke(code::POLICY, "the client is silent"),
                 },
             };
@@ -138,8 +140,10 @@ impl Connection {
     pub(super) async fn finish(mut self, deadline: Instant) {
         let open: Vec<_> = self.subscriptions.drain().map(|(_, open)| open.task).collect();
         for mut task in open {
-            if timeout_at(deadline, &mut task).await.is_err() {
-                task.abort();
+            match timeout_at(deadline, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the task of a subscription failed"),
+                Err(_) => task.abort(),
             }
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Reader<S> {
     /// When the message has to be whole that is not.
     due: Option<Instant>,
     within: Duration,
+    /// Something came since it was asked, or since the last message.
+    heard: bool,
 }
 
 /// A message, and what it takes of the bytes in flight, unless that is little.
@@ -59,7 +61,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// Messages of at most `max` bytes, each whole `within` some time. `input` was read before.
     pub(super) fn new(stream: S, input: &[u8], max: usize, bytes: Arc<Semaphore>, within: Duration) -> Self {
         let decoder = Decoder::new(max);
-        Self { stream, input: input.into(), decoder, bytes, held: None, due: None, within }
+        Self { stream, input: input.into(), decoder, bytes, held: None, due: None, within, heard: false }
     }
 
     /// The next message. Cancel safe.
@@ -75,6 +77,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 if self.input.is_empty() {
                     self.input = BytesMut::new();
                 }
+                self.heard = false;
                 return Ok(Received { message, held });
             }
             if !self.decoder.is_within(&self.input) {
@@ -86,6 +89,11 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             timeout_at(due, self.hold()).await.map_err(|_| Failed::Full)?;
             timeout_at(due, self.read()).await.map_err(|_| Failed::Late)??;
         }
+    }
+
+    /// Whether something came of a message that is not whole, since this was asked last.
+    pub(super) fn has_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
     }
 
     /// Nothing is read for a while, which is not the client's doing: the message that has begun has its whole time once it goes
@@ -129,7 +137,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             // it is held, so there is room for it
             self.input.reserve(missing);
         }
-        poll_fn(|cx| {
+        let read = poll_fn(|cx| {
             if missing > READ_BYTES {
                 let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut self.stream, &mut self.input));
                 return read.poll(cx).map(|read| read.map_err(|_| Failed::Gone).and_then(some));
@@ -143,7 +151,9 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 some(buffer.filled().len())
             })
         })
-        .await
+        .await;
+        self.heard |= read.is_ok();
+        read
     }
 }
 

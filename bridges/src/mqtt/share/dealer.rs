@@ -106,8 +106,8 @@ impl Dealer {
 
     /// A session knows of these from before a restart.
     pub(super) fn claim(&mut self, session: Uuid, left: Left) {
-        self.claims.extend(left.sent.into_iter().map(|at| (at, Claim::Sent(session))));
-        self.claims.extend(left.taken.into_iter().map(|at| (at, Claim::Taken)));
+        left.sent.into_iter().for_each(|at| self.claim_as(at, Claim::Sent(session)));
+        left.taken.into_iter().for_each(|at| self.claim_as(at, Claim::Taken));
     }
 
     /// The store delivers. What somebody has a claim to is for nobody else; it is dealt here.
@@ -212,13 +212,18 @@ impl Dealer {
     fn claim_as(&mut self, position: Position, claim: Claim) {
         self.claims.insert(position, claim);
         if self.claims.len() > MAX_CLAIMS {
-            // what has expired meanwhile, or was settled after all, does not come again: the oldest did so first
-            let mut over: Vec<_> = self.claims.iter().filter(|(_, claim)| claim.is_over()).map(|(at, _)| at).collect();
-            over.sort_unstable();
-            let oldest: Vec<_> = over[..over.len() / 2].iter().map(|at| (*at).clone()).collect();
-            for at in oldest {
-                self.claims.remove(&at);
-            }
+            self.forget_claims();
+        }
+    }
+
+    /// Forgets a quarter. What has expired meanwhile, or was settled after all, does not come again: the oldest did so first,
+    /// and what waits for somebody goes last. What is here is known anyway.
+    fn forget_claims(&mut self) {
+        let away = self.claims.iter().filter(|(at, _)| !self.parked.contains_key(*at));
+        let mut away: Vec<_> = away.map(|(at, claim)| (!claim.is_over(), at.clone())).collect();
+        away.sort_unstable();
+        for (_, at) in away.into_iter().take(MAX_CLAIMS / 4) {
+            self.claims.remove(&at);
         }
     }
 
@@ -478,5 +483,9 @@ mod tests {
         assert!(dealer.claims.len() < MAX_CLAIMS);
         assert!(dealer.claims.contains_key(&at(0)) && dealer.claims.contains_key(&at(MAX_CLAIMS as u64)));
         assert!(!dealer.claims.contains_key(&at(1)));
+        for n in 0..2 * MAX_CLAIMS as u64 {
+            dealer.claim(away, sent(&[n]));
+            assert!(dealer.claims.len() <= MAX_CLAIMS, "those that wait for somebody are bounded too");
+        }
     }
 }

@@ -34,6 +34,8 @@ pub(in crate::mqtt) struct Group {
     running: tokio::sync::Mutex<Option<Running>>,
     /// That it is there is on disk.
     kept: AtomicBool,
+    /// Held while what nobody is to get is written: what is on disk is never older than what was written before it.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -91,7 +93,15 @@ const CREDIT: u32 = 64;
 impl Group {
     pub(super) fn new(name: Arc<str>, filter: Filter) -> Self {
         let (wake, running) = (Notify::new(), tokio::sync::Mutex::default());
-        Self { name, filter, state: Mutex::default(), wake, running, kept: AtomicBool::new(false) }
+        Self {
+            name,
+            filter,
+            state: Mutex::default(),
+            wake,
+            running,
+            kept: AtomicBool::new(false),
+            keeping: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Seats a member of a session. Refused if policy does not let its principal read the filter.
@@ -119,7 +129,7 @@ impl Group {
             if let Some(Running { task, .. }) = running.take() {
                 ended(task).await;
             }
-            *running = Some(self.open(shared).await?);
+            *running = Some(self.open(shared, &principal).await?);
         };
         self.wake.notify_one();
         let seat = Seat { group: self.clone(), member, session };
@@ -127,16 +137,17 @@ impl Group {
         Ok((Box::new(member), seat))
     }
 
-    async fn open(self: &Arc<Self>, shared: &Shared) -> Result<Running, Rejection> {
+    async fn open(self: &Arc<Self>, shared: &Shared, begun_by: &Arc<Principal>) -> Result<Running, Rejection> {
         // before there is a position: after a crash nothing is left behind that nobody knows of
         if !self.kept.load(Ordering::Acquire) {
+            let _keeping = self.keeping.lock().await;
             let lost = self.lock().dealer.lost();
             shared.keeper.keep_share(&self.name, &lost).await?;
             self.kept.store(true, Ordering::Release);
         }
         let durable = Some(self.name.clone());
         let what = Subscribe { filters: vec![self.filter.clone()], start: Start::New, durable, credit: CREDIT };
-        let deliveries = shared.cx.outlet.open_shared(what).await?;
+        let deliveries = shared.cx.outlet.open_shared(begun_by, what).await?;
         let stop = CancellationToken::new();
         let (told, stored) = {
             let mut state = self.lock();
@@ -216,12 +227,10 @@ impl Group {
     /// A session has ended; its member has left. What nobody else is to get of what it may have is on disk afterwards, unless
     /// the store knows already.
     pub(super) async fn ended(&self, shared: &Shared, session: Uuid) {
-        let lost = {
-            let mut state = self.lock();
-            state.dealer.ended(session);
-            state.dealer.lost()
-        };
+        self.lock().dealer.ended(session);
         self.wake.notify_one();
+        let _keeping = self.keeping.lock().await;
+        let lost = self.lock().dealer.lost();
         if !lost.is_empty()
             && let Err(error) = shared.keeper.keep_share(&self.name, &lost).await
         {
