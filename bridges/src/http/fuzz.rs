@@ -123,9 +123,11 @@ pub fn frames(binary: bool, bytes: &[u8]) {
 /// What comes over a WebSocket, in steps of so many bytes.
 ///
 /// # Panics
-/// If it matters where it is cut, a message is over the limit, or what is read can't be written.
+/// If it matters where it is cut or whether messages are read or their bytes, a message is over the limit, or what is read
+/// can't be written.
 pub fn wire(step: usize, bytes: &[u8]) {
     websocket::fuzz_wire(bytes, step);
+    websocket::fuzz_stream(bytes, step);
 }
 
 #[cfg(test)]

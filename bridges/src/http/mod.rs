@@ -34,6 +34,7 @@ pub use problem::Problem;
 pub use publish::credentials;
 pub use query::{parameters, shortened};
 pub use server::{Listener, Peer};
+pub(crate) use websocket::{ByteStream, Handshake};
 
 #[cfg(test)]
 mod tests;

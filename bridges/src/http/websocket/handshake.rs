@@ -20,7 +20,7 @@ use crate::{http::Problem, net::Stream};
 
 /// A request for a WebSocket that can be accepted.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(crate) struct Handshake {
     key: HeaderValue,
     /// The subprotocol that was chosen.
     protocol: Option<HeaderValue>,
@@ -31,7 +31,7 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// Refuses what is no handshake; of `protocols`, the first that the client names is chosen.
-    pub(super) async fn of(parts: &mut Parts, protocols: &[&'static str]) -> Result<Self, Problem> {
+    pub(crate) async fn of(parts: &mut Parts, protocols: &[&'static str]) -> Result<Self, Problem> {
         // axum takes it out, and does not give it back
         let connection = parts.extensions.get::<OnUpgrade>().cloned();
         let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
@@ -47,12 +47,12 @@ impl Handshake {
     }
 
     /// The subprotocol that was chosen.
-    pub(super) fn protocol(&self) -> Option<&str> {
+    pub(crate) fn protocol(&self) -> Option<&str> {
         self.protocol.as_ref().and_then(|protocol| protocol.to_str().ok())
     }
 
     /// The answer, and what the connection is once that is sent: with what the client has sent already.
-    pub(super) fn accept(self) -> Result<(Response, impl Future<Output = io::Result<(Stream, Bytes)>>), Problem> {
+    pub(crate) fn accept(self) -> Result<(Response, impl Future<Output = io::Result<(Stream, Bytes)>>), Problem> {
         let accept = HeaderValue::try_from(derive_accept_key(self.key.as_bytes()));
         let accept = accept.map_err(|_| refused("the key is none".to_owned()))?;
         let mut response = Response::new(Body::empty());

@@ -1,4 +1,5 @@
 //! `/mesh/v1/ws`: publishing and subscribing in JSON frames, or in binary ones that begin with JSON; and paths of the config where each frame is a message.
+//! What else is spoken in frames, as MQTT is, has them as a [`ByteStream`].
 //!
 //! One connection is three kinds of tasks. The reader reads frames and publishes, one call at a time; a [`Subscription`]
 //! each sends deliveries; the writer alone writes. Between them are bounded queues, so a client that does not read
@@ -11,6 +12,7 @@ mod handshake;
 mod lane;
 mod mailbox;
 mod reader;
+mod stream;
 mod subscription;
 mod wire;
 mod writer;
@@ -33,12 +35,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     connection::{Connection, Tongue},
-    handshake::Handshake,
     reader::Reader,
     wire::{Close, code},
 };
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) use self::{frames::fuzz_frame, wire::fuzz_wire};
+pub(super) use self::{frames::fuzz_frame, stream::fuzz_stream, wire::fuzz_wire};
+pub(crate) use self::{handshake::Handshake, stream::ByteStream};
 use super::{
     Peer, Problem,
     address::{WEBSOCKET, address_of_frames},

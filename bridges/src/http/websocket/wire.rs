@@ -50,23 +50,23 @@ pub(super) struct Decoder {
 
 /// What a frame begins with.
 #[derive(Debug, Clone, Copy)]
-struct Head {
-    is_last: bool,
-    opcode: u8,
-    mask: [u8; 4],
-    length: usize,
+pub(super) struct Head {
+    pub(super) is_last: bool,
+    pub(super) opcode: u8,
+    pub(super) mask: [u8; 4],
+    pub(super) length: usize,
 }
 
-const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
+pub(super) const CONTINUATION: u8 = 0;
+pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
+pub(super) const CLOSE: u8 = 8;
+pub(super) const PING: u8 = 9;
 const PONG: u8 = 10;
 
-const FIN: u8 = 0x80;
+pub(super) const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
 /// In place of a length: it follows in two bytes, or in eight.
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
@@ -74,6 +74,8 @@ const LENGTH_64: u8 = 127;
 pub(super) const MAX_CONTROL: usize = 125;
 /// The longest head of a frame that the server writes.
 pub(super) const MAX_HEAD: usize = 10;
+/// The longest head of a frame that a client writes, with its mask.
+pub(super) const MAX_MASKED_HEAD: usize = MAX_HEAD + 4;
 /// A smaller payload is copied out of what was read, which else would stay for as long as the payload does.
 const COPIED_BYTES: usize = 4_096;
 
@@ -137,6 +139,52 @@ pub(in crate::http) fn fuzz_wire(bytes: &[u8], step: usize) {
     }
 }
 
+// === impl Head ===
+
+impl Head {
+    /// What the frame begins with that is at the start of `input`, and how many bytes that are; `None`: it is not all there.
+    /// `within`: of the message that has begun before it, more is to come. `max`: of the payload of a message, inclusive.
+    pub(super) fn read(input: &[u8], within: bool, max: usize) -> Result<Option<(Self, usize)>, Broken> {
+        let [first, second, ..] = input[..] else { return Ok(None) };
+        let (is_last, opcode, short) = (first & FIN != 0, first & 0x0f, second & !MASKED);
+        if first & RESERVED != 0 {
+            return Err(Broken::Protocol("a reserved bit is set"));
+        }
+        if second & MASKED == 0 {
+            return Err(Broken::Protocol("a frame is not masked"));
+        }
+        match (opcode, within) {
+            (CONTINUATION, true) | (TEXT | BINARY, false) => {}
+            (CONTINUATION, false) => return Err(Broken::Protocol("a frame goes on with nothing")),
+            (TEXT | BINARY, true) => return Err(Broken::Protocol("a message begins within another")),
+            (CLOSE | PING | PONG, _) if !is_last => return Err(Broken::Protocol("a control frame is in fragments")),
+            (CLOSE | PING | PONG, _) if usize::from(short) > MAX_CONTROL => {
+                return Err(Broken::Protocol("a control frame is too long"));
+            }
+            (CLOSE | PING | PONG, _) => {}
+            _ => return Err(Broken::Protocol("an opcode is unknown")),
+        }
+        let more = match short {
+            LENGTH_16 => 2,
+            LENGTH_64 => 8,
+            _ => 0,
+        };
+        let Some(rest) = input.get(2..2 + more + 4) else { return Ok(None) };
+        let (long, mask) = rest.split_at(more);
+        let length = match more {
+            0 => u64::from(short),
+            _ => long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
+        };
+        let fits = usize::try_from(length).ok().filter(|length| opcode >= CLOSE || *length <= max);
+        let length = fits.ok_or(Broken::TooLarge)?;
+        if (more == 2 && length < usize::from(LENGTH_16)) || (more == 8 && length <= usize::from(u16::MAX)) {
+            return Err(Broken::Protocol("a length is written longer than it is"));
+        }
+        let head = Self { is_last, opcode, mask: [mask[0], mask[1], mask[2], mask[3]], length };
+        Ok(Some((head, 2 + more + 4)))
+    }
+}
+
 // === impl Decoder ===
 
 impl Decoder {
@@ -182,47 +230,11 @@ impl Decoder {
     }
 
     fn begin(&self, input: &mut BytesMut) -> Result<Option<Head>, Broken> {
-        let [first, second, ..] = input[..] else { return Ok(None) };
-        let (is_last, opcode, short) = (first & FIN != 0, first & 0x0f, second & !MASKED);
-        if first & RESERVED != 0 {
-            return Err(Broken::Protocol("a reserved bit is set"));
-        }
-        if second & MASKED == 0 {
-            return Err(Broken::Protocol("a frame is not masked"));
-        }
-        match (opcode, self.fragments.is_some()) {
-            (CONTINUATION, true) | (TEXT | BINARY, false) => {}
-            (CONTINUATION, false) => return Err(Broken::Protocol("a frame goes on with nothing")),
-            (TEXT | BINARY, true) => return Err(Broken::Protocol("a message begins within another")),
-            (CLOSE | PING | PONG, _) if !is_last => return Err(Broken::Protocol("a control frame is in fragments")),
-            (CLOSE | PING | PONG, _) if usize::from(short) > MAX_CONTROL => {
-                return Err(Broken::Protocol("a control frame is too long"));
-            }
-            (CLOSE | PING | PONG, _) => {}
-            _ => return Err(Broken::Protocol("an opcode is unknown")),
-        }
-        let more = match short {
-            LENGTH_16 => 2,
-            LENGTH_64 => 8,
-            _ => 0,
-        };
-        let Some(rest) = input.get(2..2 + more + 4) else { return Ok(None) };
-        let (long, mask) = rest.split_at(more);
-        let length = match more {
-            0 => u64::from(short),
-            _ => long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
-        };
-        let mask = [mask[0], mask[1], mask[2], mask[3]];
-        let length = usize::try_from(length).map_err(|_| Broken::TooLarge)?;
         let here = self.fragments.as_ref().map_or(0, |(_, fragments)| fragments.len());
-        if opcode < CLOSE && length > self.max - here {
-            return Err(Broken::TooLarge);
-        }
-        if (more == 2 && length < usize::from(LENGTH_16)) || (more == 8 && length <= usize::from(u16::MAX)) {
-            return Err(Broken::Protocol("a length is written longer than it is"));
-        }
-        input.advance(2 + more + 4);
-        Ok(Some(Head { is_last, opcode, mask, length }))
+        let read = Head::read(input, self.fragments.is_some(), self.max - here)?;
+        let Some((head, size)) = read else { return Ok(None) };
+        input.advance(size);
+        Ok(Some(head))
     }
 
     /// The payload of the frame is whole.
@@ -268,8 +280,24 @@ fn data(is_text: bool, bytes: Bytes) -> Result<Message, Broken> {
     }
 }
 
+/// The head of a frame that a server writes.
+pub(super) fn put_head(out: &mut impl BufMut, opcode: u8, length: usize) {
+    out.put_u8(FIN | opcode);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..LENGTH_16), _) => out.put_u8(length),
+        (_, Ok(length)) => {
+            out.put_u8(LENGTH_16);
+            out.put_u16(length);
+        }
+        _ => {
+            out.put_u8(LENGTH_64);
+            out.put_u64(length as u64);
+        }
+    }
+}
+
 /// Eight bytes at once.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = payload.as_chunks_mut::<8>();
@@ -314,18 +342,7 @@ impl Message {
             }
         };
         out.reserve(MAX_HEAD + if payload.len() > most { 0 } else { payload.len() });
-        out.put_u8(FIN | opcode);
-        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-            (Ok(length @ ..LENGTH_16), _) => out.put_u8(length),
-            (_, Ok(length)) => {
-                out.put_u8(LENGTH_16);
-                out.put_u16(length);
-            }
-            _ => {
-                out.put_u8(LENGTH_64);
-                out.put_u64(payload.len() as u64);
-            }
-        }
+        put_head(out, opcode, payload.len());
         if payload.len() > most {
             return Some(payload);
         }
@@ -338,7 +355,7 @@ impl Message {
 
 impl Close {
     /// An empty payload is a close without a reason.
-    fn read(payload: &[u8]) -> Result<Option<Self>, Broken> {
+    pub(super) fn read(payload: &[u8]) -> Result<Option<Self>, Broken> {
         let (code, reason) = match payload {
             [] => return Ok(None),
             [_] => return Err(Broken::Protocol("half a status code")),
@@ -352,7 +369,7 @@ impl Close {
     }
 
     /// With as much of the reason as a control frame has room for.
-    fn written(self) -> Bytes {
+    pub(super) fn written(self) -> Bytes {
         let room = MAX_CONTROL - 2;
         let end = (0..=room.min(self.reason.len())).rev().find(|at| self.reason.is_char_boundary(*at));
         let mut out = Vec::with_capacity(MAX_CONTROL);

@@ -1,12 +1,12 @@
 //! Clients of one listener, over memory and a clock that runs ahead: well-formed packets in any order, bytes that are none,
-//! connections that come, go and take each other's sessions over.
+//! connections that come, go and take each other's sessions over, some of them over WebSocket.
 
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use envelope::{Admission, Delivery, RejectKind, Rejection};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split},
     runtime::Builder,
     task::JoinSet,
     time::{sleep, timeout},
@@ -15,6 +15,7 @@ use tokio::{
 use super::Script;
 use crate::{
     conformance::{Rig, delivery},
+    http::ByteStream,
     mqtt::{MqttConfig, connection, source::Shared, websocket::Wire},
 };
 
@@ -22,11 +23,18 @@ use crate::{
 struct World {
     rig: Rig,
     shared: Arc<Shared>,
-    clients: Vec<WriteHalf<DuplexStream>>,
+    clients: Vec<Client>,
     /// The connections.
     connections: JoinSet<()>,
     /// What reads on the clients' sides.
     readers: JoinSet<()>,
+}
+
+/// What a client writes to.
+struct Client {
+    wire: WriteHalf<DuplexStream>,
+    /// Over WebSocket.
+    framed: bool,
 }
 
 const TOPICS: [&str; 8] = ["a", "b/c", "", "/", "a/#", "$SYS/x", "%", "\u{10FFFF}"];
@@ -124,21 +132,29 @@ impl World {
             _ => script.take(usize::from(bits)).to_vec(),
         };
         if let Some(client) = self.clients.first_mut() {
-            // a listener that has closed takes nothing more; one that does not read is not waited for
-            _ = timeout(Duration::from_millis(50), client.write_all(&bytes)).await;
+            client.send(&bytes, bits).await;
         }
         tokio::task::yield_now().await;
     }
 
     async fn connect(&mut self, bits: u8, script: &mut Script<'_>) {
         let (ours, theirs) = duplex(if bits & 1 == 0 { 64 } else { 65_536 });
-        let (read, mut write) = split(ours);
-        self.readers.spawn(heed(read, bits & 2 == 0));
+        let (read, write) = split(ours);
+        let framed = script.byte() & 1 == 1;
+        let wire = if framed {
+            let (unframed, from) = duplex(65_536);
+            self.readers.spawn(unframe(read, unframed));
+            self.readers.spawn(heed(from, bits & 2 == 0));
+            Wire::MemoryFrames(Box::new(ByteStream::new(theirs, Bytes::new())))
+        } else {
+            self.readers.spawn(heed(read, bits & 2 == 0));
+            Wire::Memory(theirs)
+        };
         let peer = [127, 0, 0, 1].into();
-        self.connections.spawn(connection::run(self.shared.clone(), Wire::Memory(theirs), peer, None));
-        let hello = hello(bits, script);
-        _ = timeout(Duration::from_millis(50), write.write_all(&hello)).await;
-        self.clients.insert(0, write);
+        self.connections.spawn(connection::run(self.shared.clone(), wire, peer, None));
+        let mut client = Client { wire: write, framed };
+        client.send(&hello(bits, script), bits).await;
+        self.clients.insert(0, client);
         self.clients.truncate(CLIENTS);
     }
 
@@ -152,6 +168,62 @@ impl World {
             left -= 1;
             Err(Rejection::new(kind, "fuzz", "because"))
         });
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A listener that has closed takes nothing more; one that does not read is not waited for.
+    async fn send(&mut self, bytes: &[u8], bits: u8) {
+        let framed = if self.framed { frames(bytes, bits) } else { bytes.to_vec() };
+        _ = timeout(Duration::from_millis(50), self.wire.write_all(&framed)).await;
+    }
+}
+
+/// The bytes in frames as a client writes them, which end anywhere; now and then with a ping between them, or in none.
+fn frames(bytes: &[u8], bits: u8) -> Vec<u8> {
+    if bits == 0xF5 {
+        return bytes.to_vec();
+    }
+    let frame = |first: u8, payload: &[u8]| {
+        let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+        let head = if length < 126 { vec![length as u8] } else { [&[126][..], &length.to_be_bytes()].concat() };
+        let mask = [bits; 4];
+        let masked = payload.iter().map(|byte| byte ^ bits);
+        [first, head[0] | 0x80]
+            .into_iter()
+            .chain(head[1..].iter().copied())
+            .chain(mask)
+            .chain(masked)
+            .collect::<Vec<u8>>()
+    };
+    let (one, two) = bytes.split_at(usize::from(bits).min(bytes.len()));
+    let between = if bits & 8 == 0 { Vec::new() } else { frame(0x89, &[bits; 3]) };
+    // a message of two fragments, or two messages
+    let (first, second) = if bits & 1 == 0 { (0x02, 0x80) } else { (0x82, 0x82) };
+    [frame(first, one), between, frame(second, two)].concat()
+}
+
+/// What is in the frames of a server, each of which has to be one.
+async fn unframe(mut from: ReadHalf<DuplexStream>, mut to: DuplexStream) {
+    loop {
+        let (Ok(first), Ok(second)) = (from.read_u8().await, from.read_u8().await) else { return };
+        assert!(matches!(first, 0x82 | 0x8A | 0x88) && second <= 127, "no frame of a server: {first:02x} {second:02x}");
+        let length = match second {
+            126 => from.read_u16().await.map(usize::from),
+            127 => from.read_u64().await.map(|length| length as usize),
+            length => Ok(length.into()),
+        };
+        let mut payload = vec![0; length.unwrap_or_default()];
+        let read = from.read_exact(&mut payload).await;
+        match first {
+            _ if read.is_err() => return,
+            // who does not heed does not read either
+            0x82 if to.write_all(&payload).await.is_err() => return,
+            0x88 => return,
+            _ => {}
+        }
     }
 }
 
@@ -216,7 +288,7 @@ fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Reads what a client is sent, unless it does not read; each packet has to be one that a server sends.
-async fn heed(mut from: ReadHalf<DuplexStream>, reads: bool) {
+async fn heed(mut from: impl AsyncRead + Unpin, reads: bool) {
     if !reads {
         return std::future::pending().await;
     }
@@ -227,7 +299,7 @@ async fn heed(mut from: ReadHalf<DuplexStream>, reads: bool) {
     }
 }
 
-async fn read(from: &mut ReadHalf<DuplexStream>) -> io::Result<(u8, Vec<u8>)> {
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
     let first = from.read_u8().await?;
     let (mut length, mut shift) = (0, 0);
     loop {

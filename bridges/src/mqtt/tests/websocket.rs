@@ -18,8 +18,6 @@ use crate::{
 };
 
 const HARD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A write that takes so long waits for the other side.
-const BLOCKED: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -89,6 +87,84 @@ async fn mqtt_6_0_0_2_and_4_packets_are_read_wherever_frames_begin_and_end() {
     rig.stop().await;
 }
 
+/// The head of a binary frame of so many bytes, with a mask that changes nothing.
+fn head(length: u32) -> Vec<u8> {
+    match u16::try_from(length) {
+        Ok(length) => [&[0x82, 0x80 | 126][..], &length.to_be_bytes(), &[0; 4]].concat(),
+        Err(_) => [&[0x82, 0x80 | 127, 0, 0, 0, 0][..], &length.to_be_bytes(), &[0; 4]].concat(),
+    }
+}
+
+/// What is below the frames.
+fn raw(socket: &mut Socket) -> &mut TcpStream {
+    let MaybeTlsStream::Plain(raw) = socket.get_mut() else { panic!("not over TCP") };
+    raw
+}
+
+#[tokio::test]
+async fn packets_are_obeyed_as_they_come_however_long_their_frame_is() {
+    let (rig, address) = rig().await;
+    let mut socket = opened(address).await;
+    // far more than a packet may have, and than is in flight over all bridges
+    raw(&mut socket).write_all(&[head(64 << 20), Hello::five("a").bytes()].concat()).await.unwrap();
+    assert_eq!(read(&mut socket, |heard| heard.len() > 4).await[0], 0x20);
+    assert!(rig.is_empty());
+    for n in 1..=3 {
+        raw(&mut socket).write_all(&publish(0x02, "a", n.into(), &[0], "x")).await.unwrap();
+        assert_eq!(read(&mut socket, |heard| heard.len() >= 4).await, [0x40, 2, 0, n]);
+    }
+    assert!(rig.is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_frame_and_then_silence_is_closed_as_half_a_packet_is() {
+    let mut config = config();
+    config.websocket = Some(ServerConfig::new("127.0.0.1:0".parse().unwrap()));
+    config.connect_timeout = Duration::from_millis(300);
+    config.packet_timeout = Duration::from_millis(300);
+    let rig = Rig::start(&config).await;
+    let hello = Hello { keep_alive: 1, ..Hello::five("a") }.bytes();
+    let large = publish(0x02, "a", 1, &[0], &"x".repeat(1_000_000));
+    let ends = async |socket: &mut Socket| {
+        let ended = timeout(HARD_TIMEOUT, async {
+            let mut heard = Vec::new();
+            while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+                heard.extend_from_slice(&bytes);
+            }
+            heard
+        });
+        ended.await.unwrap()
+    };
+    // a head and nothing else, and half of CONNECT
+    for bytes in [head(1_000), [head(1_000), hello[..9].to_vec()].concat()] {
+        let mut socket = opened(rig.addresses()[1]).await;
+        raw(&mut socket).write_all(&bytes).await.unwrap();
+        assert_eq!(ends(&mut socket).await, b"");
+    }
+    let connected = async || {
+        let mut socket = opened(rig.addresses()[1]).await;
+        send(&mut socket, &hello).await;
+        read(&mut socket, |heard| heard.len() > 4).await;
+        socket
+    };
+    // half of a packet that is large: there is room for all of it meanwhile, and no longer
+    let mut socket = connected().await;
+    raw(&mut socket).write_all(&[head(large.len() as u32), large[..20_000].to_vec()].concat()).await.unwrap();
+    rig.until_in_flight().await;
+    let last = ends(&mut socket).await;
+    assert_eq!((last[0], last[2]), (0xE0, 0x97));
+    // and of one that is not
+    let mut socket = connected().await;
+    raw(&mut socket)
+        .write_all(&[head(1_000), publish(0x02, "a", 1, &[0], "payload")[..5].to_vec()].concat())
+        .await
+        .unwrap();
+    assert_eq!(ends(&mut socket).await[2], 0x8D);
+    rig.stop().await;
+    assert!(rig.is_empty());
+}
+
 #[tokio::test]
 async fn a_delivery_that_is_larger_than_a_frame_arrives_whole() {
     let (rig, address) = rig().await;
@@ -110,36 +186,30 @@ async fn mqtt_6_0_0_1_a_text_frame_closes_the_connection() {
     send(&mut socket, &Hello::five("a").bytes()).await;
     read(&mut socket, |heard| heard.len() > 4).await;
     socket.send(Message::Text("PINGREQ".into())).await.unwrap();
-    let closed = timeout(HARD_TIMEOUT, async {
-        while let Some(Ok(frame)) = socket.next().await {
-            assert!(!matches!(frame, Message::Binary(_)), "{frame:?}");
-        }
-    });
-    closed.await.unwrap();
+    let last = timeout(HARD_TIMEOUT, socket.next()).await.unwrap().unwrap().unwrap();
+    let Message::Close(Some(close)) = &last else { panic!("{last:?}") };
+    assert_eq!(u16::from(close.code), 1003);
     rig.stop().await;
 }
 
 #[tokio::test]
-async fn who_sends_pings_and_does_not_read_is_read_no_further() {
-    let mut config = config();
-    config.websocket = Some(ServerConfig::new("127.0.0.1:0".parse().unwrap()));
-    config.connect_timeout = Duration::from_secs(60);
-    let rig = Rig::start(&config).await;
-    let mut socket = opened(rig.addresses()[1]).await;
-    let MaybeTlsStream::Plain(raw) = socket.get_mut() else { panic!("not over TCP") };
-    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
-    let storm = ping.repeat(2_000);
-    let mut sent = 0;
-    // what the sockets of both sides take is far less
-    while sent < 64 << 20 {
-        match timeout(BLOCKED, raw.write_all(&storm)).await {
-            Ok(written) => written.unwrap(),
-            Err(_) => break,
+async fn pings_of_the_websocket_are_no_packets_and_keep_nobody_alive() {
+    let (rig, address) = rig().await;
+    let mut socket = opened(address).await;
+    send(&mut socket, &Hello { keep_alive: 1, ..Hello::five("a") }.bytes()).await;
+    read(&mut socket, |heard| heard.len() > 4).await;
+    let pings = async {
+        loop {
+            socket.send(Message::Ping(Bytes::new())).await.unwrap();
+            match socket.next().await {
+                Some(Ok(Message::Pong(_))) => {}
+                Some(Ok(Message::Binary(last))) => break last,
+                other => panic!("{other:?}"),
+            }
         }
-        sent += storm.len();
-    }
-    assert!(sent < 64 << 20, "{sent} bytes of pings were read, and no answer was");
-    drop(socket);
+    };
+    let last = timeout(HARD_TIMEOUT, pings).await.unwrap();
+    assert_eq!((last[0], last[2]), (0xE0, 0x8D));
     rig.stop().await;
 }
 
