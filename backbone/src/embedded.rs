@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     path::Path,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{Arc, Mutex, atomic::Ordering::SeqCst},
 };
 
 use envelope::{
@@ -30,7 +30,7 @@ use crate::{
     store::Store,
     times,
     verify::{Verified, verify},
-    writer::{Hooks, Writer},
+    writer::{self, Hooks, Writer},
 };
 
 /// A backbone in a folder of this gateway. Cheap to clone; all clones are one store.
@@ -59,9 +59,10 @@ impl Embedded {
         let state = State::load(&store, &shared)?;
         shared.books.interrupt();
         shared.store.send_replace(Some(store.clone()));
-        let (queue, jobs) = queue();
-        let writer = Writer::new(shared.clone(), state, store, jobs, hooks);
-        std::thread::Builder::new().name("backbone".to_owned()).spawn(move || writer.run()).map_err(failed)?;
+        let writer = Arc::new(Mutex::new(Writer::new(shared.clone(), state, store, hooks)));
+        let (queue, jobs) = queue(writer.clone());
+        let run = move || writer::run(writer, jobs);
+        std::thread::Builder::new().name("backbone".to_owned()).spawn(run).map_err(failed)?;
         Ok(Self { shared, queue })
     }
 
@@ -98,12 +99,12 @@ impl Backbone for Embedded {
             shared.ready()?;
             let (mut publish, at_once) = prepare(&shared.config.domain, &shared.books, batch)?;
             if let Some(verdicts) = at_once {
-                queue.send(Job::Publish(publish)).await?;
+                queue.publish(publish, &shared).await?;
                 return Ok(verdicts);
             }
             let (reply, answer) = oneshot::channel();
             publish.reply = Some(reply);
-            queue.send(Job::Publish(publish)).await?;
+            queue.publish(publish, &shared).await?;
             answer.await.map_err(|_| closed())?
         })
     }

@@ -134,6 +134,7 @@ impl Group {
             Job::Advance(advance) => self.advance(advance, &state.registry, shared),
             Job::Keys(job) => self.write_keys(job, state, store, shared),
             Job::Order(order, reply) => self.take_order(order, reply, state, store, shared),
+            Job::Begun => {}
             job @ (Job::Attach { .. } | Job::Close(_)) => job.fail(&unavailable("the writer mixed up its jobs")),
         }
     }

@@ -4,6 +4,7 @@
 //! [`Admitted`] and nothing else, and knows no protocol, no mapping and no policy.
 
 mod ages;
+mod ahead;
 mod answers;
 mod attach;
 mod backlog;

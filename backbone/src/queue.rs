@@ -2,7 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
@@ -22,6 +23,7 @@ use crate::{
     orders::{Order, OrderReply},
     record::Stored,
     subscription::{Feed, Outcome},
+    writer::Writer,
 };
 
 /// The unit in which bytes take room in the queue.
@@ -40,11 +42,21 @@ pub(crate) type Answer = Result<Verdicts<Admission>, Rejection>;
 #[derive(Debug)]
 pub(crate) enum Job {
     Publish(Publish),
-    Settle { feed: Arc<Feed>, outcomes: Vec<(u64, Outcome)>, reply: Option<oneshot::Sender<Result<(), Rejection>>> },
+    Settle {
+        feed: Arc<Feed>,
+        outcomes: Vec<(u64, Outcome)>,
+        reply: Option<oneshot::Sender<Result<(), Rejection>>>,
+    },
     Advance(Advance),
     Keys(KeyJob),
     Order(Order, OrderReply),
-    Attach { who: Subscriber, what: Subscribe, reply: oneshot::Sender<Result<Attached, Rejection>> },
+    Attach {
+        who: Subscriber,
+        what: Subscribe,
+        reply: oneshot::Sender<Result<Attached, Rejection>>,
+    },
+    /// A publisher has begun a group.
+    Begun,
     Close(oneshot::Sender<Result<(), Rejection>>),
 }
 
@@ -110,13 +122,22 @@ pub(crate) struct Passed {
 pub(crate) struct Queued {
     pub(crate) job: Job,
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// Until it is staged.
+    pub(crate) turn: Option<Turn>,
 }
+
+/// The place of a job that is not staged: while there is one, nobody stages ahead of it.
+#[derive(Debug)]
+pub(crate) struct Turn(Arc<AtomicUsize>);
 
 /// The senders' end. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
     room: Arc<Semaphore>,
     jobs: SyncSender<Queued>,
+    /// Jobs that are not staged.
+    turns: Arc<AtomicUsize>,
+    pub(crate) writer: Arc<Mutex<Writer>>,
 }
 
 /// The writer's end.
@@ -127,10 +148,11 @@ pub(crate) struct Jobs {
     held: Option<Queued>,
 }
 
-pub(crate) fn queue() -> (Queue, Jobs) {
-    // Every job but `Close` has a permit, so the channel has room for whoever holds one.
-    let (sender, jobs) = mpsc::sync_channel(MAX_UNITS + 1);
-    (Queue { room: Arc::new(Semaphore::new(MAX_UNITS)), jobs: sender }, Jobs { jobs, held: None })
+pub(crate) fn queue(writer: Arc<Mutex<Writer>>) -> (Queue, Jobs) {
+    // Every job has a permit but `Close` and `Begun`, of which there is one at most: the channel has room for all.
+    let (sender, jobs) = mpsc::sync_channel(MAX_UNITS + 2);
+    let queue = Queue { room: Arc::new(Semaphore::new(MAX_UNITS)), jobs: sender, turns: Arc::default(), writer };
+    (queue, Jobs { jobs, held: None })
 }
 
 /// The store was closed, or its writer is gone.
@@ -151,11 +173,35 @@ impl Passed {
 impl Queue {
     /// Waits for room, which a job holds until it is done.
     pub(crate) async fn send(&self, job: Job) -> Result<(), Rejection> {
+        let room = self.room(job.bytes()).await?;
+        self.put(job, Some(room))
+    }
+
+    /// Waits for room for so many bytes.
+    pub(crate) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Rejection> {
         // More than there is would be waited for without end, and everybody behind it.
-        let units = job.bytes().div_ceil(UNIT).clamp(1, MAX_UNITS);
+        let units = bytes.div_ceil(UNIT).clamp(1, MAX_UNITS);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| closed())?;
-        self.jobs.try_send(Queued { job, room: Some(room) }).map_err(|_| closed())
+        self.room.clone().acquire_many_owned(units).await.map_err(|_| closed())
+    }
+
+    /// Puts a job behind those that wait.
+    pub(crate) fn put(&self, job: Job, room: Option<OwnedSemaphorePermit>) -> Result<(), Rejection> {
+        // before it can be taken: whoever sees no turn finds everything staged that was put before
+        self.turns.fetch_add(1, SeqCst);
+        let turn = Some(Turn(self.turns.clone()));
+        self.jobs.try_send(Queued { job, room, turn }).map_err(|_| closed())
+    }
+
+    /// Whether everything that was put is staged.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.turns.load(SeqCst) == 0
+    }
+
+    /// Tells the writer that a group was begun.
+    pub(crate) fn begun(&self) {
+        // a writer that is gone has said so to whoever waits for the group
+        self.jobs.try_send(Queued { job: Job::Begun, room: None, turn: None }).ok();
     }
 
     /// Nothing is taken any more, and what waits for room is refused. `None` if it was closed before.
@@ -166,8 +212,16 @@ impl Queue {
         self.room.close();
         let (reply, done) = oneshot::channel();
         // A writer that is gone drops the reply, and that says so.
-        self.jobs.try_send(Queued { job: Job::Close(reply), room: None }).ok();
+        self.jobs.try_send(Queued { job: Job::Close(reply), room: None, turn: None }).ok();
         Some(done)
+    }
+}
+
+// === impl Turn ===
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -200,7 +254,7 @@ impl Job {
             Self::Settle { outcomes, .. } => outcomes.len() * size_of::<(u64, Outcome)>(),
             Self::Keys(job) => job.bytes(),
             Self::Order(Order::Bury(letter), _) => letter.bytes(),
-            Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Close(_) => 0,
+            Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Begun | Self::Close(_) => 0,
         }
     }
 
@@ -210,6 +264,7 @@ impl Job {
             Self::Publish(publish) => publish.records.len().max(1),
             Self::Keys(job) => job.writes.len(),
             Self::Settle { .. } | Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Close(_) => 1,
+            Self::Begun => 0,
         }
     }
 
@@ -222,6 +277,7 @@ impl Job {
             Self::Order(_, reply) => Some(reply.send(Err(rejection.clone())).is_ok()),
             Self::Keys(job) => Some(job.reply.send(Err(rejection.clone())).is_ok()),
             Self::Attach { reply, .. } => Some(reply.send(Err(rejection.clone())).is_ok()),
+            Self::Begun => None,
             Self::Close(reply) => Some(reply.send(Err(rejection.clone())).is_ok()),
         };
         if answered == Some(false) {

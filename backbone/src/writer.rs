@@ -4,7 +4,7 @@
 //! itself no more. Whether the group got to disk after all is known only then.
 
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst, mpsc::RecvTimeoutError},
+    sync::{Arc, Mutex, atomic::Ordering::SeqCst, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -17,9 +17,10 @@ use tokio::{
 
 use crate::{
     Status,
+    ahead::Open,
     group::{Group, unavailable},
     queue::{Job, Jobs, Queued},
-    shared::{Shared, read},
+    shared::{Shared, locked, read},
     space::{Ask, SpaceGuard, of_file_system},
     state::State,
     store::Store,
@@ -62,13 +63,14 @@ pub(crate) enum Fault {
     Unsure,
 }
 
-/// Runs on a thread of its own.
+/// Writes on a thread of its own; a publisher may begin a group for it, see `ahead`.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) state: State,
     /// `None` after a failure, until it is opened anew.
     pub(crate) store: Option<Arc<Store>>,
-    jobs: Jobs,
+    /// What publishers have begun of the next group.
+    pub(crate) open: Option<Open>,
     space: SpaceGuard,
     commit: Box<dyn FnMut() -> Fault + Send>,
     /// The group that failed.
@@ -81,6 +83,13 @@ pub(crate) struct Writer {
     last: (usize, Duration),
     /// Where answers are given; `None` if the store was opened outside of a runtime.
     runtime: Option<Handle>,
+}
+
+/// The thread: takes jobs, and has the writer while it is at one.
+struct Worker {
+    writer: Arc<Mutex<Writer>>,
+    shared: Arc<Shared>,
+    jobs: Jobs,
 }
 
 /// Jobs for one group.
@@ -112,14 +121,14 @@ impl Default for Hooks {
 // === impl Writer ===
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, state: State, store: Arc<Store>, jobs: Jobs, hooks: Hooks) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, state: State, store: Arc<Store>, hooks: Hooks) -> Self {
         let space = SpaceGuard::new(shared.config.path.clone(), shared.config.min_free, hooks.space);
         let meters = Meters::new();
         let mut writer = Self {
             shared,
             state,
             store: Some(store),
-            jobs,
+            open: None,
             space,
             commit: hooks.commit,
             doubt: None,
@@ -133,56 +142,34 @@ impl Writer {
         writer
     }
 
-    /// Until the store is closed or nobody is left to send a job. Without a close nothing more is written: what was
-    /// answered is on disk.
-    pub(crate) fn run(mut self) {
-        loop {
-            let timeout = match &self.store {
-                Some(_) if self.state.trims || self.state.index.is_behind() => TRIM,
-                Some(_) => IDLE,
-                None => REOPEN,
-            };
-            let next = self.jobs.next(timeout);
-            self.reopen();
-            match next {
-                Ok(Queued { job: Job::Close(reply), .. }) => return self.close(reply),
-                Ok(Queued { job: Job::Attach { who, what, reply }, .. }) => self.attach(&who, what, reply),
-                Ok(first) => {
-                    let gathered = self.gather(first);
-                    self.write(gathered);
-                }
-                Err(RecvTimeoutError::Timeout) => self.write(Gathered::default()),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            self.look_around();
+    /// How long may nothing be done without a job.
+    fn patience(&self) -> Duration {
+        match &self.store {
+            Some(_) if self.state.trims || self.state.index.is_behind() => TRIM,
+            Some(_) => IDLE,
+            None => REOPEN,
         }
     }
 
-    /// `first` and what waits behind it, within the bounds. A subscription that opens and the end of the store stand
-    /// between groups.
-    ///
-    /// Publishers that wait for an answer before they send again come back in the time of a sync. Where the last group
-    /// was a crowd and most of it is still on its way, it is to be waited for once, or every other sync would be for a few.
-    fn gather(&mut self, first: Queued) -> Gathered {
-        let mut gathered =
-            Gathered { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first], is_few: false };
-        let crowd = self.last.0;
-        gathered.is_few = gathered.take(&mut self.jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2;
-        gathered
+    /// Writes what publishers have begun.
+    fn flush(&mut self, jobs: &mut Jobs) {
+        if self.open.is_some() {
+            self.write(Gathered::default(), jobs);
+        }
     }
 
     /// One group: stages, commits with one sync, then answers. Without a job, the counters that changed.
-    fn write(&mut self, mut gathered: Gathered) {
+    fn write(&mut self, mut gathered: Gathered, jobs: &mut Jobs) {
         let Some(store) = self.store.clone() else {
             let away = unavailable(AWAY);
             return gathered.jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
         };
-        let mut group = Group::new(self.state.next, self.state.chain);
-        let mut rooms = self.stage(&mut group, &mut gathered.jobs, &store);
+        let Open { mut group, mut rooms } = self.open.take().unwrap_or_else(|| self.begin_group());
+        rooms.extend(self.stage(&mut group, &mut gathered.jobs, &store));
         let is_idle = rooms.is_empty();
         if gathered.is_few {
             std::thread::park_timeout(self.last.1.min(CROWD_WAIT));
-            gathered.take(&mut self.jobs);
+            gathered.take(jobs);
             rooms.extend(self.stage(&mut group, &mut gathered.jobs, &store));
         }
         if !is_idle {
@@ -209,8 +196,9 @@ impl Writer {
     fn stage(&mut self, group: &mut Group, jobs: &mut Vec<Queued>, store: &Store) -> Vec<Option<OwnedSemaphorePermit>> {
         group.reserve(jobs.iter().map(|queued| queued.job.messages()).sum(), jobs.len());
         let mut rooms = Vec::with_capacity(jobs.len());
-        for Queued { job, room } in jobs.drain(..) {
+        for Queued { job, room, turn } in jobs.drain(..) {
             group.stage(job, &self.state, store, &self.shared);
+            drop(turn);
             rooms.push(room);
         }
         group.show(&self.state, &self.shared);
@@ -349,22 +337,67 @@ impl Writer {
     }
 
     /// The last counters, and where each consumer was. Everything that was queued before is stored by now.
-    fn close(mut self, reply: oneshot::Sender<Result<(), envelope::Rejection>>) {
+    fn close(&mut self) -> Result<(), envelope::Rejection> {
         self.shared.refuse_from_now_on("the store is closed");
-        let result = match self.store.clone() {
-            None => Err(unavailable("the store failed and could not be opened anew")),
-            Some(store) => {
-                let mut group = Group::new(self.state.next, self.state.chain);
-                group.clock = Some(self.state.clock());
-                for (feed, cursor) in self.state.registry.cursors() {
-                    let mark = feed.lock().high.max(feed.doubtful.load(SeqCst));
-                    if cursor.mark != mark {
-                        group.cursors.insert(feed.id, crate::subscription::Cursor { mark, ..cursor.clone() });
-                    }
-                }
-                if self.finish(group, &store) { Ok(()) } else { Err(unavailable("the last group could not be stored")) }
-            }
+        let Some(store) = self.store.clone() else {
+            return Err(unavailable("the store failed and could not be opened anew"));
         };
+        let mut group = Group::new(self.state.next, self.state.chain);
+        group.clock = Some(self.state.clock());
+        for (feed, cursor) in self.state.registry.cursors() {
+            let mark = feed.lock().high.max(feed.doubtful.load(SeqCst));
+            if cursor.mark != mark {
+                group.cursors.insert(feed.id, crate::subscription::Cursor { mark, ..cursor.clone() });
+            }
+        }
+        let stored = self.finish(group, &store);
+        self.store = None;
+        stored.then_some(()).ok_or_else(|| unavailable("the last group could not be stored"))
+    }
+}
+
+// === impl Worker ===
+
+/// Runs until the store is closed or nobody is left to send a job. Without a close nothing more is written: what was
+/// answered is on disk.
+pub(crate) fn run(writer: Arc<Mutex<Writer>>, jobs: Jobs) {
+    let shared = locked(&writer).shared.clone();
+    Worker { writer, shared, jobs }.run();
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut patience = IDLE;
+        loop {
+            let next = self.jobs.next(patience);
+            // whoever had it and panicked left half of a group behind
+            let Ok(mut writer) = self.writer.lock() else { return };
+            writer.reopen();
+            match next {
+                Ok(Queued { job: Job::Close(reply), .. }) => {
+                    writer.flush(&mut self.jobs);
+                    let result = writer.close();
+                    drop(writer);
+                    return self.end(reply, result);
+                }
+                Ok(Queued { job: Job::Attach { who, what, reply }, turn, .. }) => {
+                    writer.flush(&mut self.jobs);
+                    writer.attach(&who, what, reply);
+                    drop(turn);
+                }
+                Ok(first) => {
+                    let gathered = Gathered::behind(first, writer.last.0, &mut self.jobs);
+                    writer.write(gathered, &mut self.jobs);
+                }
+                Err(RecvTimeoutError::Timeout) => writer.write(Gathered::default(), &mut self.jobs),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            writer.look_around();
+            patience = writer.patience();
+        }
+    }
+
+    fn end(self, reply: oneshot::Sender<Result<(), envelope::Rejection>>, result: Result<(), envelope::Rejection>) {
         // The folder is free before whoever closes it hears so.
         drop(self);
         if reply.send(result).is_err() {
@@ -373,7 +406,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for Worker {
     /// However it ends, by a defect of its own too: nothing is taken any more, and consumers hear of it.
     fn drop(&mut self) {
         if self.shared.status() == Status::Ready {
@@ -381,7 +414,9 @@ impl Drop for Writer {
         }
         self.shared.store.send_replace(None);
         self.shared.closed.store(true, SeqCst);
-        self.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
+        let mut writer = locked(&self.writer);
+        (writer.store, writer.open, writer.doubt) = (None, None, None);
+        writer.state.registry.feeds().for_each(|feed| feed.lock().wake.notify_one());
         self.shared.revision.send_modify(|_| {});
     }
 }
@@ -395,6 +430,18 @@ impl std::fmt::Debug for Writer {
 // === impl Gathered ===
 
 impl Gathered {
+    /// `first` and what waits behind it, within the bounds; the last group had so many jobs. A subscription that opens and
+    /// the end of the store stand between groups.
+    ///
+    /// Publishers that wait for an answer before they send again come back in the time of a sync. Where the last group
+    /// was a crowd and most of it is still on its way, it is to be waited for once, or every other sync would be for a few.
+    fn behind(first: Queued, crowd: usize, jobs: &mut Jobs) -> Self {
+        let mut gathered =
+            Self { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first], is_few: false };
+        gathered.is_few = gathered.take(jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2;
+        gathered
+    }
+
     /// Takes what waits; `false` if the group is full or has to end here.
     fn take(&mut self, jobs: &mut Jobs) -> bool {
         while let Some(next) = jobs.waiting() {
