@@ -1,5 +1,6 @@
 //! The store as its users see it.
 
+mod ahead;
 mod care;
 mod durability;
 mod early;
