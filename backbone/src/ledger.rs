@@ -5,16 +5,17 @@
 //! is in flight is never negative.
 
 use std::sync::{
-    Arc, PoisonError, RwLock, RwLockWriteGuard,
+    Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-use envelope::{Ledger, RejectKind, Route};
+use envelope::{Ledger, RejectKind, Rejection, Route, Timestamp};
 
 use crate::{
     codec::{DecodeError, Reader, put_str, put_u64},
     hash::ByName,
-    report::{BridgeCounts, ByKind, RouteCounts},
+    report::{BridgeCounts, ByKind, LastRefusal, RouteCounts},
+    shared::locked,
 };
 
 /// A counter for each kind of refusal.
@@ -46,6 +47,17 @@ pub(crate) struct RouteRow {
     passed: AtomicU64,
     filtered: AtomicU64,
     pub(crate) rejected: Kinds,
+    /// Of this process; it is on no disk.
+    last_refusal: Mutex<Option<Refused>>,
+}
+
+/// A refusal, without anything that a message said.
+#[derive(Debug)]
+struct Refused {
+    at: Timestamp,
+    kind: RejectKind,
+    decided_by: &'static str,
+    policy: Option<Arc<String>>,
 }
 
 /// What only the writer counts.
@@ -187,10 +199,10 @@ impl Ledger for Books {
         self.bridge(bridge).received.fetch_add(messages, SeqCst);
     }
 
-    fn refused(&self, bridge: &str, route: Option<&Route>, kind: RejectKind) {
+    fn refused(&self, bridge: &str, route: Option<&Route>, rejection: &Rejection) {
         match route {
-            Some(route) => self.route(bridge, route.name()).rejected.add(kind),
-            None => self.bridge(bridge).rejected.add(kind),
+            Some(route) => self.route(bridge, route.name()).refused(rejection),
+            None => self.bridge(bridge).rejected.add(rejection.kind),
         }
     }
 
@@ -264,6 +276,15 @@ impl BridgeRow {
 // === impl RouteRow ===
 
 impl RouteRow {
+    fn refused(&self, rejection: &Rejection) {
+        self.rejected.add(rejection.kind);
+        let Rejection { kind, decided_by, policy, .. } = rejection;
+        let refused = Refused { at: Timestamp::now(), kind: *kind, decided_by, policy: policy.clone() };
+        // freed behind the lock
+        let before = locked(&self.last_refusal).replace(refused);
+        drop(before);
+    }
+
     fn outcomes(&self) -> u64 {
         let stored = self.stored.accepted.load(SeqCst) + self.stored.duplicate.load(SeqCst);
         stored + self.passed.load(SeqCst) + self.filtered.load(SeqCst) + self.rejected.sum()
@@ -293,6 +314,7 @@ impl RouteRow {
             filtered: reader.u64("filtered")?.into(),
             rejected: Kinds::read(reader)?,
             passed: if reader.rest().is_empty() { AtomicU64::default() } else { reader.u64("passed")?.into() },
+            last_refusal: Mutex::default(),
         })
     }
 
@@ -307,7 +329,18 @@ impl RouteRow {
             stored: claimed + unclaimed,
             claimed,
             unclaimed,
+            last_refusal: locked(&self.last_refusal).as_ref().map(Refused::shown),
         }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn shown(&self) -> LastRefusal {
+        let Self { at, kind, decided_by, policy } = self;
+        let decided_by = policy.as_deref().map_or(*decided_by, String::as_str).to_owned();
+        LastRefusal { at: at.to_string(), kind: kind.as_str(), decided_by }
     }
 }
 

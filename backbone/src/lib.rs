@@ -58,7 +58,7 @@ pub use dead::{DeadContent, DeadLetter};
 pub use embedded::Embedded;
 pub use owners::{Subscriber, SubscriptionQuota};
 pub use query::{Match, Page, Query};
-pub use report::{BridgeCounts, ByKind, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
+pub use report::{BridgeCounts, ByKind, LastRefusal, LedgerReport, RouteCounts, StoreCounts, SubscriptionCounts};
 pub use verify::Verified;
 
 /// A durable log with subscriptions that are pulled with credit, explicit settlements and opaque positions.

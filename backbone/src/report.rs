@@ -64,6 +64,21 @@ pub struct RouteCounts {
     pub claimed: u64,
     /// Envelopes that matched none.
     pub unclaimed: u64,
+    /// The last message that was refused for good since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// That a message was refused, and nothing of what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LastRefusal {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Why: a word from a closed list.
+    pub kind: &'static str,
+    /// The rule.
+    pub decided_by: String,
 }
 
 /// Envelopes of one durable subscription. `matched = delivered + left_out + dead_lettered + refused + expired + lapsed + pending`.

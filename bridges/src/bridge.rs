@@ -258,7 +258,7 @@ impl SourceContext {
     pub(crate) fn outside(&self, rejection: &Rejection, principal: Option<&Arc<Principal>>, peer: Option<IpAddr>) {
         self.audit.refused(rejection, principal, peer);
         match rejection.disposition() {
-            Disposition::Final => self.ledger.refused(&self.bridge, None, rejection.kind),
+            Disposition::Final => self.ledger.refused(&self.bridge, None, rejection),
             Disposition::Retry => self.returned(rejection.kind),
         }
     }

@@ -15,8 +15,8 @@ pub trait Ledger: Send + Sync {
     /// The bridge decoded `messages` messages, each counted once however often it is offered.
     fn received(&self, bridge: &str, messages: u64);
 
-    /// A message met a Final refusal.
-    fn refused(&self, bridge: &str, route: Option<&Route>, kind: RejectKind);
+    /// A message met a Final refusal. Of that its kind is counted, and of a route's last one who decided it is remembered.
+    fn refused(&self, bridge: &str, route: Option<&Route>, rejection: &Rejection);
 
     /// A message was acked without being stored.
     fn filtered(&self, bridge: &str, route: &Route);

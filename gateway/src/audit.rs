@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use backbone::Backbone;
-use envelope::{Batch, Disposition, RejectKind};
+use envelope::{Batch, Disposition};
 use metrics::{counter, describe_counter};
 use policy::{AuditEvent, AuditRecord, AuditSink, Current, admit_audit};
 use tokio::{
@@ -84,14 +84,16 @@ async fn publish(backbone: &dyn Backbone, records: &[AuditRecord], domain: &Arc<
     let sent = admitted.len();
     let Some(batch) = Batch::new(admitted) else { return };
     ledger.received(BRIDGE, sent as u64);
-    let kinds: Vec<_> = match backbone.publish(batch).await {
-        Ok(verdicts) => verdicts.into_iter().filter_map(|verdict| verdict.answer.err()).map(|no| no.kind).collect(),
-        Err(rejection) => vec![rejection.kind; sent],
+    let refusals: Vec<_> = match backbone.publish(batch).await {
+        Ok(verdicts) => verdicts.into_iter().filter_map(|verdict| verdict.answer.err()).collect(),
+        Err(rejection) => vec![rejection; sent],
     };
-    lost(kinds.len());
-    let returned = |kind: &RejectKind| kind.disposition() == Disposition::Retry;
-    for kind in kinds {
-        if returned(&kind) { ledger.returned(BRIDGE, kind) } else { ledger.refused(BRIDGE, None, kind) }
+    lost(refusals.len());
+    for rejection in refusals {
+        match rejection.disposition() {
+            Disposition::Retry => ledger.returned(BRIDGE, rejection.kind),
+            Disposition::Final => ledger.refused(BRIDGE, None, &rejection),
+        }
     }
 }
 

@@ -89,7 +89,7 @@ impl Mapper for ToOneTopic {
 
 impl Ledger for NoLedger {
     fn received(&self, _: &str, _: u64) {}
-    fn refused(&self, _: &str, _: Option<&Route>, _: RejectKind) {}
+    fn refused(&self, _: &str, _: Option<&Route>, _: &Rejection) {}
     fn passed(&self, _: &str, _: &Route) {}
     fn filtered(&self, _: &str, _: &Route) {}
     fn returned(&self, _: &str, _: RejectKind) {}

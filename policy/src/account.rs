@@ -65,7 +65,7 @@ impl AccountLayer {
         for verdict in verdicts {
             match (&verdict.answer, &verdict.route) {
                 (Err(rejection), route) if rejection.disposition() == Disposition::Final => {
-                    ledger.refused(bridge, route.as_ref(), rejection.kind);
+                    ledger.refused(bridge, route.as_ref(), rejection);
                 }
                 (Ok(Admission::Filtered), Some(route)) => ledger.filtered(bridge, route),
                 (Ok(Admission::Filtered), None) => {

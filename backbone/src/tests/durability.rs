@@ -1,4 +1,4 @@
-use envelope::{Fingerprint, RejectKind};
+use envelope::{Fingerprint, RejectKind, Rejection};
 
 use super::*;
 use crate::DedupWindow;
@@ -50,14 +50,14 @@ async fn a_name_used_for_another_message_is_refused_even_after_a_restart() {
     let [Ok(first), Ok(again), Err(other)] = &in_one_batch[..] else { panic!("{in_one_batch:?}") };
     assert_eq!((first.duplicate, again.duplicate, &again.position), (false, true, &first.position));
     assert_eq!((other.kind, other.decided_by), (RejectKind::Malformed, "idempotency_key"));
-    store.ledger().refused("web", None, other.kind);
+    store.ledger().refused("web", None, other);
     store.close().await.unwrap();
 
     let store = open(folder.path());
     let later = offer(&store, vec![keyed(b"2"), keyed(b"1"), message(7, "a")]).await.unwrap();
     let [Err(other), Ok(again), Ok(unnamed)] = &later[..] else { panic!("{later:?}") };
     assert_eq!((other.decided_by, again.duplicate, unnamed.duplicate), ("idempotency_key", true, true));
-    store.ledger().refused("web", None, other.kind);
+    store.ledger().refused("web", None, other);
     assert_eq!(store.report().store.stored, 1);
     assert_balanced(&store);
 }
@@ -142,8 +142,8 @@ async fn what_was_in_flight_at_a_crash_is_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.ledger().received("web", 5);
-    store.ledger().refused("web", None, envelope::RejectKind::Malformed);
-    store.ledger().refused("web", Some(&Route::new("r", "1")), envelope::RejectKind::Denied);
+    store.ledger().refused("web", None, &Rejection::new(RejectKind::Malformed, "a", "b"));
+    store.ledger().refused("web", Some(&Route::new("r", "1")), &Rejection::new(RejectKind::Denied, "a", "b"));
     store.ledger().filtered("web", &Route::new("r", "1"));
     put(&store, 1, "a").await;
     assert_eq!(store.report().bridges["web"].in_flight, 2);

@@ -115,7 +115,7 @@ async fn past_the_bound_a_new_topic_is_refused_and_known_ones_go_on() {
     let refused = answers[2].as_ref().unwrap_err();
     assert_eq!((refused.kind, answers[3].is_ok()), (RejectKind::Conflict, true));
     assert_eq!(refused.detail, "2 topics have a last value, which is the limit: delete some of them");
-    store.ledger().refused("web", Some(&Route::new("r", "1")), refused.kind);
+    store.ledger().refused("web", Some(&Route::new("r", "1")), refused);
     offer(&store, vec![deletes(5, "b")]).await.unwrap();
     assert!(offer(&store, vec![to_keep(6, "c")]).await.unwrap()[0].is_ok());
     assert_eq!(last(&store, "#").await, [4, 6]);

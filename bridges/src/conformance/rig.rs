@@ -276,8 +276,8 @@ impl Ledger for Fakes {
         self.counts.send_modify(|counts| counts.received += messages);
     }
 
-    fn refused(&self, _: &str, _: Option<&Route>, kind: RejectKind) {
-        self.counts.send_modify(|counts| counts.refused.push(kind));
+    fn refused(&self, _: &str, _: Option<&Route>, rejection: &Rejection) {
+        self.counts.send_modify(|counts| counts.refused.push(rejection.kind));
     }
 
     fn passed(&self, _: &str, _: &Route) {}

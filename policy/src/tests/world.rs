@@ -287,9 +287,9 @@ impl Ledger for Counts {
         unreachable!("the bridge counts what it received")
     }
 
-    fn refused(&self, bridge: &str, route: Option<&Route>, kind: RejectKind) {
+    fn refused(&self, bridge: &str, route: Option<&Route>, rejection: &Rejection) {
         assert_eq!(bridge, "web");
-        self.count(route, kind.as_str());
+        self.count(route, rejection.kind.as_str());
     }
 
     fn passed(&self, _: &str, _: &Route) {
