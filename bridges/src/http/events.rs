@@ -13,7 +13,7 @@ use axum::{
 use bytes::Bytes;
 use envelope::{Deliveries, Delivery, Filter, Position, Principal, Rejection, Settlement, Start, Subscribe, Timestamp};
 use futures_util::{FutureExt, future::BoxFuture, stream};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use metrics::Gauge;
 use tokio::time::{Instant, Interval, interval_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -23,6 +23,7 @@ use super::{
     answer::write_position,
     coding::Accept,
     offer::Offer,
+    openapi::{Guarded, Refusal, TopicFilter, only_get},
     publish::credentials,
     query::{self, bad},
     shown::Shown,
@@ -61,7 +62,28 @@ struct Events {
 /// Counts an open stream for as long as it lives.
 struct Open(Gauge);
 
-/// Answers with the stream, or why there is none.
+/// A subscription as server-sent events
+///
+/// Each event is a CloudEvent in JSON, its id a position. A line that begins with a colon says that the gateway is there.
+#[utoipa::path(get, path = "/mesh/v1/events",
+    params(
+        ("filter" = Vec<TopicFilter>, Query, description = "which topics", min_items = 1, max_items = 64),
+        ("start" = Option<String>, Query,
+            description = "`new` if left out; `earliest`; `last`, the last value of each topic first; or a time",
+            pattern = "^(new|earliest|last|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$"),
+        ("durable" = Option<String>, Query, description = "a name under which the position is kept",
+            pattern = "^[A-Za-z0-9._-]{1,128}$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "goes on behind that event, whatever `start` says",
+            pattern = "^([0-9a-f]{24})?$"),
+    ),
+    responses(
+        (status = 200, description = "the events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "the query or a header can't be read", body = Refusal, content_type = "application/problem+json"),
+        (status = 406, description = "`Accept-Encoding` excludes `identity`", body = Refusal, content_type = "application/problem+json"),
+        (status = 409, description = "the position is none of this store, or another client has the durable name", body = Refusal, content_type = "application/problem+json"),
+        (status = 422, description = "a durable name and `start=last` exclude each other", body = Refusal, content_type = "application/problem+json"),
+        Guarded,
+    ))]
 pub(super) async fn events(
     State(offer): State<Arc<Offer>>,
     Extension(peer): Extension<Peer>,
@@ -70,8 +92,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Response {
     if method != Method::GET {
-        let detail = "events are asked for with GET";
-        return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail).allow(&"GET").into_response();
+        return only_get("a stream of events", &"GET").into_response();
     }
     if let Err(problem) = Accept::of(&headers).and_then(Accept::with_identity) {
         return problem.into_response();

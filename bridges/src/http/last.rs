@@ -18,6 +18,7 @@ use super::{
     Peer, Problem,
     answer::write_position,
     offer::Offer,
+    openapi::{CloudEvent, Guarded, Refusal, TopicName, only_get},
     publish::credentials,
     query::{bad, percent_decoded},
 };
@@ -35,7 +36,24 @@ struct Value {
     delivery: Delivery,
 }
 
-/// Answers with the value, that there is none, or that the client has it.
+/// A topic's last value, as a CloudEvent
+///
+/// Its position is the entity tag.
+#[utoipa::path(get, path = "/mesh/v1/last/{*topic}",
+    params(
+        ("topic" = TopicName, Path, description = "the topic", example = "doors/1"),
+        ("If-None-Match" = Option<String>, Header, description = "the entity tag of what the client has"),
+        ("Prefer" = Option<String>, Header,
+            description = "`wait=N`: where there is no other value yet, waits for one, at most N seconds and never over 60"),
+    ),
+    responses(
+        (status = 200, description = "the value", content((CloudEvent = "application/cloudevents+json"))),
+        (status = 304, description = "the client has it"),
+        (status = 400, description = "the path names no topic", body = Refusal, content_type = "application/problem+json"),
+        (status = 404, description = "there is none, or none that the principal may read", body = Refusal, content_type = "application/problem+json"),
+        (status = 406, description = "`Accept-Encoding` leaves nothing", body = Refusal, content_type = "application/problem+json"),
+        Guarded,
+    ))]
 pub(super) async fn last(
     State(offer): State<Arc<Offer>>,
     Extension(peer): Extension<Peer>,
@@ -44,9 +62,7 @@ pub(super) async fn last(
     headers: HeaderMap,
 ) -> Response {
     if method != Method::GET && method != Method::HEAD {
-        let detail = "a last value is asked for with GET";
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "http", detail);
-        return problem.allow(&"GET, HEAD").into_response();
+        return only_get("a last value", &"GET, HEAD").into_response();
     }
     read(&offer, &peer, &uri, &headers).await.unwrap_or_else(IntoResponse::into_response)
 }

@@ -17,6 +17,7 @@ mod guard;
 mod head;
 mod last;
 mod offer;
+mod openapi;
 mod parts;
 mod problem;
 mod publish;
@@ -30,6 +31,7 @@ mod websocket;
 
 pub use answer::read_position;
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig};
+pub use openapi::{CloudEvent, Document, Refusal};
 pub use problem::Problem;
 pub use publish::credentials;
 pub use query::{parameters, shortened};

@@ -6,19 +6,18 @@ use axum::{
     Router,
     body::Body,
     response::{IntoResponse, Response},
-    routing::any,
 };
 use futures_util::future::BoxFuture;
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::{Body as _, Incoming};
 use tower::{ServiceExt, service_fn};
 
 use super::{
-    HttpConfig, Listener, Peer, Problem,
+    HttpConfig, Listener, Peer,
     address::is_reserved,
     coding::{Accept, deflate},
-    events, last,
     offer::Offer,
+    openapi::endpoints,
     publish::{discard, publish},
     websocket,
 };
@@ -70,19 +69,6 @@ impl Source for HttpSource {
             Ok(())
         })
     }
-}
-
-/// The gateway's own endpoints.
-fn endpoints(offer: &Arc<Offer>) -> Router {
-    Router::new()
-        .route("/mesh/v1/ws", any(websocket::upgrade))
-        .route("/mesh/v1/events", any(events::events))
-        .route("/mesh/v1/last/{*topic}", any(last::last))
-        .with_state(offer.clone())
-        .fallback(async || {
-            let detail = "no endpoint has this path; paths under /mesh/v1 are never mapped";
-            Problem::new(StatusCode::NOT_FOUND, "not-found", "http", detail)
-        })
 }
 
 async fn answer(

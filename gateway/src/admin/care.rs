@@ -11,19 +11,18 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use backbone::{Backbone, DeadContent, DeadLetter, SubscriptionCounts};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bridges::http::Problem;
+use backbone::{Backbone, SubscriptionCounts};
+use bridges::http::{Problem, Refusal};
 use envelope::Rejection;
 use serde::Serialize;
-use serde_json::{Map, Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{
     Admin,
     asked::{USUAL_PAGE, asked, page_size, unreadable},
     guard::Asks,
-    openapi::{Guarded, Refusal},
+    letter::{Letters, Shown},
+    openapi::Guarded,
     opening,
 };
 
@@ -38,24 +37,6 @@ struct Page {
 pub(super) struct Letter {
     backbone: Arc<dyn Backbone>,
     id: u64,
-}
-
-/// A dead letter as it is shown.
-#[derive(Debug, Serialize)]
-struct Shown {
-    #[serde(flatten)]
-    said: Map<String, Value>,
-    /// As it is stored, digit for digit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    envelope: Option<Box<RawValue>>,
-}
-
-/// A page of them.
-#[derive(Debug, Serialize)]
-struct Letters {
-    letters: Vec<Shown>,
-    /// Behind which number the next page begins.
-    next: Option<u64>,
 }
 
 // === impl Page ===
@@ -97,7 +78,7 @@ impl FromRequestParts<Admin> for Letter {
         ("most" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "100 if left out"),
     ),
     responses(
-        (status = 200, description = "a page", body = serde_json::Value),
+        (status = 200, description = "a page", body = Letters),
         (status = 400, description = "the query can't be read", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
         Guarded,
@@ -109,20 +90,16 @@ pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): Ra
         Err(problem) => return problem.into_response(),
     };
     match backbone.dead_letters(page.after, page.most).await {
-        Ok(letters) => {
-            let next = letters.last().map(|last| last.id);
-            let letters = letters.iter().map(|letter| described(letter, false)).collect();
-            Json(Letters { letters, next }).into_response()
-        }
+        Ok(letters) => Json(Letters::of(&letters)).into_response(),
         Err(rejection) => refused(&rejection),
     }
 }
 
 /// A dead letter with its data
 #[utoipa::path(get, path = "/dead-letters/{id}",
-    params(("id" = u64, Path, description = "its number")),
+    params(("id" = u64, Path, description = "its number", minimum = 1, maximum = 9223372036854775807_u64, example = 1)),
     responses(
-        (status = 200, description = "the letter", body = serde_json::Value),
+        (status = 200, description = "the letter", body = Shown),
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
         Guarded,
@@ -136,7 +113,7 @@ pub(super) async fn dead_letter(
         Ok(letters) => match letters.iter().find(|letter| letter.id == id) {
             Some(letter) => {
                 admin.audit.admin(&name(&who), "show-dead-letter", &id.to_string());
-                Json(described(letter, true)).into_response()
+                Json(Shown::of(letter, true)).into_response()
             }
             None => absent(&format!("there is no dead letter {id}")),
         },
@@ -146,7 +123,7 @@ pub(super) async fn dead_letter(
 
 /// Has the subscription deliver a dead letter's envelope again; the letter goes
 #[utoipa::path(post, path = "/dead-letters/{id}/replay",
-    params(("id" = u64, Path, description = "its number")),
+    params(("id" = u64, Path, description = "its number", minimum = 1, maximum = 9223372036854775807_u64, example = 3)),
     responses(
         (status = 200, description = "it is pending again", body = Done),
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
@@ -168,7 +145,7 @@ pub(super) async fn replay_dead_letter(
 
 /// Drops a dead letter for good
 #[utoipa::path(delete, path = "/dead-letters/{id}",
-    params(("id" = u64, Path, description = "its number")),
+    params(("id" = u64, Path, description = "its number", minimum = 1, maximum = 9223372036854775807_u64, example = 2)),
     responses(
         (status = 200, description = "it is gone", body = Done),
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
@@ -202,7 +179,7 @@ pub(super) async fn subscriptions(State(admin): State<Admin>) -> Response {
 
 /// Ends a durable subscription with all that is pending for it
 #[utoipa::path(delete, path = "/subscriptions/{name}",
-    params(("name" = String, Path, description = "the durable name")),
+    params(("name" = String, Path, description = "the durable name", example = "sse:anonymous:screen")),
     responses(
         (status = 200, description = "it is gone", body = Done),
         (status = 404, description = "there is none of this name", body = Refusal, content_type = "application/problem+json"),
@@ -263,47 +240,6 @@ fn absent(detail: &str) -> Response {
 
 fn refused(rejection: &Rejection) -> Response {
     Problem::from(rejection).into_response()
-}
-
-/// A letter, with its data or without.
-fn described(letter: &DeadLetter, whole: bool) -> Shown {
-    let DeadLetter { id, at, kind, detail, bridge, mapping, principal, content } = letter;
-    let said = json!({
-        "id": id, "at": at.to_string(), "kind": kind.as_str(), "detail": detail,
-        "bridge": &**bridge, "mapping": &**mapping, "principal": &**principal,
-    });
-    let mut shown = None;
-    let more = match content {
-        DeadContent::Envelope { subscription, sequence, envelope, record } => {
-            let topic = envelope.as_ref().map(|envelope| envelope.subject.as_str());
-            shown = envelope.as_ref().filter(|_| whole).and_then(|envelope| cloud_event(envelope));
-            json!({ "what": "envelope", "subscription": &**subscription, "sequence": sequence, "topic": topic,
-                "bytes": record.len() })
-        }
-        DeadContent::Inbound { address, identity, payload } => {
-            let whole = whole.then(|| BASE64_STANDARD.encode(payload));
-            json!({ "what": "message", "address": &**address, "identity": BASE64_STANDARD.encode(identity),
-                "bytes": payload.len(), "payload_base64": whole })
-        }
-        DeadContent::Withheld { address, identity, size, hash } => {
-            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "what": "withheld", "address": &**address, "identity": BASE64_STANDARD.encode(identity),
-                "bytes": size, "sha256": hash })
-        }
-    };
-    let members = [said, more].into_iter().filter_map(|part| match part {
-        Value::Object(members) => Some(members),
-        _ => None,
-    });
-    let said = members.flatten().filter(|(_, value)| !value.is_null()).collect();
-    Shown { said, envelope: shown }
-}
-
-/// As CloudEvents JSON, digit for digit.
-pub(super) fn cloud_event(envelope: &envelope::Envelope) -> Option<Box<RawValue>> {
-    let mut text = Vec::new();
-    envelope::cloudevents::write_json(envelope, &mut text);
-    RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backbone::{Match, Query};
-use bridges::http::{Problem, read_position};
+use bridges::http::{CloudEvent, Problem, Refusal, read_position};
 use envelope::{EnvelopeId, Filter, Position, Principal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use super::{
     Admin,
     asked::{USUAL_PAGE, asked, bad, page_size, unreadable},
-    care::cloud_event,
     guard::Asks,
-    openapi::{Guarded, Refusal},
+    letter::cloud_event,
+    openapi::Guarded,
     opening,
 };
 
@@ -52,7 +52,7 @@ struct Message {
     /// The mapping that made it what it is.
     mapping: String,
     /// As CloudEvents JSON.
-    #[schema(value_type = Object)]
+    #[schema(value_type = CloudEvent)]
     envelope: Option<Box<RawValue>>,
 }
 

@@ -7,6 +7,7 @@ mod asked;
 mod care;
 mod guard;
 mod ledger;
+mod letter;
 mod messages;
 mod openapi;
 
@@ -22,7 +23,7 @@ use axum::{
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
 };
-use backbone::{Backbone, Status};
+use backbone::{Backbone, LedgerReport, RouteCounts, Status};
 use bridges::{Standings, http::Problem};
 use envelope::AckPoint;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -114,6 +115,16 @@ struct Listed {
     /// When the sender hears yes: `received`, `durable`, `delivered` or `consumer`.
     ack: &'static str,
     file: String,
+    now: Taken,
+}
+
+/// What a mapping has taken, over restarts: with all that it refused for good.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct Taken {
+    /// Messages that have an outcome.
+    taken: u64,
+    #[serde(flatten)]
+    counts: RouteCounts,
 }
 
 /// How a reload ended.
@@ -218,7 +229,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 /// The conservation ledger: what became of every message, and whether the sums hold
 #[utoipa::path(get, path = "/ledger", responses(
     (status = 200, description = "all counts", body = ledger::Page),
-    (status = 503, description = "the store is being opened", body = openapi::Refusal, content_type = "application/problem+json"),
+    (status = 503, description = "the store is being opened", body = bridges::http::Refusal, content_type = "application/problem+json"),
     openapi::Guarded,
 ))]
 async fn serve_ledger(State(admin): State<Admin>) -> Response {
@@ -235,6 +246,7 @@ async fn serve_ledger(State(admin): State<Admin>) -> Response {
 ))]
 async fn routes_in_force(State(admin): State<Admin>) -> Response {
     let (epoch, mappings) = admin.reload.status();
+    let report = admin.backbone.get().map(|backbone| backbone.report()).unwrap_or_default();
     let listed = mappings.routes().map(|route| Listed {
         mapping: route.route.name().to_owned(),
         version: route.route.version().to_owned(),
@@ -243,6 +255,7 @@ async fn routes_in_force(State(admin): State<Admin>) -> Response {
         topic: route.topic.map(str::to_owned),
         ack: ack_word(route.ack),
         file: route.file.to_owned(),
+        now: Taken::of(&report, route.bridge, route.route.name()),
     });
     let egress = admin.reload.egress();
     let sends = mappings.senders().map(|sender| Sends {
@@ -254,7 +267,6 @@ async fn routes_in_force(State(admin): State<Admin>) -> Response {
         file: sender.file.to_owned(),
         now: egress.and_then(|egress| egress.shown(sender.route.name())),
     });
-    let report = admin.backbone.get().map(|backbone| backbone.report()).unwrap_or_default();
     let durables = report.subscriptions.keys().map(String::as_str);
     let parked = egress.map(|egress| egress.parked(durables)).unwrap_or_default();
     let parked = parked.into_iter().map(str::to_owned).collect();
@@ -310,6 +322,17 @@ pub(crate) const fn ack_word(ack: AckPoint) -> &'static str {
         AckPoint::Durable => "durable",
         AckPoint::Delivered => "delivered",
         AckPoint::Consumer => "consumer",
+    }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn of(report: &LedgerReport, bridge: &str, route: &str) -> Self {
+        let counts = report.bridges.get(bridge).and_then(|bridge| bridge.routes.get(route));
+        let Some(counts) = counts.cloned() else { return Self::default() };
+        let RouteCounts { accepted, duplicate, passed, filtered, rejected, .. } = &counts;
+        Self { taken: accepted + duplicate + passed + filtered + rejected.values().sum::<u64>(), counts }
     }
 }
 

@@ -7,10 +7,10 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use bridges::http::Refusal;
 use bytes::Bytes;
-use serde::Serialize;
 use utoipa::{
-    IntoResponses, OpenApi, ToSchema,
+    IntoResponses, OpenApi,
     openapi::{
         self as spec,
         security::{Http, HttpAuthScheme, SecurityScheme},
@@ -24,20 +24,6 @@ use utoipa::{
     security((), ("key" = []), ("password" = [])),
 )]
 struct Frame;
-
-/// Problem details (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Refusal {
-    #[serde(rename = "type")]
-    kind_uri: String,
-    title: String,
-    status: u16,
-    detail: String,
-    /// A word from a closed list.
-    kind: String,
-    /// The rule.
-    decided_by: String,
-}
 
 /// What `guard` answers in a page's place.
 #[derive(IntoResponses)]
@@ -63,7 +49,7 @@ pub(super) struct Document {
 
 /// This document
 #[utoipa::path(get, path = "/openapi.json", responses(
-    (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
+    (status = 200, description = "OpenAPI 3.1", body = bridges::http::Document),
     Guarded,
 ))]
 pub(super) async fn serve(Extension(document): Extension<Document>) -> Response {

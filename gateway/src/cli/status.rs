@@ -135,16 +135,33 @@ impl Told {
             writeln!(out, "{line}")?;
             for route in self.routes["routes"].as_array().into_iter().flatten().filter(|r| r["bridge"] == name.as_str())
             {
-                let counts = &bridge["routes"][text(&route["mapping"])];
-                let address = clean(&text(&route["address"]));
-                let stored = number(&counts["stored"]);
-                let mut line = format!("  {:<28} {address}: {stored} stored", text(&route["mapping"]));
-                push_kinds(&mut line, &counts["rejected"], "rejected");
-                writeln!(out, "{line}")?;
+                write_route(route, out)?;
             }
         }
         Ok(())
     }
+}
+
+/// `orders  POST /orders: 6 taken, 4 stored, 2 rejected (2 malformed)`, and below it when that was and by what.
+fn write_route(route: &Value, out: &mut impl Write) -> io::Result<()> {
+    let now = &route["now"];
+    let mut line = format!("  {:<28} {}: ", text(&route["mapping"]), text(&route["address"]));
+    match number(&now["taken"]) {
+        0 => line.push_str("nothing yet"),
+        taken => line.push_str(&format!("{taken} taken")),
+    }
+    push_if_any(&mut line, &now["stored"], "stored");
+    for stage in ["passed", "filtered", "duplicate"] {
+        push_if_any(&mut line, &now[stage], stage);
+    }
+    push_kinds(&mut line, &now["rejected"], "rejected");
+    writeln!(out, "{line}")?;
+    let last = &now["last_refusal"];
+    if last.is_object() {
+        let [at, kind, rule] = ["at", "kind", "decided_by"].map(|key| text(&last[key]));
+        writeln!(out, "  {:<28} last rejected {at}: {kind}, decided by {rule}", "")?;
+    }
+    Ok(())
 }
 
 /// `connection cloud out: connected to mqtt://broker.example:1883`, and what is wrong.
@@ -232,7 +249,13 @@ mod tests {
             ready: json!({ "ready": true }),
             routes: json!({
                 "epoch": { "number": 3, "since": "2026-01-01T00:00:00Z", "needs_restart": ["bridges.web"], "refused": null },
-                "routes": [{ "mapping": "orders", "bridge": "web", "address": "POST /orders" }],
+                "routes": [
+                    { "mapping": "idle", "bridge": "web", "address": "POST /idle", "now": { "taken": 0 } },
+                    { "mapping": "orders", "bridge": "web", "address": "POST /orders", "now": {
+                        "taken": 6, "stored": 4, "rejected": { "malformed": 2 },
+                        "last_refusal": { "at": "2026-01-01T00:00:01Z", "kind": "malformed", "decided_by": "a\u{1b}b" },
+                    } },
+                ],
                 "connections": [
                     { "bridge": "web", "direction": "in", "peer": "mqtt://b:1883", "state": "connected" },
                     { "bridge": "web", "direction": "out", "peer": "mqtt://b:1883", "state": "refused", "why": "not\u{1b} you" },
@@ -244,7 +267,6 @@ mod tests {
                 "bridges": { "web": {
                     "received": 7, "accepted": 4, "duplicate": 0, "filtered": 1, "interrupted": 0, "in_flight": 0,
                     "rejected": { "malformed": 2 }, "returned": {},
-                    "routes": { "orders": { "stored": 4, "rejected": { "malformed": 2 } } },
                 } },
                 "subscriptions": { "a\u{1b}[2J": { "matched": 4, "delivered": 1, "expired": 0, "pending": 3 } },
             })),
@@ -266,7 +288,9 @@ mod tests {
             "store          4 envelopes in 2 commits\n",
             "  messages     7 received, 4 stored, 1 filtered, 2 rejected (2 malformed), 0 in flight\n",
             "connection web in: connected to mqtt://b:1883\nconnection web out: REFUSED mqtt://b:1883: not\u{fffd} you\nbridge web\n",
-            "POST /orders: 4 stored, 2 rejected (2 malformed)\n",
+            "  idle                         POST /idle: nothing yet\n",
+            "POST /orders: 6 taken, 4 stored, 2 rejected (2 malformed)\n",
+            "                               last rejected 2026-01-01T00:00:01Z: malformed, decided by a\u{fffd}b\n",
             "  envelopes    4 matched, 1 delivered, 3 pending\n",
         ] {
             assert!(page.contains(line), "{line:?} is not in\n{page}");

@@ -65,6 +65,28 @@ async fn the_routes_are_the_mappings() {
     let listed = routes.as_array().unwrap().iter().find(|route| route["mapping"] == "plant-temperature").unwrap();
     assert_eq!(listed["address"], "POST /telemetry/{line}/temperature");
     assert_eq!(listed["ack"], "durable");
+    assert_eq!(listed["now"]["taken"], 0, "{listed:#}");
+}
+
+#[tokio::test]
+async fn a_route_says_what_it_took_and_what_it_last_refused_and_nothing_that_was_in_it() {
+    let running = Site::shipped().start().await;
+    let path = "/telemetry/7/temperature";
+    post(web(&running), path, r#"{"f":50,"unit":"F"}"#).await;
+    for secret in ["hot", "s3cret"] {
+        assert_eq!(post(web(&running), path, &format!(r#"{{"f":"{secret}","unit":"F"}}"#)).await.status, 422);
+    }
+    let page = get(running.addresses().admin, "/routes").await;
+    let json = page.json();
+    let mut routes = json["routes"].as_array().unwrap().iter();
+    let now = &routes.find(|route| route["mapping"] == "plant-temperature").unwrap()["now"];
+    let counts = ["taken", "accepted", "stored"].map(|key| now[key].as_u64());
+    assert_eq!(counts, [Some(3), Some(1), Some(1)], "{now:#}");
+    assert_eq!(now["rejected"], serde_json::json!({ "malformed": 2 }), "{now:#}");
+    let last = &now["last_refusal"];
+    assert_eq!((&last["kind"], &last["decided_by"]), (&"malformed".into(), &"mapping.from.schema".into()), "{now:#}");
+    assert!(last["at"].as_str().is_some_and(|at| at.starts_with("20")), "{now:#}");
+    assert!(!page.text.contains("s3cret"), "{}", page.text);
 }
 
 #[tokio::test]

@@ -219,7 +219,7 @@ async fn who_still_writes_hears_why_also_of_an_endpoint_and_of_a_host_that_is_no
         (foreign, 403),
         ("POST /mesh/v1/last/a", 405),
         ("DELETE /mesh/v1/events", 405),
-        ("PUT /mesh/v1/ws", 400),
+        ("PUT /mesh/v1/ws", 405),
         ("POST /mesh/v1/nothing", 404),
     ] {
         assert_eq!(client.ask(head, &large).await.status, status, "{head}");

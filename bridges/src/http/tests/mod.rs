@@ -13,6 +13,7 @@ mod keys;
 mod lane;
 mod last;
 mod limits;
+mod listed;
 mod requests;
 mod subscriptions;
 mod words;

@@ -10,6 +10,7 @@ use axum::{
     extract::{FromRequestParts, ws::WebSocketUpgrade},
     response::Response,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
@@ -27,6 +28,9 @@ pub(crate) struct Handshake {
     connection: OnUpgrade,
 }
 
+/// What a client's key stands for.
+const KEY_BYTES: usize = 16;
+
 // === impl Handshake ===
 
 impl Handshake {
@@ -43,6 +47,9 @@ impl Handshake {
         let (Some(key), Some(connection)) = (key, connection) else {
             return Err(refused("the connection can't be upgraded".to_owned()));
         };
+        if !BASE64_STANDARD.decode(&key).is_ok_and(|bytes| bytes.len() == KEY_BYTES) {
+            return Err(refused(format!("the Sec-WebSocket-Key is no {KEY_BYTES} bytes in base64")));
+        }
         Ok(Self { key, protocol, connection })
     }
 

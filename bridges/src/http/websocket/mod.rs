@@ -25,7 +25,7 @@ use axum::{
 };
 use bytes::Bytes;
 use envelope::{Identity, Principal, RejectKind, cloudevents};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use hyper::body::Incoming;
 use tokio::{
     io::{ReadHalf, WriteHalf},
@@ -46,6 +46,7 @@ use super::{
     address::{WEBSOCKET, address_of_frames},
     draft::{self, Draft},
     offer::Offer,
+    openapi::{Guarded, Refusal, only_get},
     publish::credentials,
 };
 use crate::net::Stream;
@@ -78,12 +79,31 @@ pub(super) const BATCH_BYTES: usize = 262_144;
 /// How long an ended connection may take to settle what was acked, and to send what is queued.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Authenticates, once for the connection, and upgrades it.
+/// Publishing and subscribing over a WebSocket (RFC 6455)
+///
+/// Authenticated once for the connection. What is said over it is in the documentation of the HTTP bridge.
+#[utoipa::path(get, path = "/mesh/v1/ws",
+    params(
+        ("Connection" = String, Header, description = "of this connection", pattern = "^Upgrade$"),
+        ("Upgrade" = String, Header, description = "to what", pattern = "^websocket$"),
+        ("Sec-WebSocket-Version" = String, Header, description = "there is one", pattern = "^13$"),
+        ("Sec-WebSocket-Key" = String, Header, description = "16 random bytes in base64", pattern = "^[A-Za-z0-9+/]{21}[AQgw]==$"),
+        ("Sec-WebSocket-Protocol" = Option<String>, Header,
+            description = "`openmesh.v1.json`, or `openmesh.v1.binary` where payloads stand behind the frames' JSON"),
+    ),
+    responses(
+        (status = 101, description = "it is one from now on"),
+        (status = 400, description = "no handshake of a WebSocket over HTTP/1.1", body = Refusal, content_type = "application/problem+json"),
+        Guarded,
+    ))]
 pub(super) async fn upgrade(
     State(offer): State<Arc<Offer>>,
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Response, Problem> {
+    if request.method() != Method::GET {
+        return Err(only_get("a WebSocket", &"GET"));
+    }
     let (mut parts, _) = request.into_parts();
     let handshake = Handshake::of(&mut parts, &[BINARY_PROTOCOL, PROTOCOL]).await?;
     let binary = handshake.protocol() == Some(BINARY_PROTOCOL);
