@@ -49,6 +49,8 @@ pub(super) struct Session {
     /// Their filters by each of their numbers: a delivery asks for one.
     by_number: HashMap<u32, ByteString>,
     next_subscription: u32,
+    /// Numbers of subscriptions that are over, whose positions in the store could not be ended.
+    over: BTreeSet<u32>,
     /// What the client itself has published lately, for No Local.
     pub(super) own: Own,
 }
@@ -130,6 +132,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             by_number: HashMap::new(),
             next_subscription: 0,
+            over: BTreeSet::new(),
             own: Own::default(),
         }
     }
@@ -433,6 +436,20 @@ impl Session {
             self.by_number.remove(&number);
             self.abandoned(number);
         }
+    }
+
+    /// The position of a subscription that is over could not be ended, or was ended after all.
+    pub(super) fn is_over(&mut self, number: u32, is_left: bool) {
+        if is_left {
+            self.over.insert(number);
+        } else {
+            self.over.remove(&number);
+        }
+    }
+
+    /// Subscriptions that are over, whose positions may still be in the store.
+    pub(super) fn over(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.over.iter().copied()
     }
 
     fn number(&mut self) -> u32 {

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     ops::Deref,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -80,6 +80,8 @@ pub(super) struct Shared {
 pub(super) enum LeftOver {
     /// With positions in the store.
     Session(Box<Session>),
+    /// Of a subscription that is over, by its name.
+    Position(Arc<str>),
     /// One that is not to be published.
     Will(Uuid),
 }
@@ -242,6 +244,7 @@ impl Shared {
         let stay = kept.iter().map(|kept| (kept.session.id(), kept.left)).collect();
         for Kept { key, session, left } in kept {
             self.shares.restore(&self.cx.bridge, &session, |filter| self.border.filter(filter).ok());
+            session.over().for_each(|number| self.leave_over(&session, number));
             if let Some(over) = self.sessions.restore(key, session, now + left) {
                 self.end(over).await;
             }
@@ -281,6 +284,15 @@ impl Shared {
         ended.is_ok()
     }
 
+    /// The position of a subscription that is over could not be ended: it is to be. Its number is never another one's.
+    pub(super) fn leave_over(&self, session: &Session, subscription: u32) {
+        self.left_over().push(LeftOver::Position(self.durable_name(session, subscription)));
+    }
+
+    fn left_over(&self) -> MutexGuard<'_, Vec<LeftOver>> {
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends a session that is over: the positions of its subscriptions, then what is kept of it. Tried again until all of it
     /// is done.
     pub(super) async fn end(&self, session: Session) {
@@ -299,32 +311,34 @@ impl Shared {
             LeftOver::Session(session) => {
                 let plain = session.subscriptions().filter(|known| !is_shared(&known.wanted.filter));
                 // one of QoS 0 may have had a position when it was surer
-                let ends = plain.flat_map(Subscribed::numbers).map(|number| self.end_subscription(session, number));
+                let numbers = plain.flat_map(Subscribed::numbers).chain(session.over());
+                let ends = numbers.map(|number| self.end_subscription(session, number));
                 let all_ended = join_all(ends).await.into_iter().all(|ended| ended);
                 self.end_shares(session).await;
                 // what is on disk is all that is known of the positions
                 if all_ended { self.keeper.forget(session).await.map_err(Some) } else { Err(None) }
             }
+            LeftOver::Position(name) => self.cx.outlet.end(name).await.map(drop).map_err(Some),
             LeftOver::Will(id) => self.keeper.forget_will(*id).await.map_err(Some),
         };
         let Err(why) = forgotten else { return true };
         if let Some(error) = why {
             tracing::warn!(%error, ?over, "what is over can't be forgotten now");
         }
-        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(over);
+        self.left_over().push(over);
         false
     }
 
     /// Tries again what could not be ended, up to the first that still can't: a store that is away is asked once.
     async fn end_all_left_over(&self) {
-        let all = std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(&mut *self.left_over());
         let mut all = all.into_iter();
         for over in all.by_ref() {
             if !self.end_left_over(over).await {
                 break;
             }
         }
-        let mut left = self.left_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left_over();
         // the one that can't be ended waits for its turn, so that it keeps nobody else
         let since = std::mem::take(&mut *left);
         left.extend(all.chain(since));

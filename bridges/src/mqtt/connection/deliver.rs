@@ -35,13 +35,16 @@ struct Written {
     subscription_id: Option<u32>,
 }
 
-/// The last values that a subscription began with: what comes later must be newer.
+/// The last values that a subscription began with: what comes later must be newer. Of many topics these are the newest
+/// values, since what comes later begins where the subscription did, and few values are newer than that.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     by_topic: HashMap<Topic, Position>,
     newest: Option<Position>,
 }
 
+/// Of so many topics at least, and of twice as many at most, it is known which last value the client has.
+const MAX_VALUES: usize = 4_096;
 /// When a delivery comes again for which there was no packet identifier.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -163,9 +166,7 @@ impl Connection {
     fn goes_back(&mut self, waiting: &Waiting) -> bool {
         let (number, delivery) = (waiting.settling.number, &waiting.delivery);
         if waiting.value {
-            let values = self.values.entry(number).or_default();
-            values.by_topic.insert(delivery.envelope.subject.clone(), delivery.position.clone());
-            values.newest = values.newest.take().max(Some(delivery.position.clone()));
+            self.values.entry(number).or_default().sent(&delivery.envelope.subject, &delivery.position);
             return false;
         }
         let Some(values) = self.values.get(&number) else { return false };
@@ -267,6 +268,21 @@ impl Connection {
     }
 }
 
+// === impl Values ===
+
+impl Values {
+    /// The client is sent the last value of a topic.
+    fn sent(&mut self, topic: &Topic, position: &Position) {
+        self.by_topic.insert(topic.clone(), position.clone());
+        self.newest = self.newest.take().max(Some(position.clone()));
+        if self.by_topic.len() == 2 * MAX_VALUES {
+            let mut positions: Vec<_> = self.by_topic.values().cloned().collect();
+            let (_, oldest, _) = positions.select_nth_unstable(MAX_VALUES);
+            self.by_topic.retain(|_, position| *position >= *oldest);
+        }
+    }
+}
+
 /// What a client's answer makes of a delivery: a client that refuses one will not take it later either.
 fn outcome(reason: Reason) -> Settlement {
     match reason {
@@ -274,5 +290,27 @@ fn outcome(reason: Reason) -> Settlement {
         Reason::NOT_AUTHORIZED => Settlement::DeadLettered(RejectKind::Denied),
         Reason::QUOTA_EXCEEDED => Settlement::DeadLettered(RejectKind::Overloaded),
         _ => Settlement::DeadLettered(RejectKind::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_any_number_of_last_values_the_newest_are_known_and_no_more_than_there_is_room_for() {
+        let mut values = Values::default();
+        let position = |n: u32| Position(n.to_be_bytes().to_vec().into());
+        let topic = |n: u32| Topic::new(format!("t/{n}")).unwrap();
+        for n in 0..50_000 {
+            // the topics are not in the order in which their values came
+            let n = n * 7_919 % 50_000;
+            values.sent(&topic(n), &position(n));
+            assert!(values.by_topic.len() < 2 * MAX_VALUES);
+        }
+        assert_eq!(values.newest, Some(position(49_999)));
+        for n in 50_000 - MAX_VALUES as u32..50_000 {
+            assert_eq!(values.by_topic.get(&topic(n)), Some(&position(n)));
+        }
     }
 }

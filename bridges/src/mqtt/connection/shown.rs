@@ -101,7 +101,7 @@ impl Connection {
         self.held.session.hide(native, mapping);
         // of one that is not open there may be a position all the same
         if was_durable || self.was_kept {
-            self.shared.end_subscription(&self.held.session, number).await;
+            self.end_for_good(number).await;
         }
     }
 

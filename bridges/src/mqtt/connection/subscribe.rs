@@ -10,6 +10,9 @@ use crate::mqtt::{
     share::{Leaves, is_shared},
 };
 
+/// The most subscriptions of a session that are over, and have a position that could not be ended.
+const MAX_OVER: usize = 1_024;
+
 // === impl Connection ===
 
 impl Connection {
@@ -158,7 +161,29 @@ impl Connection {
         if is_shared(native) {
             self.shared.shares.left(&self.shared, native, self.held.session.id()).await;
         } else if was_durable || durable {
-            self.shared.end_subscription(&self.held.session, number).await;
+            self.end_for_good(number).await;
+        }
+    }
+
+    /// Ends the position of a subscription that is over. One that can't be ended now is tried again, and known to the session
+    /// until it has.
+    pub(super) async fn end_for_good(&mut self, number: u32) {
+        let ended = self.shared.end_subscription(&self.held.session, number).await;
+        self.held.session.is_over(number, !ended);
+        if !ended {
+            self.shared.leave_over(&self.held.session, number);
+        }
+    }
+
+    /// Of the positions that could not be ended, those are forgotten that have been since.
+    async fn look_for_ended(&mut self) {
+        let over: Vec<_> = self.held.session.over().collect();
+        for number in over {
+            if !self.shared.end_subscription(&self.held.session, number).await {
+                // a store that is away is asked once
+                return;
+            }
+            self.held.session.is_over(number, false);
         }
     }
 
@@ -209,10 +234,12 @@ impl Connection {
             }
         }
         self.look_for_own();
+        self.look_for_ended().await;
         Ok(())
     }
 
     pub(super) async fn unsubscribe(&mut self, unsubscribe: packet::Unsubscribe) -> Result<(), End> {
+        self.look_for_ended().await;
         let mut answers = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(number) = self.held.session.subscription(filter).map(|known| known.number) else {
@@ -228,9 +255,12 @@ impl Connection {
             if is_shared(filter) {
                 self.shared.shares.left(&self.shared, filter, self.held.session.id()).await;
             } else if was_durable {
-                self.shared.end_subscription(&self.held.session, number).await;
+                self.end_for_good(number).await;
             }
             answers.push(Reason::SUCCESS);
+        }
+        if self.held.session.over().len() > MAX_OVER {
+            return Err(End::Broke(Broken::new(Reason::SERVER_BUSY, "subscriptions that are over can't be ended now")));
         }
         self.look_for_own();
         self.keep().await?;

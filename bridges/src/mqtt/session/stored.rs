@@ -16,8 +16,9 @@ use crate::mqtt::{
 
 /// 1 had no list of what the client has and the store may not know; 1 and 2 had one generation for all identifiers that
 /// had none of their own; 1 to 3 had nothing of QoS 1; 1 to 4 had nothing that mappings show; 1 to 5 had in flight only what
-/// is of QoS 1, and did not say whether the client was connected; 6 did not say what waits for PUBREL, and had each name.
-const FORMAT: u8 = 7;
+/// is of QoS 1, and did not say whether the client was connected; 6 did not say what waits for PUBREL, and had each name; 7 did
+/// not say which positions are to be ended.
+const FORMAT: u8 = 8;
 
 // === impl Session ===
 
@@ -72,6 +73,7 @@ impl Session {
         let received = |(id, known): (&u16, &Inbound)| (known.arrived == Arrived::Received).then_some(*id);
         let received: Vec<_> = self.inbound.iter().filter(|_| !connected).filter_map(received).collect();
         put_list(&mut out, received.iter(), |out, id| out.put_u16(*id));
+        put_list(&mut out, self.over(), BytesMut::put_u32);
         out.put_u8(u8::from(connected));
         out.freeze()
     }
@@ -129,6 +131,10 @@ impl Session {
         let received = match format {
             1..=6 => Vec::new(),
             _ => reader.list(Reader::u16)?,
+        };
+        session.over = match format {
+            1..=7 => BTreeSet::new(),
+            _ => reader.list(Reader::u32)?.into_iter().collect(),
         };
         let crashed = match format {
             1..=5 => true,

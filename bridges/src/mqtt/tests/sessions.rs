@@ -380,6 +380,35 @@ async fn a_session_that_could_not_be_ended_is_ended_later_and_known_until_then()
 }
 
 #[tokio::test]
+async fn a_subscription_whose_position_could_not_be_ended_is_over_and_its_position_ends_later_over_restarts_too() {
+    let first = rig().await;
+    let hello = Hello::five("same").staying();
+    let mut client = Client::connect(first.address(), &hello).await;
+    client.ask(&subscribe(true, 9, &[], &[("a", 1), ("b", 1)])).await;
+    let names: Vec<_> = first.outlet.state().opened.into_iter().filter_map(|(_, what)| what.durable).collect();
+    first.outlet.keep_all(true);
+    let unsubscribe = |id: u8, filter| packet(0xA2, &[&[0, id], &[0], &text(filter)]);
+    assert_eq!(client.ask(&unsubscribe(1, "a")).await.unwrap().body, [0, 1, 0, 0]);
+    first.outlet.keep_all(false);
+    first.outlet.until(|state| state.forgotten == names[..1]).await;
+    first.outlet.keep_all(true);
+    assert_eq!(client.ask(&unsubscribe(2, "b")).await.unwrap().body, [0, 2, 0, 0]);
+    let second = first.restart(&config()).await;
+    second.outlet.until(|state| state.forgotten.contains(&names[1])).await;
+    let mut client = Client::connect(second.address(), &hello).await;
+    client.until_pong().await;
+    assert_eq!(second.outlet.state().opened.len(), 0, "nothing is subscribed to");
+    assert_eq!(client.ask(&unsubscribe(3, "b")).await.unwrap().body, [0, 3, 0, 0x11]);
+    let third = second.restart(&config()).await;
+    let mut client = Client::connect(third.address(), &hello).await;
+    client.until_pong().await;
+    assert_eq!(third.outlet.state().forgotten.len(), 0, "what has ended is known no more");
+    for rig in [first, second, third] {
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn at_the_drain_a_client_of_mqtt_5_is_told_so() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;

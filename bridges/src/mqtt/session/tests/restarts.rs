@@ -140,12 +140,17 @@ fn state_of_the_formats_before_is_read() {
     assert_eq!(&written[runs.clone()], [0, 0, 0, 1, 0, 0, 0]);
     // a base, and one that has its own; nothing of what is unheard of, which is a count
     let own = [0, 0, 0, 2, 0, 0, 0, 1, 0, 7, 0, 0, 0, 1];
-    // without a count of what waits for PUBREL
+    // without a count of what is over
     let end = written.len() - 1;
+    let seventh = [&[7], &written[1..end - 4], &written[end..]].concat();
+    assert!(Session::restore(seventh.into()).unwrap().has_taken(0, &position(1)));
+    // nor one of what waits for PUBREL
+    let written = [&written[..end - 4], &written[end..]].concat();
+    let end = end - 4;
     let sixth = [&[6], &written[1..end - 4], &written[end..]].concat();
     assert!(Session::restore(sixth.into()).unwrap().has_taken(0, &position(1)));
     // and whether it was connected
-    let written = written.slice(..end - 4);
+    let written = &written[..end - 4];
     // a number, a count, and a subscription; its list of what is shown is a count
     let shown = runs.end + 4 + 4 + (4 + (4 + 3) + 4 + 4);
     let mut second = [&[2], &written[1..17], &own, &written[runs.end..shown], &written[shown + 4..]].concat();
@@ -160,6 +165,15 @@ fn state_of_the_formats_before_is_read() {
     second.truncate(second.len() - 4 - (4 + 4 + position(1).0.len()));
     second[0] = 1;
     assert!(Session::restore(second.into()).unwrap().has_taken(0, &position(1)));
+}
+
+#[test]
+fn which_positions_are_to_be_ended_is_known_after_a_restart() {
+    let mut session = Session::new();
+    (0..3).for_each(|number| session.is_over(number, true));
+    session.is_over(1, false);
+    let restored = Session::restore(session.store(false)).unwrap();
+    assert_eq!(restored.over().collect::<Vec<_>>(), [0, 2]);
 }
 
 #[test]
