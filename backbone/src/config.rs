@@ -1,6 +1,6 @@
 //! What an embedded backbone is opened with, and why it can't be opened.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::SubscriptionQuota;
 
@@ -122,6 +122,9 @@ pub enum OpenError {
     },
 }
 
+/// What Linux and others call an input or output error of the device.
+const EIO: i32 = 5;
+
 // === impl EmbeddedConfig ===
 
 impl EmbeddedConfig {
@@ -191,5 +194,50 @@ impl Default for DedupWindow {
     /// 24 hours and 10 million ids.
     fn default() -> Self {
         Self { age: Duration::from_secs(24 * 60 * 60), entries: 10_000_000 }
+    }
+}
+
+// === impl OpenError ===
+
+impl OpenError {
+    /// Whether what is in the folder is why: to try again, as it is, changes nothing. Not so what passes, or is mended outside of
+    /// the folder: another process, permissions, a disk that is full.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Locked { .. } => false,
+            Self::NewerFormat { .. } | Self::Corrupt { .. } => true,
+            Self::Storage { source, .. } => source.downcast_ref().is_none_or(is_of_content),
+        }
+    }
+}
+
+/// Whether the system says of a file that it is not what it was.
+fn is_of_content(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    // what is no error of the system was found out by who reads the file
+    kinds.contains(&error.kind()) || error.raw_os_error().is_none_or(|code| code == EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_folder_makes_a_store_broken() {
+        let storage = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Storage { path: "a".into(), source };
+        let system = |code| storage(Box::new(io::Error::from_raw_os_error(code)));
+        // no such file, input or output error
+        for broken in [2, EIO] {
+            assert!(system(broken).is_broken(), "{broken}");
+        }
+        // permission denied, a file in the way, too many open files, no space left, read-only
+        for passing in [13, 17, 24, 28, 30] {
+            assert!(!system(passing).is_broken(), "{passing}");
+        }
+        assert!(storage(Box::new(io::Error::new(io::ErrorKind::InvalidData, "x"))).is_broken());
+        assert!(storage(Box::new(fjall::Error::Unrecoverable)).is_broken());
+        assert!(!OpenError::Locked { path: "a".into() }.is_broken());
+        assert!(OpenError::Corrupt { path: "a".into(), what: String::new() }.is_broken());
+        assert!(OpenError::NewerFormat { path: "a".into(), found: 9, supported: 2 }.is_broken());
     }
 }

@@ -355,6 +355,10 @@ pub(crate) fn number(value: u64) -> Vec<u8> {
 pub(crate) fn storage(path: &Path, error: fjall::Error) -> OpenError {
     match error {
         fjall::Error::Locked => OpenError::Locked { path: path.into() },
+        // the system's own words say it better
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            OpenError::Storage { path: path.into(), source: Box::new(error) }
+        }
         error => OpenError::Storage { path: path.into(), source: Box::new(error) },
     }
 }

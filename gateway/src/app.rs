@@ -20,6 +20,7 @@ use crate::{
     addresses::Taken,
     admin::{self, Admin},
     audit::{self, AuditLog},
+    broken,
     config::Loaded,
     drain::{self, Drained, Stoppable},
     egress, jwks,
@@ -35,12 +36,13 @@ use crate::{
 #[derive(Debug)]
 pub struct App;
 
-/// A gateway that takes messages. End it with [`Running::drain`]; dropped, it stops without waiting for anything.
+/// A gateway that takes messages, or whose store is broken, so that only its admin API answers. End it with [`Running::drain`]; dropped, it stops without waiting for anything.
 pub struct Running {
     addresses: Addresses,
     readiness: Readiness,
     reload: Reload,
-    backbone: Arc<dyn Backbone>,
+    /// `None` where it can't be opened.
+    backbone: Option<Arc<dyn Backbone>>,
     audit: AuditLog,
     bridges: Stoppable,
     sinks: Stoppable,
@@ -110,7 +112,8 @@ const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 impl App {
     /// Binds every listener, opens the store, then lets the sources take messages. While the store opens, the admin API
-    /// answers already.
+    /// answers already; where that can't be opened for what is in it, it goes on to answer, and nothing else listens: to try
+    /// again and again would help nobody.
     pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         let (bridges, sinks, admin) = (Stoppable::default(), Stoppable::default(), Stoppable::default());
         // Until the end of a start that succeeds: whatever has been started by then stops with an error.
@@ -141,10 +144,27 @@ impl App {
         serve_admin(listener, state, guard, &admin);
 
         let with = loaded.config.open_with();
-        let backbone: Arc<dyn Backbone> = Arc::new(tokio::task::spawn_blocking(|| Embedded::open(with)).await??);
-        let backbone = opened.get_or_init(|| backbone).clone();
+        let store = tokio::task::spawn_blocking(|| Embedded::open(with)).await?;
         let domain = loaded.config.domain.clone();
-        admin.tasks.spawn(audit::store(records, opened, reload.current(), domain, admin.stop.clone()));
+        admin.tasks.spawn(audit::store(records, opened.clone(), reload.current(), domain, admin.stop.clone()));
+        let drain_timeout = loaded.config.limits.drain_timeout;
+        let waits = CancellationToken::new();
+        let backbone: Arc<dyn Backbone> = match store {
+            Ok(store) => Arc::new(store),
+            Err(error) if error.is_broken() => {
+                // who is not listened to keeps what it has, and goes elsewhere if it can
+                drop(built);
+                addresses.bridges.clear();
+                readiness.broken(broken::told(&error));
+                bridges.tasks.spawn(reload.clone().watch(bridges.stop.clone()));
+                bridges.tasks.spawn(jwks::fetch(reload.current(), reload.fetched(), bridges.stop.clone()));
+                drop(unfinished.map(DropGuard::disarm));
+                let backbone = None;
+                return Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, waits, admin, drain_timeout });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let backbone = opened.get_or_init(|| backbone).clone();
         admin.tasks.spawn(admin::watch(backbone.clone(), admin.stop.clone()));
 
         let notices = loaded.config.notices.clone().map(|config| {
@@ -152,7 +172,6 @@ impl App {
             bridges.tasks.spawn(notice::run(config, queue, bridges.stop.clone()));
             notices
         });
-        let waits = CancellationToken::new();
         let tickets = Tickets::new(loaded.config.domain.clone(), bridges.stop.clone(), waits.clone())?;
         let wiring =
             Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
@@ -178,8 +197,8 @@ impl App {
         bridges.tasks.spawn(jwks::fetch(reload.current(), reload.fetched(), bridges.stop.clone()));
         readiness.serving();
         addresses.log();
-        let drain_timeout = loaded.config.limits.drain_timeout;
         drop(unfinished.map(DropGuard::disarm));
+        let backbone = Some(backbone);
         Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, waits, admin, drain_timeout })
     }
 }
@@ -274,7 +293,10 @@ impl Running {
         // Asked for only when it is its turn: a closed backbone refuses what is still in flight.
         let close = async {
             self.audit.flush().await;
-            self.backbone.close().await
+            match &self.backbone {
+                Some(backbone) => backbone.close().await,
+                None => Ok(()),
+            }
         };
         let Self { readiness, bridges, sinks, waits, .. } = &self;
         let in_flight = || self.in_flight();
@@ -287,7 +309,7 @@ impl Running {
 
     /// What has no verdict yet, a line a bridge.
     fn in_flight(&self) -> Vec<String> {
-        let report = self.backbone.report();
+        let report = self.backbone.as_ref().map(|backbone| backbone.report()).unwrap_or_default();
         let waiting = report.bridges.iter().filter(|(_, counts)| counts.in_flight > 0);
         waiting.map(|(bridge, counts)| format!("bridge {bridge:?}: {} messages", counts.in_flight)).collect()
     }

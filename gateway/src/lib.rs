@@ -7,6 +7,7 @@ mod addresses;
 mod admin;
 mod app;
 mod audit;
+mod broken;
 pub mod cli;
 pub mod config;
 pub mod drain;

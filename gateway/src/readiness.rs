@@ -15,6 +15,8 @@ pub struct Readiness(Arc<Mutex<State>>);
 pub enum NotReady {
     /// The store is being opened, or not every source runs yet.
     Starting,
+    /// The store can't be opened: why, and what helps. It stays so until the gateway is started again.
+    Broken(String),
     /// A bridge has stopped by itself.
     Failed(String),
     /// The end has begun.
@@ -26,6 +28,7 @@ enum State {
     #[default]
     Starting,
     Serving,
+    Broken(String),
     Failed(String),
     Draining,
 }
@@ -49,6 +52,14 @@ impl Readiness {
         }
     }
 
+    /// The store can't be opened: why, and what helps.
+    pub(crate) fn broken(&self, why: String) {
+        let mut state = self.state();
+        if matches!(*state, State::Starting) {
+            *state = State::Broken(why);
+        }
+    }
+
     /// From here on there is no way back.
     pub(crate) fn draining(&self) {
         drop(mem::replace(&mut *self.state(), State::Draining));
@@ -59,6 +70,7 @@ impl Readiness {
         match &*self.state() {
             State::Serving => Ok(()),
             State::Starting => Err(NotReady::Starting),
+            State::Broken(why) => Err(NotReady::Broken(why.clone())),
             State::Failed(why) => Err(NotReady::Failed(why.clone())),
             State::Draining => Err(NotReady::Draining),
         }
@@ -75,6 +87,7 @@ impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("starting: the store is being opened"),
+            Self::Broken(why) => write!(f, "the store can't be opened: {why}"),
             Self::Failed(why) => write!(f, "failed: {why}"),
             Self::Draining => f.write_str("draining: no further message is taken"),
         }

@@ -23,7 +23,6 @@ use super::{
     guard::Asks,
     letter::{Letters, Shown},
     openapi::Guarded,
-    opening,
 };
 
 /// A page of `/dead-letters`: letters behind the number `after`, at most `most`.
@@ -63,7 +62,7 @@ impl FromRequestParts<Admin> for Letter {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Response> {
-        let backbone = admin.backbone.get().cloned().ok_or_else(opening)?;
+        let backbone = admin.backbone.get().cloned().ok_or_else(|| admin.unopened())?;
         let named: Named = parts.extract().await;
         let Path(named) = named.map_err(|_| absent(UNREADABLE))?;
         let id = number(&named).ok_or_else(|| absent(&format!("there is no dead letter {named:?}")))?;
@@ -84,7 +83,7 @@ impl FromRequestParts<Admin> for Letter {
         Guarded,
     ))]
 pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let Some(backbone) = admin.backbone.get() else { return opening() };
+    let Some(backbone) = admin.backbone.get() else { return admin.unopened() };
     let page = match Page::parse(query.as_deref()) {
         Ok(page) => page,
         Err(problem) => return problem.into_response(),
@@ -167,13 +166,13 @@ pub(super) async fn drop_dead_letter(
 /// Durable subscriptions: what became of all that each selects
 #[utoipa::path(get, path = "/subscriptions", responses(
     (status = 200, description = "by name", body = AllSubscriptions),
-    (status = 503, description = "the store is being opened", body = Refusal, content_type = "application/problem+json"),
+    (status = 503, description = "the store is not open", body = Refusal, content_type = "application/problem+json"),
     Guarded,
 ))]
 pub(super) async fn subscriptions(State(admin): State<Admin>) -> Response {
     match admin.backbone.get() {
         Some(backbone) => Json(AllSubscriptions { subscriptions: backbone.report().subscriptions }).into_response(),
-        None => opening(),
+        None => admin.unopened(),
     }
 }
 
@@ -191,7 +190,7 @@ pub(super) async fn drop_subscription(
     Extension(who): Extension<Asks>,
     subscription: Named,
 ) -> Response {
-    let Some(backbone) = admin.backbone.get() else { return opening() };
+    let Some(backbone) = admin.backbone.get() else { return admin.unopened() };
     let Ok(Path(subscription)) = subscription else { return absent(UNREADABLE) };
     match backbone.drop_subscription(&subscription).await {
         Ok(true) => done(&admin, &who, "drop-subscription", &subscription),

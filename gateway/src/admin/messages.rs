@@ -20,7 +20,6 @@ use super::{
     guard::Asks,
     letter::cloud_event,
     openapi::Guarded,
-    opening,
 };
 
 /// The longest name that is asked for, in characters.
@@ -91,7 +90,7 @@ pub(super) async fn messages(
         Ok(query) => query,
         Err(problem) => return problem.into_response(),
     };
-    let Some(reader) = admin.reader.get() else { return opening() };
+    let Some(reader) = admin.reader.get() else { return admin.unopened() };
     let who = who.unwrap_or_else(|| Arc::new(Principal::anonymous(&admin.reload.current().load().domain)));
     match reader.query(who, query).await {
         Ok(page) => {

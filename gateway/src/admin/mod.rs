@@ -38,7 +38,7 @@ use crate::{
     audit::AuditLog,
     egress::Shown,
     outlet::GatewayOutlet,
-    readiness::Readiness,
+    readiness::{NotReady, Readiness},
     reload::{self, Because, Reload, Reloaded},
 };
 
@@ -229,13 +229,13 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 /// The conservation ledger: what became of every message, and whether the sums hold
 #[utoipa::path(get, path = "/ledger", responses(
     (status = 200, description = "all counts", body = ledger::Page),
-    (status = 503, description = "the store is being opened", body = bridges::http::Refusal, content_type = "application/problem+json"),
+    (status = 503, description = "the store is not open", body = bridges::http::Refusal, content_type = "application/problem+json"),
     openapi::Guarded,
 ))]
 async fn serve_ledger(State(admin): State<Admin>) -> Response {
     match admin.backbone.get() {
         Some(backbone) => Json(ledger::Page::of(backbone.report())).into_response(),
-        None => opening(),
+        None => admin.unopened(),
     }
 }
 
@@ -300,12 +300,6 @@ async fn reload(State(admin): State<Admin>, Extension(guard::Asks(who)): Extensi
     (status, Json(ended)).into_response()
 }
 
-/// Until the store is open.
-fn opening() -> Response {
-    let detail = "the store is being opened";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "admin", detail).into_response()
-}
-
 async fn absent(paths: String) -> Response {
     Problem::new(StatusCode::NOT_FOUND, "unmapped", "admin", format!("there are: {paths}")).into_response()
 }
@@ -339,6 +333,15 @@ impl Taken {
 // === impl Admin ===
 
 impl Admin {
+    /// What is answered as long as the store is not open, or because it can't be opened.
+    fn unopened(&self) -> Response {
+        let detail = match self.readiness.check() {
+            Err(NotReady::Broken(_)) => "the store can't be opened: /readyz says why",
+            _ => "the store is being opened",
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "admin", detail).into_response()
+    }
+
     /// Why no message is taken, if none is.
     fn not_ready(&self) -> Option<String> {
         if let Err(why) = self.readiness.check() {

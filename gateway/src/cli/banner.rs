@@ -68,6 +68,15 @@ impl Banner {
         out.flush()
     }
 
+    /// Of a gateway whose store can't be opened: why.
+    pub(super) fn write_broken(&self, addresses: &Addresses, why: &str, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "openmesh {}, domain {}", env!("CARGO_PKG_VERSION"), self.domain)?;
+        writeln!(out, "NOT READY: the store can't be opened, and nothing listens but the admin API")?;
+        writeln!(out, "  {why}")?;
+        writeln!(out, "  admin     http://{}  /healthz /readyz /metrics /routes", addresses.admin)?;
+        out.flush()
+    }
+
     fn scheme(&self, bridge: &str) -> &'static str {
         self.schemes.iter().find(|(name, _)| **name == *bridge).map_or("tcp", |(_, scheme)| *scheme)
     }

@@ -2,13 +2,12 @@
 
 use std::{future::Future, io::Write, path::Path, time::Duration};
 
-use backbone::OpenError;
-
 use super::{Failure, Invalid, banner};
 use crate::{
-    app::{App, StartError},
+    app::App,
     config::{self, Loaded},
     drain::{Drained, Signals, Told},
+    readiness::NotReady,
     telemetry,
 };
 
@@ -39,13 +38,17 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     let mut signals = Signals::listen()?;
     let what = banner::Banner::of(&loaded, path);
     let running = tokio::select! {
-        started = App::start(loaded) => started.map_err(told)?,
+        started = App::start(loaded) => started?,
         signal = signals.end() => {
             tracing::info!(signal, "ended before the start was complete");
             return Ok(());
         }
     };
-    if let Err(error) = what.write(running.addresses(), out) {
+    let said = match running.readiness().check() {
+        Err(NotReady::Broken(why)) => what.write_broken(running.addresses(), &why, out),
+        Ok(()) | Err(_) => what.write(running.addresses(), out),
+    };
+    if let Err(error) = said {
         tracing::warn!(%error, "nobody reads what is said on stdout");
     }
     let signal = loop {
@@ -56,17 +59,6 @@ async fn serve(loaded: Loaded, path: &Path, out: &mut (impl Write + Send)) -> Re
     };
     tracing::info!(signal, "told to end");
     end(running.drain(), &mut signals).await.map_err(Failure::from)
-}
-
-/// With what to do about it, where there is something to do.
-fn told(error: StartError) -> Failure {
-    match &error {
-        StartError::Backbone(OpenError::Corrupt { .. } | OpenError::Storage { .. }) => format!(
-            "{error}\n\n`openmesh store check` says what is wrong, `openmesh store repair` keeps what can be read"
-        )
-        .into(),
-        _ => error.into(),
-    }
 }
 
 async fn end(drain: impl Future<Output = Drained>, signals: &mut Signals) -> Result<(), Ended> {

@@ -27,8 +27,10 @@ pub(super) struct Status {
 struct Told {
     ready: Value,
     routes: Value,
-    /// `None` while the store is being opened.
+    /// `None` while the store is not open.
     ledger: Option<Value>,
+    /// Why it is not.
+    unopened: String,
 }
 
 /// What is not worth a column while it is 0.
@@ -42,8 +44,9 @@ impl Status {
         let ready = self.gateway.ask(Method::GET, "/readyz", StatusCode::SERVICE_UNAVAILABLE).await?;
         let routes = self.gateway.ask(Method::GET, "/routes", StatusCode::OK).await?;
         let ledger = self.gateway.ask(Method::GET, "/ledger", StatusCode::SERVICE_UNAVAILABLE).await?;
+        let unopened = text(&ledger["detail"]);
         let ledger = Some(ledger).filter(|ledger| ledger.get("balanced").is_some());
-        let told = Told { ready, routes, ledger };
+        let told = Told { ready, routes, ledger, unopened };
         if self.json {
             let all = serde_json::json!({ "ready": told.ready, "routes": told.routes, "ledger": told.ledger });
             writeln!(out, "{}", clean_json(&all.to_string()))?;
@@ -71,7 +74,7 @@ impl Told {
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         self.write_readiness(out)?;
-        let Some(ledger) = &self.ledger else { return writeln!(out, "store          is being opened") };
+        let Some(ledger) = &self.ledger else { return writeln!(out, "store          {}", self.unopened) };
         let balanced = ledger["balanced"].as_bool().unwrap_or(false);
         writeln!(out, "ledger         {}", if balanced { "balanced" } else { "DOES NOT BALANCE" })?;
         for violation in ledger["violations"].as_array().into_iter().flatten() {
@@ -270,6 +273,7 @@ mod tests {
                 } },
                 "subscriptions": { "a\u{1b}[2J": { "matched": 4, "delivered": 1, "expired": 0, "pending": 3 } },
             })),
+            unopened: String::new(),
         }
     }
 

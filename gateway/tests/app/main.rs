@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod audit;
 mod authority;
+mod broken;
 mod care;
 mod cli;
 mod config;
