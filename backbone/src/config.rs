@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn only_what_is_in_the_folder_makes_a_store_broken() {
-        let storage = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Storage { path: "a".into(), source };
+        let storage =
+            |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Storage { path: "a".into(), source };
         let system = |code| storage(Box::new(io::Error::from_raw_os_error(code)));
         // no such file, input or output error
         for broken in [2, EIO] {

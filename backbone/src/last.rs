@@ -58,14 +58,14 @@ pub(crate) struct Page {
 // === impl Last ===
 
 impl Last {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(16);
         put_u64(&mut out, self.sequence);
         put_option(&mut out, self.expires, |out, time| put_u64(out, time.as_micros()));
         out
     }
 
-    fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value);
         let sequence = reader.u64("sequence")?;
         let expires = reader.option("expirytime", |reader| reader.u64("expirytime"))?;

@@ -160,7 +160,18 @@ impl App {
                 bridges.tasks.spawn(jwks::fetch(reload.current(), reload.fetched(), bridges.stop.clone()));
                 drop(unfinished.map(DropGuard::disarm));
                 let backbone = None;
-                return Ok(Running { addresses, readiness, reload, backbone, audit, bridges, sinks, waits, admin, drain_timeout });
+                return Ok(Running {
+                    addresses,
+                    readiness,
+                    reload,
+                    backbone,
+                    audit,
+                    bridges,
+                    sinks,
+                    waits,
+                    admin,
+                    drain_timeout,
+                });
             }
             Err(error) => return Err(error.into()),
         };

@@ -285,7 +285,7 @@ impl Used {
 // === impl Row ===
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(24 + self.value.len());
         put_u64(&mut out, self.revision);
         put_option(&mut out, self.expires, |out, time| put_u64(out, time.as_micros()));

@@ -6,6 +6,7 @@ mod durability;
 mod early;
 mod failure;
 mod fan_out;
+mod fixtures;
 mod formats;
 mod keys;
 mod last;
