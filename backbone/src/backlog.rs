@@ -66,7 +66,7 @@ impl Group {
         let skip = usize::try_from(from.saturating_sub(stored)).ok()?;
         envelopes.extend((self.first..).zip(self.records.iter().map(|one| one.stored.clone())).skip(skip));
         let filters = &self.cursor(feed, registry)?.filters;
-        let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
+        let selects = |stored: &Stored| filters.iter().any(|filter| filter.selects(&stored.envelope));
         let matched = envelopes.iter().filter(|(_, stored)| selects(stored)).map(|(sequence, _)| *sequence).collect();
         Some(Passed { from, to: tip, matched })
     }

@@ -277,7 +277,8 @@ impl Group {
         let sequence = self.next();
         self.chain = record::link(&mut prepared.record, &self.chain);
         let mut found = std::mem::take(&mut self.found);
-        state.registry.matching(&prepared.stored.envelope.subject, &mut found);
+        let envelope = &prepared.stored.envelope;
+        state.registry.matching(&envelope.subject, envelope.recipients(), &mut found);
         let mut claimed = false;
         for &id in &found {
             let Some(subscription) = state.registry.get(id) else { continue };

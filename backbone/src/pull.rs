@@ -322,7 +322,7 @@ impl Pull {
         self.lapsed = self.is_behind(after, &found);
         let counted = self.backlog;
         let filters = &self.filters;
-        let selects = |stored: &Stored| filters.iter().any(|filter| filter.matches(&stored.envelope.subject));
+        let selects = |stored: &Stored| filters.iter().any(|filter| filter.selects(&stored.envelope));
         let readable = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
         self.coming = readable.filter(|(_, stored)| selects(stored)).map(|(at, stored)| (at, Some(stored))).collect();
         let passed = counted.filter(|from| *from < to).map(|from| {

@@ -24,6 +24,8 @@ pub(crate) struct Registry {
     subscriptions: HashMap<u32, Subscription>,
     names: HashMap<Arc<str>, u32>,
     trie: FilterTrie<u32>,
+    /// By the principal whose inbox they select.
+    inboxes: HashMap<Box<str>, Vec<u32>>,
     /// The first gap of each cursor that has one.
     gaps: BTreeSet<(u64, u32)>,
     owners: Owners,
@@ -104,6 +106,7 @@ impl Registry {
         }
         for filter in &filters {
             self.trie.insert(filter, feed.id);
+            open_inbox(&mut self.inboxes, filter, feed.id);
         }
         if let Some(name) = &feed.name {
             self.names.insert(name.clone(), feed.id);
@@ -118,9 +121,11 @@ impl Registry {
         if subscription.filters != cursor.filters {
             for filter in &subscription.filters {
                 self.trie.remove(filter, &id);
+                close_inbox(&mut self.inboxes, filter, id);
             }
             for filter in &cursor.filters {
                 self.trie.insert(filter, id);
+                open_inbox(&mut self.inboxes, filter, id);
             }
             subscription.filters.clone_from(&cursor.filters);
             subscription.feed.show_filters(&cursor);
@@ -151,20 +156,44 @@ impl Registry {
         }
         for filter in &subscription.filters {
             self.trie.remove(filter, &id);
+            close_inbox(&mut self.inboxes, filter, id);
         }
     }
 
-    /// Each subscription that selects `topic`, once.
-    pub(crate) fn matching(&self, topic: &Topic, found: &mut Vec<u32>) {
+    /// Whether anybody reads an inbox.
+    pub(crate) fn has_inboxes(&self) -> bool {
+        !self.inboxes.is_empty()
+    }
+
+    /// Each subscription that selects an envelope on `topic` for `recipients`, once.
+    pub(crate) fn matching(&self, topic: &Topic, recipients: &[Arc<str>], found: &mut Vec<u32>) {
         found.clear();
         if self.subscriptions.is_empty() {
             return;
         }
         self.trie.matches(topic, |id| found.push(*id));
+        if !self.inboxes.is_empty() {
+            found.extend(recipients.iter().filter_map(|name| self.inboxes.get(&**name)).flatten());
+        }
         if found.len() > 1 {
             found.sort_unstable();
             found.dedup();
         }
+    }
+}
+
+fn open_inbox(inboxes: &mut HashMap<Box<str>, Vec<u32>>, filter: &Filter, id: u32) {
+    if let Some(inbox) = filter.inbox() {
+        inboxes.entry(inbox.into()).or_default().push(id);
+    }
+}
+
+fn close_inbox(inboxes: &mut HashMap<Box<str>, Vec<u32>>, filter: &Filter, id: u32) {
+    let Some(inbox) = filter.inbox() else { return };
+    let Some(open) = inboxes.get_mut(inbox) else { return };
+    open.retain(|own| *own != id);
+    if open.is_empty() {
+        inboxes.remove(inbox);
     }
 }
 

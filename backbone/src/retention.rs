@@ -10,11 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use envelope::Topic;
 use fjall::OwnedWriteBatch;
 
 use crate::{
     Retention, ages,
-    codec::{Reader, put_u64},
+    codec::{DecodeError, Reader, put_u64},
     group::Group,
     index,
     record::{self, Chain},
@@ -156,6 +157,16 @@ impl Swept {
     }
 }
 
+/// The topic of a record, and whom it is for if anybody reads an inbox.
+fn addressed(record: &Bytes, registry: &Registry) -> Result<(Topic, Vec<Arc<str>>), DecodeError> {
+    if !registry.has_inboxes() {
+        return Ok((record::topic(record)?, Vec::new()));
+    }
+    let (_, envelope) = record::decode(record)?;
+    let recipients = envelope.recipients().to_vec();
+    Ok((envelope.subject, recipients))
+}
+
 // === impl Group ===
 
 impl Group {
@@ -190,11 +201,11 @@ impl Group {
             (records, bytes) = (records - 1, bytes.saturating_sub(record.len() as u64));
             self.trim.bytes += record.len() as u64;
             self.trim.gone.push(at);
-            if let Ok(topic) = record::topic(&record) {
+            if let Ok((topic, recipients)) = addressed(&record, &state.registry) {
                 if self.last.is_at(&topic, at, &values) {
                     self.trim.kept.push((at, record.clone()));
                 }
-                state.registry.matching(&topic, &mut found);
+                state.registry.matching(&topic, &recipients, &mut found);
                 found.iter().for_each(|id| self.lapse_matched(*id, at, &state.registry));
             }
             newest = Some(record);

@@ -44,6 +44,6 @@ pub use seams::{
 };
 pub use terms::{Replies, Reply, Terms};
 pub use time::Timestamp;
-pub use topic::{Filter, FilterTrie, Topic, TopicError};
+pub use topic::{Filter, FilterTrie, INBOX, Topic, TopicError, inbox_of};
 pub use trace::{TRACEPARENT_BYTES, TraceContext};
 pub use verdict::{Admission, Part, Parts, Reached, Receipt, Settled, Taken, Ticket, Verdict, Verdicts};

@@ -113,7 +113,7 @@ pub struct Conversation {
     pub replyto: Option<Arc<str>>,
     /// Answers after it are late.
     pub replyby: Option<Timestamp>,
-    /// Agents whose inboxes it is for; empty = the topic's subscribers.
+    /// Agents whose inboxes it is for, besides the topic's subscribers.
     pub recipients: Vec<Arc<str>>,
 }
 
@@ -259,6 +259,11 @@ pub trait InLane {
 // === impl Envelope ===
 
 impl Envelope {
+    /// Whom it is for, besides the subscribers of its topic.
+    pub fn recipients(&self) -> &[Arc<str>] {
+        self.conversation.as_deref().map_or(&[], |conversation| &conversation.recipients)
+    }
+
     /// What it is kept in order with in the mesh: what has its key, or without one its topic.
     pub fn lane(&self) -> Lane {
         let mut hasher = DefaultHasher::new();

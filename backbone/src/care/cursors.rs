@@ -1,7 +1,7 @@
 //! What durable subscriptions lose with records that are given up: dead letters, in their counts.
 
 use bytes::Bytes;
-use envelope::{RejectKind, Topic};
+use envelope::{Envelope, RejectKind};
 use fjall::OwnedWriteBatch;
 
 use crate::{record, store::Store, subscription::Cursor};
@@ -28,7 +28,7 @@ pub(super) fn mend(store: &Store, gaps: &[(u64, u64)], batch: &mut OwnedWriteBat
         let (key, value) = row.into_inner()?;
         let at = crate::store::sequence(&key);
         let Ok((_, envelope)) = record::decode(&Bytes::from(value)) else { continue };
-        mended.iter_mut().for_each(|one| one.there += u64::from(one.waits_for(at, &envelope.subject)));
+        mended.iter_mut().for_each(|one| one.there += u64::from(one.waits_for(at, &envelope)));
     }
     let mut all = 0;
     for Mended { key, mut cursor, there } in mended {
@@ -48,8 +48,8 @@ pub(super) fn mend(store: &Store, gaps: &[(u64, u64)], batch: &mut OwnedWriteBat
 
 impl Mended {
     /// Whether it was counted as matched and never handed out.
-    fn waits_for(&self, at: u64, topic: &Topic) -> bool {
+    fn waits_for(&self, at: u64, envelope: &Envelope) -> bool {
         let counted = self.cursor.backlog.is_none_or(|counted| at <= counted);
-        at > self.cursor.top && counted && self.cursor.filters.iter().any(|filter| filter.matches(topic))
+        at > self.cursor.top && counted && self.cursor.filters.iter().any(|filter| filter.selects(envelope))
     }
 }

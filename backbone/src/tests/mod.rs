@@ -8,6 +8,7 @@ mod failure;
 mod fan_out;
 mod fixtures;
 mod formats;
+mod inbox;
 mod keys;
 mod last;
 mod model;

@@ -3,11 +3,20 @@
 use std::{fmt, sync::Arc};
 
 use super::{Topic, TopicError, check_shape};
+use crate::Envelope;
 
 /// Selects topics: `+` stands for one segment, a last `#` for any number of them, none included (`a/#` selects `a`).
 /// A leading wildcard never selects a reserved topic (one that begins with `$`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Filter(Arc<str>);
+
+/// What the topics of inboxes begin with; a principal's id follows.
+pub const INBOX: &str = "$mesh/inbox/";
+
+/// [`Filter::inbox`] of a filter as it is written.
+pub fn inbox_of(filter: &str) -> Option<&str> {
+    filter.strip_prefix(INBOX).filter(|id| !id.is_empty() && !id.contains(['/', '+', '#']))
+}
 
 // === impl Filter ===
 
@@ -40,6 +49,18 @@ impl Filter {
         self.0.split('/')
     }
 
+    /// The principal whose inbox it is: it selects envelopes that name this one as a recipient, whatever their topic. A
+    /// wildcard selects no inbox.
+    pub fn inbox(&self) -> Option<&str> {
+        inbox_of(&self.0)
+    }
+
+    /// Whether it selects an envelope: by its topic, or as the inbox of one of those whom it is for.
+    pub fn selects(&self, envelope: &Envelope) -> bool {
+        let is_for = |id: &str| envelope.recipients().iter().any(|recipient| **recipient == *id);
+        self.matches(&envelope.subject) || self.inbox().is_some_and(is_for)
+    }
+
     /// Whether it selects `topic`. For many filters at once see [`super::FilterTrie`].
     pub fn matches(&self, topic: &Topic) -> bool {
         if topic.is_reserved() && self.0.starts_with(['+', '#']) {
@@ -67,9 +88,35 @@ impl fmt::Display for Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Conversation, Data, EnvelopeId, Timestamp};
 
     fn selects(filter: &str, topic: &str) -> bool {
         Filter::new(filter).unwrap().matches(&Topic::new(topic).unwrap())
+    }
+
+    #[test]
+    fn an_inbox_is_one_principals_and_selects_what_is_for_it() {
+        for (filter, inbox) in [
+            ("$mesh/inbox/ada", Some("ada")),
+            ("$mesh/inbox/ada@plant.example", Some("ada@plant.example")),
+            ("$mesh/inbox", None),
+            ("$mesh/inbox/+", None),
+            ("$mesh/inbox/#", None),
+            ("$mesh/inbox/ada/x", None),
+            ("$mesh/#", None),
+            ("mesh/inbox/ada", None),
+        ] {
+            assert_eq!(Filter::new(filter).unwrap().inbox(), inbox, "{filter}");
+        }
+        let conversation = Conversation { recipients: vec!["bob".into(), "ada".into()], ..Conversation::default() };
+        let (id, data) = (EnvelopeId::new(uuid::Uuid::nil()), Data::Opaque(bytes::Bytes::new()));
+        let topic = Topic::new("market/offers").unwrap();
+        let plain = Envelope::plain(id, "s".into(), "k".into(), topic, Timestamp::now(), data);
+        let envelope = Envelope { conversation: Some(Box::new(conversation)), ..plain.clone() };
+        let by = |filter: &str, envelope: &Envelope| Filter::new(filter).unwrap().selects(envelope);
+        assert!(by("$mesh/inbox/ada", &envelope) && by("$mesh/inbox/bob", &envelope) && by("market/#", &envelope));
+        assert!(!by("$mesh/inbox/eve", &envelope) && !by("$mesh/#", &envelope) && !by("$mesh/inbox/ad", &envelope));
+        assert!(!by("$mesh/inbox/ada", &plain));
     }
 
     #[test]

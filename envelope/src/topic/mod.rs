@@ -5,7 +5,7 @@ mod trie;
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-pub use filter::Filter;
+pub use filter::{Filter, INBOX, inbox_of};
 pub use trie::FilterTrie;
 
 /// The most segments of a topic or filter.

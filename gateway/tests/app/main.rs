@@ -14,6 +14,7 @@ mod egress;
 mod events;
 mod explain;
 mod flow;
+mod inbox;
 mod limits;
 mod messages;
 mod mqtt;

@@ -76,6 +76,24 @@ impl Client {
         if answer[1] == 0 { Ok(client) } else { Err(answer[1]) }
     }
 
+    /// Connects with MQTT 3.1.1 to a session that stays.
+    pub(crate) async fn staying(id: &str, wire: Wire, (name, password): (&str, &str)) -> Self {
+        let body = [&text("MQTT")[..], &[4, 0xC0, 0, 60], &text(id), &text(name), &text(password)].concat();
+        let mut client = Self { wire, is_five: false, heard: Vec::new() };
+        let (first, answer) = client.ask(&packet(0x10, &body)).await;
+        assert_eq!((first, answer[1]), (0x20, 0));
+        client
+    }
+
+    /// The next message of QoS 1 that is published to it, acknowledged: its topic and its payload, of MQTT 3.1.1.
+    pub(crate) async fn take(&mut self) -> (String, String) {
+        let body = self.hear().await;
+        let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let (topic, rest) = body[2..].split_at(length);
+        self.wire.write(&packet(0x40, &rest[..2])).await;
+        (String::from_utf8(topic.to_vec()).unwrap(), String::from_utf8(rest[2..].to_vec()).unwrap())
+    }
+
     /// At QoS 1.
     pub(crate) async fn publish(&mut self, topic: &str, payload: &str) -> Said {
         let properties = if self.is_five { &[0][..] } else { &[] };

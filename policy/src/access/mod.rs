@@ -23,7 +23,7 @@ mod tests;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use cedar_policy::Authorizer;
-use envelope::{Envelope, Filter, Principal};
+use envelope::{Envelope, Filter, INBOX, Principal};
 
 use self::{
     decisions::{Decisions, Known},
@@ -140,7 +140,7 @@ impl Policies {
 
     /// Whether the principal may send this envelope, which came through `bridge`.
     pub fn may_send(&self, principal: &Arc<Principal>, envelope: &Envelope, bridge: &str) -> Decision {
-        self.message(principal, Action::of(envelope), envelope, bridge)
+        self.message(principal, Action::of(envelope), (envelope.subject.as_str(), envelope), bridge)
     }
 
     /// Whether the principal may send every envelope like this one, whatever its data is.
@@ -159,14 +159,25 @@ impl Policies {
             && matches!(self.decide_by(&question, &now, None), Decision::Permitted(_))
     }
 
-    /// Whether the principal may be handed this envelope through `bridge`.
+    /// Whether the principal may be handed this envelope through `bridge`: as a subscriber of its topic, or where no policy
+    /// permits that and none forbids it, in its inbox.
     pub fn may_read(&self, principal: &Arc<Principal>, envelope: &Envelope, bridge: &str) -> Decision {
-        self.message(principal, Action::Subscribe, envelope, bridge)
+        let of_topic = self.message(principal, Action::Subscribe, (envelope.subject.as_str(), envelope), bridge);
+        let is_for = envelope.recipients().iter().any(|recipient| has_inbox(principal, recipient));
+        if of_topic != Decision::NotPermitted || !is_for {
+            return of_topic;
+        }
+        let inbox = format!("{INBOX}{}", principal.id);
+        self.message(principal, Action::Subscribe, (&inbox, envelope), bridge)
     }
 
     /// Whether the principal may open a subscription: some of what it selects may be permitted, and not all of it is
-    /// forbidden. What depends on the messages is decided with each of them.
+    /// forbidden. What depends on the messages is decided with each of them. An inbox is its principal's, whatever policies
+    /// permit.
     pub fn may_open(&self, principal: &Arc<Principal>, filter: &Filter, bridge: &str) -> Decision {
+        if filter.inbox().is_some_and(|inbox| !has_inbox(principal, inbox)) {
+            return Decision::NotPermitted;
+        }
         let prefix = prefix(filter);
         let question = Question {
             principal,
@@ -196,11 +207,17 @@ impl Policies {
         self.decide_by(&question, &candidates, None)
     }
 
-    fn message(&self, principal: &Arc<Principal>, action: Action, envelope: &Envelope, bridge: &str) -> Decision {
+    fn message(
+        &self,
+        principal: &Arc<Principal>,
+        action: Action,
+        (topic, envelope): (&str, &Envelope),
+        bridge: &str,
+    ) -> Decision {
         let question = Question {
             principal,
             action,
-            resource: Resource::Topic(envelope.subject.as_str()),
+            resource: Resource::Topic(topic),
             schema: Some(&envelope.kind),
             performative: Some(envelope.performative.as_deref().unwrap_or(NO_PERFORMATIVE)),
             bridge: Some(bridge),
@@ -222,6 +239,11 @@ impl Policies {
         let scoped = places.filter_map(|at| Some((*at, self.scoped.get(*at)?)));
         scoped.filter(|(_, scoped)| scoped.is_about(question.principal, question.resource))
     }
+}
+
+/// Whether the inbox of this name is the principal's. Who has no name has none: it would be everybody's.
+fn has_inbox(principal: &Principal, name: &str) -> bool {
+    *principal.id == *name && name != Principal::ANONYMOUS
 }
 
 /// What comes before the first wildcard.

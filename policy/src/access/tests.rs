@@ -1,3 +1,5 @@
+mod inbox;
+
 use std::sync::{Arc, LazyLock};
 
 use envelope::{Attribute, Conversation, EnvelopeId, RejectKind, Topic};
@@ -473,7 +475,7 @@ proptest! {
             let anew = by_all(policies, &principal, action, envelope);
             // over all policies, a permit that does not name a reserved topic reaches it; here none does
             let anew = if envelope.subject.is_reserved() && anew.is_permitted() { Decision::NotPermitted } else { anew };
-            let decided = policies.message(&principal, action, envelope, "web");
+            let decided = policies.message(&principal, action, (envelope.subject.as_str(), envelope), "web");
             prop_assert_eq!(decided, anew, "{:?} {:?} {}", principal, action, envelope.subject);
         }
     }

@@ -44,11 +44,25 @@ pub(super) enum Nothing {
 // === impl Content ===
 
 impl<'d> Content<'d> {
-    /// The envelope as it is, at its topic. `five`: with the properties of MQTT 5.0.
-    pub(super) fn of(shared: &Shared, delivery: &'d Delivery, five: bool) -> Result<Self, Nothing> {
+    /// The envelope as it is, at its topic, or in the inbox that the client subscribed to. `five`: with the properties of MQTT
+    /// 5.0.
+    pub(super) fn of(
+        shared: &Shared,
+        delivery: &'d Delivery,
+        inbox: Option<&str>,
+        five: bool,
+    ) -> Result<Self, Nothing> {
         let envelope = &delivery.envelope;
-        // a filter that ends with `#` selects what is above it too
-        let topic = shared.border.topic(envelope.subject.as_str()).ok_or(Nothing::NotSeen)?;
+        let topic = match inbox {
+            // clients tell by the topic which of their subscriptions it is for
+            Some(inbox) => Cow::Owned(inbox.to_owned()),
+            // a filter that ends with `#` selects what is above it too
+            None => shared.border.topic(envelope.subject.as_str()).ok_or(Nothing::NotSeen)?,
+        };
+        let mut user = if five { attributes(shared, envelope) } else { Vec::new() };
+        if five && inbox.is_some() {
+            packet::user_property(&mut user, "subject", envelope.subject.as_str());
+        }
         let conversation = envelope.conversation.as_deref();
         // one that is not below the prefix, a client can't reach
         let response_topic = conversation.and_then(|known| known.replyto.as_deref());
@@ -60,7 +74,7 @@ impl<'d> Content<'d> {
             response_topic: response_topic.and_then(|topic| shared.border.topic(topic)),
             correlation: conversation.and_then(|known| known.id_bytes()),
             expiry: left(envelope)?,
-            user: if five { attributes(shared, envelope) } else { Vec::new() },
+            user,
         })
     }
 

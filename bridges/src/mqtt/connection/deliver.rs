@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use envelope::{Position, Qos, RejectKind, Settlement, Topic};
+use envelope::{Position, Qos, RejectKind, Settlement, Topic, inbox_of};
 
 use super::{
     Connection, End, MAX_OUT,
@@ -13,6 +13,7 @@ use crate::mqtt::{
     packet::{self, Ack, Acked, Broken, Outgoing, Reason, Version},
     reject,
     session::OnReceived,
+    share::{is_shared, within},
 };
 
 /// What came of one delivery.
@@ -122,7 +123,12 @@ impl Connection {
         let subscription_id = known.subscription_id;
         let five = self.version == Version::V5;
         let made = match shown {
-            None => Content::of(&self.shared, delivery, five),
+            None => {
+                let native = &*known.wanted.filter;
+                let plain = if is_shared(native) { within(native) } else { Some(native) };
+                let inbox = plain.filter(|filter| inbox_of(filter).is_some());
+                Content::of(&self.shared, delivery, inbox, five)
+            }
             Some(shown) => Content::shown(&self.shared, shown, delivery, five),
         };
         let content = match made {
