@@ -124,6 +124,8 @@ impl Writer {
         };
         // one that goes on where it was has not heard of `After`
         let has_gap = has_gap && (!goes_on || matches!(what.start, Start::Again(_)));
+        // nor of what was given up since it was consumed last
+        let has_gap = has_gap || feed.lock().skip > 0;
         Ok(Attached { has_gap, ..self.take(feed, what.filters, None, backlog) })
     }
 

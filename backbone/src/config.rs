@@ -28,6 +28,8 @@ pub struct EmbeddedConfig {
     pub max_deliveries: Option<u32>,
     /// How many subscriptions one principal may have.
     pub subscriptions: SubscriptionQuota,
+    /// So many envelopes wait for a principal's durable subscription, besides those in hand; past it the oldest are given up.
+    pub max_waiting: u64,
     /// A durable subscription that nobody consumed for so long ends.
     pub park_for: Duration,
 }
@@ -131,6 +133,9 @@ impl EmbeddedConfig {
     /// The most topics that have a last value if nothing else is said: about 20 MB of memory with topics of 60 bytes.
     pub const LAST_VALUES: usize = 100_000;
 
+    /// How many envelopes wait for a durable subscription if nothing else is said.
+    pub const MAX_WAITING: u64 = 1_000_000;
+
     /// When a durable subscription that nobody consumes ends if nothing else is said.
     pub const PARK_FOR: Duration = Duration::from_secs(7 * 86_400);
 
@@ -146,6 +151,7 @@ impl EmbeddedConfig {
             retention: Retention::default(),
             dead_letters: DeadLetterQuota::default(),
             subscriptions: SubscriptionQuota::default(),
+            max_waiting: Self::MAX_WAITING,
             max_deliveries: None,
             park_for: Self::PARK_FOR,
         }

@@ -226,7 +226,7 @@ impl Group {
             if is_last {
                 self.last.set(&prepared.stored, self.next(), &read(&shared.last));
             }
-            self.append(prepared, &message.row, state);
+            self.append(prepared, &message.row, state, shared.config.max_waiting);
         }
         message.stored(Some(shared.position(sequence)), false)
     }
@@ -273,7 +273,7 @@ impl Group {
         None
     }
 
-    fn append(&mut self, mut prepared: Prepared, row: &Arc<RouteRow>, state: &State) {
+    fn append(&mut self, mut prepared: Prepared, row: &Arc<RouteRow>, state: &State, max_waiting: u64) {
         let sequence = self.next();
         self.chain = record::link(&mut prepared.record, &self.chain);
         let mut found = std::mem::take(&mut self.found);
@@ -287,9 +287,11 @@ impl Group {
                 let cursor = self.cursors.entry(id).or_insert_with(|| cursor.clone());
                 if cursor.backlog.is_none() {
                     cursor.counts.matched += 1;
-                    if subscription.feed.lock().attached {
+                    let feed = subscription.feed.lock();
+                    if feed.attached {
                         cursor.mark = sequence;
                     }
+                    cursor.bound(feed.handed.len(), max_waiting);
                 }
             }
             self.matched.push((id, sequence));
@@ -387,6 +389,7 @@ impl Group {
         for (feed, sequence) in self.settled.drain(..) {
             let mut state = feed.lock();
             state.handed.remove(&sequence);
+            state.skipping.remove(&sequence);
             state.attempts.remove(&sequence);
             state.high = state.high.max(sequence);
         }

@@ -73,7 +73,12 @@ impl Group {
         let (kind, detail) = match outcome {
             Outcome::DeadLettered(kind) => (kind, format!("its consumer gave it up: {kind}")),
             Outcome::GivenUp(times) => (RejectKind::Unavailable, format!("nobody took it in {times} deliveries")),
-            Outcome::Delivered | Outcome::LeftOut | Outcome::Refused(_) | Outcome::Expired | Outcome::Lapsed => return,
+            Outcome::Delivered
+            | Outcome::LeftOut
+            | Outcome::Refused(_)
+            | Outcome::Expired
+            | Outcome::Lapsed
+            | Outcome::Over => return,
         };
         let unknown = || Arc::from("");
         let (quota, subscription) = (shared.config.dead_letters, feed.name.clone().unwrap_or_else(unknown));

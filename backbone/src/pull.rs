@@ -185,6 +185,10 @@ impl Pull {
             if durable && !hold(&mut state, sequence, repeat) {
                 continue;
             }
+            if durable && !repeat && state.skips(sequence) {
+                self.outcomes.push((sequence, Outcome::Over));
+                continue;
+            }
             let Some(stored) = found else {
                 self.outcomes.extend(durable.then_some((sequence, Outcome::DeadLettered(RejectKind::Malformed))));
                 continue;

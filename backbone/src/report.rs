@@ -81,7 +81,7 @@ pub struct LastRefusal {
     pub decided_by: String,
 }
 
-/// Envelopes of one durable subscription. `matched = delivered + left_out + dead_lettered + refused + expired + lapsed + pending`.
+/// Envelopes of one durable subscription. `matched = delivered + left_out + dead_lettered + refused + expired + lapsed + over + pending`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubscriptionCounts {
     /// Selected by its filters, counted at append or, in a backlog, as the cursor passes.
@@ -98,6 +98,8 @@ pub struct SubscriptionCounts {
     pub expired: u64,
     /// It went by retention before it was settled.
     pub lapsed: u64,
+    /// It was the oldest when more waited than may.
+    pub over: u64,
     /// A consumer has it open.
     pub attached: bool,
     /// Since when nobody consumes it: it ends when that is too long.
@@ -218,6 +220,7 @@ impl SubscriptionCounts {
             + self.left_out
             + self.expired
             + self.lapsed
+            + self.over
             + self.dead_lettered.values().chain(self.refused.values()).sum::<u64>()
     }
 

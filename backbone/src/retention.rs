@@ -255,7 +255,11 @@ impl Group {
 
     fn lapse(&mut self, feed: &Arc<Feed>, sequence: u64, registry: &Registry) {
         let Some(cursor) = self.cursor(feed, registry) else { return };
-        cursor.settle(sequence, Outcome::Lapsed, &feed.lock().handed);
+        let state = feed.lock();
+        // what is given up already is not lost once more
+        let was_given_up = cursor.skip > 0 && !state.handed.contains(&sequence);
+        cursor.settle(sequence, if was_given_up { Outcome::Over } else { Outcome::Lapsed }, &state.handed);
+        drop(state);
         self.revived.retain(|(revived, at)| (revived.id, *at) != (feed.id, sequence));
         self.settled(feed.clone(), sequence);
     }

@@ -38,6 +38,8 @@ pub(crate) enum Outcome {
     Expired,
     /// Its record went by retention.
     Lapsed,
+    /// It was given up as [`Cursor::skip`] says, and is counted already.
+    Over,
     /// Nobody took it in so many deliveries.
     GivenUp(u32),
 }
@@ -63,6 +65,8 @@ pub(crate) struct Cursor {
     pub(crate) since: u64,
     /// The principal that it counts with; `None` of the gateway's own, and of those that an older gateway made.
     pub(crate) owner: Option<Arc<str>>,
+    /// So many of the oldest that are in nobody's hands are given up, because more waited than may, and were not come by yet.
+    pub(crate) skip: u64,
 }
 
 /// Since when nobody consumes a subscription.
@@ -121,6 +125,10 @@ pub(crate) struct FeedState {
     since: u64,
     /// [`Cursor::filters`].
     filters: Vec<Filter>,
+    /// [`Cursor::skip`].
+    pub(crate) skip: u64,
+    /// Of them, those whose outcome is on its way to the writer.
+    pub(crate) skipping: BTreeSet<u64>,
     /// The consumer's.
     pub(crate) wake: Arc<Notify>,
 }
@@ -152,6 +160,17 @@ impl Cursor {
             }
             Outcome::Expired => self.counts.expired += 1,
             Outcome::Lapsed => self.counts.lapsed += 1,
+            Outcome::Over => self.skip = self.skip.saturating_sub(1),
+        }
+    }
+
+    /// One more waits: past `most` that are in nobody's hands, the oldest of them is given up. Only what a principal has is
+    /// bounded so.
+    pub(crate) fn bound(&mut self, handed: usize, most: u64) {
+        let pending = self.counts.matched.saturating_sub(self.counts.settled());
+        if self.owner.is_some() && pending.saturating_sub(handed as u64) > most {
+            self.counts.over += 1;
+            self.skip += 1;
         }
     }
 
@@ -162,6 +181,7 @@ impl Cursor {
         self.gaps = handed.clone();
         self.backlog = Some(self.top);
         self.since = self.top;
+        self.skip = 0;
         self.counts.matched = self.counts.settled() + handed.len() as u64;
     }
 
@@ -171,6 +191,7 @@ impl Cursor {
         let to = to.min(self.top.max(high));
         self.counts.delivered += handed.range(..=to).count() as u64;
         self.counts.matched = self.counts.settled();
+        self.skip = 0;
         self.gaps.clear();
         self.top = to;
         self.backlog = Some(to);
@@ -201,6 +222,8 @@ impl Cursor {
         put_option(&mut out, self.idle, |out, idle| put_u64(out, idle.clock));
         put_u64(&mut out, self.counts.left_out);
         put_option(&mut out, self.owner.as_deref(), put_str);
+        put_u64(&mut out, self.counts.over);
+        put_u64(&mut out, self.skip);
         out
     }
 
@@ -223,7 +246,7 @@ impl Cursor {
             dead_lettered: by_kind(&mut reader)?,
             ..SubscriptionCounts::default()
         };
-        let (mut idle_since, mut idle, mut since, mut owner) = (None, None, top, None);
+        let (mut idle_since, mut idle, mut since, mut owner, mut skip) = (None, None, top, None, 0);
         // A cursor of format 1 ends here.
         if !reader.rest().is_empty() {
             counts.lapsed = reader.u64("lapsed")?;
@@ -246,7 +269,12 @@ impl Cursor {
         if !reader.rest().is_empty() {
             owner = reader.option("owner", |reader| reader.str("owner"))?.map(Arc::from);
         }
-        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since, owner })
+        // An older one ends here, and anything may wait in it.
+        if !reader.rest().is_empty() {
+            counts.over = reader.u64("over")?;
+            skip = reader.u64("skip")?;
+        }
+        Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since, owner, skip })
     }
 }
 
@@ -262,6 +290,7 @@ impl Feed {
             state.idle = cursor.idle;
             state.since = cursor.since;
             state.filters.clone_from(&cursor.filters);
+            state.skip = cursor.skip;
         }
         let mark = cursor.map_or(0, |cursor| cursor.mark);
         Self {
@@ -304,6 +333,7 @@ impl Feed {
         let mut state = self.lock();
         state.counts = cursor.counts.clone();
         state.since = cursor.since;
+        state.skip = cursor.skip;
         if state.idle != cursor.idle {
             (state.idle, state.seen) = (cursor.idle, false);
         }
@@ -356,6 +386,11 @@ impl FeedState {
         }
     }
 
+    /// Whether this one, which nobody had in hand before, is one of those that are given up.
+    pub(crate) fn skips(&mut self, sequence: u64) -> bool {
+        (self.skipping.len() as u64) < self.skip && self.skipping.insert(sequence)
+    }
+
     /// What is at or below `sequence` has to be looked for in the log.
     pub(crate) fn restart(&mut self, sequence: u64) {
         self.quiet = (0, 0);
@@ -382,6 +417,7 @@ impl FeedState {
         (self.attached, self.seen) = (true, true);
         // They are in hand like everything that is not settled.
         self.revived.clear();
+        self.skipping.clear();
         self.restart(tip);
         self.generation
     }
@@ -404,6 +440,7 @@ mod tests {
         cursor.backlog = Some(17);
         cursor.since = 2;
         cursor.owner = Some("ada".into());
+        (cursor.skip, cursor.counts.over) = (3, 5);
         cursor.idle = Some(Idle { clock: 9, at: Timestamp::from_micros(8) });
         assert_eq!(cursor.gaps, BTreeSet::from([3, 300]));
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
@@ -413,7 +450,11 @@ mod tests {
     fn of_an_older_cursor_nothing_settled_counts_as_handed_out() {
         let cursor = Cursor { top: 7, since: 7, ..cursor() };
         let mut older = cursor.encode();
-        assert_eq!(older.split_off(older.len() - 4), [7, 0, 0, 0], "since, no idle clock, none left out, no owner");
+        assert_eq!(
+            older.split_off(older.len() - 6),
+            [7, 0, 0, 0, 0, 0],
+            "since, no idle clock, none left out, no owner, none over"
+        );
         assert_eq!(Cursor::decode(&older), Ok(cursor));
     }
 

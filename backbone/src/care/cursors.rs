@@ -33,9 +33,13 @@ pub(super) fn mend(store: &Store, gaps: &[(u64, u64)], batch: &mut OwnedWriteBat
     let mut all = 0;
     for Mended { key, mut cursor, there } in mended {
         cursor.gaps.retain(|at| !gaps.iter().any(|(first, last)| (*first..=*last).contains(at)));
-        let pending = cursor.counts.matched.saturating_sub(cursor.counts.settled());
+        // what is given up and was not come by yet may be lost as well, and is counted already
+        let pending = cursor.counts.matched.saturating_sub(cursor.counts.settled()) + cursor.skip;
         let lost = pending.saturating_sub(there + cursor.gaps.len() as u64);
         if lost > 0 {
+            let was_given_up = lost.min(cursor.skip);
+            cursor.skip -= was_given_up;
+            let lost = lost - was_given_up;
             *cursor.counts.dead_lettered.entry(RejectKind::Malformed.as_str()).or_default() += lost;
             batch.insert(&store.subscriptions, key, cursor.encode());
             all += lost;

@@ -75,8 +75,8 @@ fn a_cursor_of_each_age_is_read() {
     const FIRST: &[u8] = b"\x02\x03a/#\x01b\x00\xac\x02\xad\x02\x02\x07\xa4\x02\x09\x05\x01\x00\x00";
     // lapsed 2, idle since 8 us
     const LAPSED: &[u8] = b"\x02\x01\x08";
-    // since 3; the clock 77; left out 4; the owner
-    const REST: [&[u8]; 4] = [b"\x03", b"\x01\x4d", b"\x04", b"\x01\x03ada"];
+    // since 3; the clock 77; left out 4; the owner; over 5, of which 3 are to come
+    const REST: [&[u8]; 5] = [b"\x03", b"\x01\x4d", b"\x04", b"\x01\x03ada", b"\x05\x03"];
     let mut bytes = FIRST.to_vec();
     let read = |bytes: &[u8]| Cursor::decode(bytes).unwrap();
     let cursor = read(&bytes);
@@ -92,8 +92,10 @@ fn a_cursor_of_each_age_is_read() {
     bytes.extend_from_slice(REST[2]);
     assert_eq!((read(&bytes).counts.left_out, read(&bytes).owner), (4, None));
     bytes.extend_from_slice(REST[3]);
+    assert_eq!((read(&bytes).owner.as_deref(), read(&bytes).skip), (Some("ada"), 0));
+    bytes.extend_from_slice(REST[4]);
     let newest = read(&bytes);
-    assert_eq!(newest.owner.as_deref(), Some("ada"));
+    assert_eq!((newest.counts.over, newest.skip), (5, 3));
     assert_eq!(newest.encode(), bytes, "and this is how it is written");
 }
 

@@ -18,6 +18,7 @@ mod query;
 mod retention;
 mod subscription;
 mod times;
+mod waiting;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -145,7 +145,7 @@ fn expose_route(bridge: &str, route: &str, counts: &RouteCounts) {
     }
 }
 
-fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 7] {
+fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 8] {
     [
         ("matched", counts.matched),
         ("delivered", counts.delivered),
@@ -154,6 +154,7 @@ fn settlements(counts: &SubscriptionCounts) -> [(&'static str, u64); 7] {
         ("refused", counts.refused.values().sum()),
         ("expired", counts.expired),
         ("lapsed", counts.lapsed),
+        ("over", counts.over),
     ]
 }
 

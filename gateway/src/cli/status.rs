@@ -204,6 +204,8 @@ fn write_subscriptions(ledger: &Value, out: &mut impl Write) -> io::Result<()> {
         push(&mut line, &counts["delivered"], "delivered");
         push_if_any(&mut line, &counts["left_out"], "left out");
         push_if_any(&mut line, &counts["expired"], "expired");
+        push_if_any(&mut line, &counts["lapsed"], "lapsed");
+        push_if_any(&mut line, &counts["over"], "over what may wait");
         for stage in ["refused", "dead_lettered"] {
             push_kinds(&mut line, &counts[stage], &stage.replace('_', "-"));
         }

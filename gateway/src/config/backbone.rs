@@ -16,6 +16,7 @@ const DEDUP_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 const DEDUP_ENTRIES: RangeInclusive<i64> = 1..=1_000_000_000;
 const LONG: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * 365 * 86_400);
 const DELIVERIES: RangeInclusive<i64> = 1..=1_000_000;
+const WAITING: RangeInclusive<i64> = 1..=1_000_000_000_000;
 const MANY: RangeInclusive<i64> = 1..=i64::MAX;
 const KEYS: RangeInclusive<i64> = 0..=100_000_000;
 const LAST_VALUES: RangeInclusive<i64> = 0..=10_000_000;
@@ -69,6 +70,9 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
     let max_deliveries = optional(&mut fields, "max_deliveries", default.max_deliveries, |node| {
         node.integer(DELIVERIES, problems).and_then(|most| u32::try_from(most).ok()).map(Some)
     });
+    let max_waiting = optional(&mut fields, "max_waiting", default.max_waiting, |node| {
+        node.integer(WAITING, problems).and_then(|most| u64::try_from(most).ok())
+    });
     let park_for = optional(&mut fields, "park_for", default.park_for, |node| node.duration(LONG, problems));
     fields.finish();
     if default.path.as_os_str().is_empty() {
@@ -76,7 +80,7 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
     }
     let (min_free, dedup_window) = (min_free?, dedup_window?);
     let (last_values, keys, retention, dead_letters) = (last_values?, keys?, retention?, dead?);
-    let (max_deliveries, park_for) = (max_deliveries?, park_for?);
+    let (max_deliveries, max_waiting, park_for) = (max_deliveries?, max_waiting?, park_for?);
     let EmbeddedConfig { path, domain, subscriptions, .. } = default;
     Some(EmbeddedConfig {
         path,
@@ -89,6 +93,7 @@ fn embedded(node: &Node, resolve: &Resolve<'_>, problems: &Problems) -> Option<E
         dead_letters,
         max_deliveries,
         subscriptions,
+        max_waiting,
         park_for,
     })
 }

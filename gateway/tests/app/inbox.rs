@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 
 use crate::{
     mqtt::{Client, Wire},
-    support::{Site, Socket, bridge, get, post, web},
+    support::{PATIENCE, Site, Socket, bridge, get, post, web},
 };
 
 const OFFERS: &str = "mapping: offers
 from: { bridge: web, address: POST /offers, decode: json }
 envelope: { topic: market/offers, performative: propose, recipients: '${payload.to}', data: '${payload.n}' }
+";
+/// As offers, for a moment.
+const BRIEF: &str = "mapping: brief
+from: { bridge: web, address: POST /brief, decode: json }
+envelope: { topic: market/offers, recipients: '${payload.to}', data: '${payload.n}', expires: 20ms }
 ";
 const INBOX: &str =
     "@id(\"inbox\") permit(principal, action == Action::\"subscribe\", resource in Topic::\"$mesh/inbox\");\n";
@@ -24,13 +29,19 @@ struct Inboxes {
 }
 
 impl Inboxes {
-    /// Whoever has no name sends and reads all topics but the reserved ones; ada and bob have an inbox, and nothing else.
     fn new() -> Self {
+        Self::keeping("")
+    }
+
+    /// Whoever has no name sends and reads all topics but the reserved ones; ada and bob have an inbox, and nothing else.
+    /// `store`: more of the section of the store.
+    fn keeping(store: &str) -> Self {
         let site = Site::shipped();
         site.remove("mappings");
         site.write("mappings/offers.yaml", OFFERS);
         let floor = "  floor: { mqtt: { listen: 127.0.0.1:0, prefix: devices } }\n";
-        site.write("gateway.yaml", &site.config_text(floor));
+        site.write("mappings/brief.yaml", BRIEF);
+        site.write("gateway.yaml", &site.config_text(floor).replace("data }", &format!("data{store} }}")));
         site.write("policies/inbox.cedar", INBOX);
         let mut users = UsersFile::default();
         let keys = ["ada", "bob"].map(|name| {
@@ -75,6 +86,20 @@ async fn offer(at: SocketAddr, numbers: std::ops::Range<u64>) {
         let answer = post(at, "/offers", &json!({ "to": to, "n": n }).to_string()).await;
         assert_eq!(answer.status, 202, "{answer:?}");
     }
+}
+
+/// Waits until nobody consumes a durable subscription.
+async fn until_left(running: &Running) {
+    let asked = async {
+        loop {
+            let ledger = get(running.addresses().admin, "/ledger").await.json();
+            let all = ledger["subscriptions"].as_object().unwrap();
+            if all.values().all(|counts| counts["attached"] == false) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
 }
 
 async fn assert_balanced(running: &Running) {
@@ -150,5 +175,56 @@ async fn an_mqtt_client_that_is_away_over_a_restart_gets_what_is_for_it_once_and
     offer(web(&running), 150..151).await;
     assert_eq!(ada.take().await.1, "150");
     assert_balanced(&running).await;
+    drop(running.drain().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_more_than_may_wait_the_oldest_are_given_up_and_counted_over_both() {
+    let inboxes = Inboxes::keeping(", max_waiting: 20");
+    let running = inboxes.site.start().await;
+    drop(inboxes.inbox(web(&running), "ada").await);
+    let mut floor = inboxes.mqtt(&running, "ada").await;
+    assert_eq!(floor.subscribe("$mesh/inbox/ada").await.code, 1);
+    drop(floor);
+    // whoever leaves without a word may be handed one or the other yet
+    until_left(&running).await;
+    offer(web(&running), 0..60).await;
+    drop(running.drain().await);
+
+    let running = inboxes.site.start().await;
+    let (mut ada, answer) = inboxes.subscribe(web(&running), "ada", "$mesh/inbox/ada").await;
+    assert_eq!((&answer["op"], &answer["gap"]), (&json!("subscribed"), &json!(true)), "{answer}");
+    let mut floor = inboxes.mqtt(&running, "ada").await;
+    for n in (30..60).filter(|n| n % 3 != 1) {
+        assert_eq!(ada.envelope().await["data"], json!(n));
+        assert_eq!(floor.take().await.1, n.to_string());
+    }
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    for (name, counts) in ledger["subscriptions"].as_object().unwrap() {
+        assert_eq!((&counts["matched"], &counts["over"]), (&json!(40), &json!(20)), "{name}");
+    }
+    assert_balanced(&running).await;
+    drop(running.drain().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_while_its_principal_was_away_is_not_handed_out() {
+    let inboxes = Inboxes::new();
+    let running = inboxes.site.start().await;
+    drop(inboxes.inbox(web(&running), "ada").await);
+    let answer = post(web(&running), "/brief", &json!({ "to": "ada", "n": 1 }).to_string()).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let stored = std::time::Instant::now();
+    drop(running.drain().await);
+
+    let running = inboxes.site.start().await;
+    while stored.elapsed().as_millis() < 20 {
+        tokio::task::yield_now().await;
+    }
+    let mut ada = inboxes.inbox(web(&running), "ada").await;
+    offer(web(&running), 3..4).await;
+    assert_eq!(ada.envelope().await["data"], json!(3));
+    let ledger = get(running.addresses().admin, "/ledger").await.json();
+    assert_eq!(ledger["subscriptions"]["ws:ada:in"]["expired"], 1, "{ledger:#}");
     drop(running.drain().await);
 }
