@@ -200,3 +200,30 @@ fn close_inbox(inboxes: &mut HashMap<Box<str>, Vec<u32>>, filter: &Filter, id: u
 fn first_gap(id: u32, cursor: Option<&Cursor>) -> Option<(u64, u32)> {
     cursor?.gaps.first().map(|gap| (*gap, id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn principals_together_leave_room_for_the_gateways_own() {
+        let (mut registry, quota) = (Registry::default(), SubscriptionQuota { each: 1_000, durable: 1 });
+        let take = |registry: &mut Registry, who: &Subscriber| {
+            let id = registry.reserve(who, false, quota).map_err(|rejection| rejection.kind)?;
+            let filter = Filter::new("a").unwrap();
+            registry.insert(Arc::new(Feed::new(id, None, None)), vec![filter], None, who.owner().cloned());
+            Ok(id)
+        };
+        let of = |n: usize| Subscriber::Principal(format!("p{}", n / 1_000).into());
+        for n in 0..MAX_SUBSCRIPTIONS - OWN {
+            assert!(take(&mut registry, &of(n)).is_ok(), "{n}");
+        }
+        assert_eq!(take(&mut registry, &of(1_000_000)), Err(RejectKind::Overloaded));
+        let first = take(&mut registry, &Subscriber::Gateway);
+        assert!(first.is_ok() && (1..OWN).all(|_| take(&mut registry, &Subscriber::Gateway).is_ok()));
+        assert_eq!(take(&mut registry, &Subscriber::Gateway), Err(RejectKind::Overloaded));
+        // as many go as are the gateway's own, and one more: there is room for a principal's again
+        first.into_iter().chain(1..=OWN as u32).for_each(|id| registry.remove(id));
+        assert!(take(&mut registry, &of(0)).is_ok());
+    }
+}

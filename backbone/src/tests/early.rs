@@ -1,13 +1,13 @@
 //! What a consumer sees before it is on disk, and what becomes of it when the disk fails.
 
 use std::sync::{
-    Mutex,
+    Mutex, OnceLock,
     atomic::{AtomicBool, Ordering::SeqCst},
     mpsc,
 };
 
 use super::*;
-use crate::writer::Fault;
+use crate::{shared::Shared, writer::Fault};
 
 /// In which nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Commits wait for a word each, once this is on, and go as it says.
 struct Held {
     is_held: Arc<AtomicBool>,
-    /// Where they do not wait, the next one is lost.
+    /// Where they do not wait, the next one that somebody was shown something of is lost.
     loses: Arc<AtomicBool>,
     words: mpsc::SyncSender<Fault>,
 }
@@ -27,17 +27,22 @@ impl Held {
         let (words, said) = mpsc::sync_channel(16);
         let (is_held, said) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(said)));
         let (flag, loses) = (is_held.clone(), Arc::new(AtomicBool::new(false)));
-        let lost = loses.clone();
+        let (lost, shown) = (loses.clone(), Arc::new(OnceLock::<Arc<Shared>>::new()));
+        let shared = shown.clone();
         let hooks = move || {
-            let (flag, said, lost) = (flag.clone(), said.clone(), lost.clone());
+            let (flag, said, lost, shared) = (flag.clone(), said.clone(), lost.clone(), shared.clone());
             let commit = move || match flag.load(SeqCst) {
                 true => said.lock().unwrap().recv_timeout(PATIENCE).unwrap_or(Fault::None),
-                false if lost.swap(false, SeqCst) => Fault::Lost,
+                false if shared.get().is_some_and(|shared| shared.is_ahead()) && lost.swap(false, SeqCst) => {
+                    Fault::Lost
+                }
                 false => Fault::None,
             };
             Hooks { commit: Box::new(commit), ..Hooks::default() }
         };
-        (open_with(config(path), hooks), Self { is_held, loses, words })
+        let store = open_with(config(path), hooks);
+        _ = shown.set(store.shared.clone());
+        (store, Self { is_held, loses, words })
     }
 
     fn hold(&self) {
@@ -165,10 +170,10 @@ async fn what_was_shown_and_lost_twice_is_not_shown_again_either() {
     held.hold();
     let answer = publish(&store, 1..3);
     assert_eq!(ids(&take(&mut reads, 2).await), [1, 2]);
-    held.loses.store(true, SeqCst);
-    held.is_held.store(false, SeqCst);
     held.words.send(Fault::Lost).unwrap();
     assert!(answer.await.unwrap().is_err());
+    held.loses.store(true, SeqCst);
+    held.let_go();
     let started = std::time::Instant::now();
     while held.loses.load(SeqCst) {
         assert!(publish(&store, 1..3).await.unwrap().is_err() && started.elapsed() < PATIENCE);
