@@ -117,7 +117,7 @@ fn after(store: &Store, row: Option<Row>) -> fjall::Result<Option<Row>> {
 
 fn read(row: fjall::Guard) -> fjall::Result<Row> {
     let (key, value) = row.into_inner()?;
-    Ok(Row { clock: sequence(&key), last: Reader::new(&value).u64("sequence").unwrap_or(0) })
+    Ok(Row { clock: sequence(&key), last: Reader::new(&value).count("sequence").unwrap_or(0) })
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ pub(crate) enum DecodeError {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
+/// The greatest sequence, revision or count that is read: far more than a store lives to see, and far enough from the end of
+/// the numbers that nothing that is reckoned with them gets there.
+pub(crate) const MOST: u64 = 1 << 48;
+
+/// A sum of two that may be at most [`MOST`].
+pub(crate) fn below(sum: u64, what: &'static str) -> Result<u64, DecodeError> {
+    if sum <= MOST { Ok(sum) } else { Err(DecodeError::Invalid(what)) }
+}
+
 pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -100,6 +109,11 @@ impl<'a> Reader<'a> {
             }
         }
         Err(DecodeError::Invalid(what))
+    }
+
+    /// A sequence, a revision or a count.
+    pub(crate) fn count(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        self.u64(what).and_then(|value| below(value, what))
     }
 
     pub(crate) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {

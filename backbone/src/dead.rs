@@ -141,7 +141,7 @@ impl DeadLetter {
         content + self.detail.len()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.bytes());
         out.push(FORMAT);
         put_u64(&mut out, self.at.as_micros());
@@ -198,7 +198,7 @@ fn content(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<DeadContent, Decode
     };
     Ok(match reader.u8("content")? {
         0 => {
-            let (subscription, sequence) = (reader.text("subscription")?, reader.u64("sequence")?);
+            let (subscription, sequence) = (reader.text("subscription")?, reader.count("sequence")?);
             let record = bytes.slice_ref(reader.rest());
             let envelope = record::decode(&record).ok().map(|(_, envelope)| Box::new(envelope));
             DeadContent::Envelope { subscription, sequence, envelope, record }

@@ -238,10 +238,10 @@ impl Row {
             return None;
         }
         let mut reader = Reader::new(value);
-        let (first, count) = (sequence(first), reader.u64("records").ok()?);
+        let (first, count) = (sequence(first), reader.count("records").ok()?);
         let prints = reader.rest().to_vec();
         let whole = prints.is_empty() || Some(prints.len() as u64) == count.checked_mul(4);
-        (whole && first.checked_add(count).is_some()).then_some(Self { first, count, prints })
+        whole.then_some(Self { first, count, prints })
     }
 
     /// The sequence behind its last record.
@@ -251,7 +251,7 @@ impl Row {
 
     /// The sequences behind `after` that have this fingerprint.
     pub(crate) fn behind(&self, after: u64, print: u32) -> impl Iterator<Item = u64> {
-        let skip = place((after + 1).saturating_sub(self.first));
+        let skip = place(after.saturating_add(1).saturating_sub(self.first));
         let prints = self.prints.chunks_exact(4).zip(self.first..).skip(skip);
         prints.filter(move |(own, _)| *own == print.to_le_bytes()).map(|(_, sequence)| sequence)
     }

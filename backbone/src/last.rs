@@ -67,7 +67,7 @@ impl Last {
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value);
-        let sequence = reader.u64("sequence")?;
+        let sequence = reader.count("sequence")?;
         let expires = reader.option("expirytime", |reader| reader.u64("expirytime"))?;
         Ok(Self { sequence, expires: expires.map(Timestamp::from_micros) })
     }

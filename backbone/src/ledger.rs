@@ -131,7 +131,7 @@ pub(crate) fn by_kind(reader: &mut Reader<'_>) -> Result<ByKind, DecodeError> {
     let pairs = reader.list("counts by kind", |reader| {
         let word = reader.str("kind")?;
         let kind = RejectKind::ALL.iter().find(|kind| kind.as_str() == word).ok_or(DecodeError::Invalid("kind"))?;
-        Ok((kind.as_str(), reader.u64("count")?))
+        Ok((kind.as_str(), reader.count("count")?))
     })?;
     Ok(pairs.into_iter().collect())
 }
@@ -241,8 +241,8 @@ impl BridgeRow {
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            received: reader.u64("received")?.into(),
-            interrupted: reader.u64("interrupted")?.into(),
+            received: reader.count("received")?.into(),
+            interrupted: reader.count("interrupted")?.into(),
             rejected: Kinds::read(reader)?,
             returned: Kinds::read(reader)?,
             routes: RwLock::default(),
@@ -306,14 +306,14 @@ impl RouteRow {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             stored: StoredCounters {
-                accepted: reader.u64("accepted")?.into(),
-                duplicate: reader.u64("duplicate")?.into(),
-                claimed: reader.u64("claimed")?.into(),
-                unclaimed: reader.u64("unclaimed")?.into(),
+                accepted: reader.count("accepted")?.into(),
+                duplicate: reader.count("duplicate")?.into(),
+                claimed: reader.count("claimed")?.into(),
+                unclaimed: reader.count("unclaimed")?.into(),
             },
-            filtered: reader.u64("filtered")?.into(),
+            filtered: reader.count("filtered")?.into(),
             rejected: Kinds::read(reader)?,
-            passed: if reader.rest().is_empty() { AtomicU64::default() } else { reader.u64("passed")?.into() },
+            passed: if reader.rest().is_empty() { AtomicU64::default() } else { reader.count("passed")?.into() },
             last_refusal: Mutex::default(),
         })
     }

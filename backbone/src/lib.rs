@@ -16,6 +16,8 @@ mod dedup;
 mod early;
 mod embedded;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod group;
 mod hash;
 mod index;

@@ -92,9 +92,9 @@ impl Extent {
         };
         let first = sequence(&first.key()?);
         let given_up = store.gaps()?.into_iter().map(|(from, to)| (to.min(last) + 1).saturating_sub(from.max(first)));
-        let records = (last + 1 - first).saturating_sub(given_up.sum());
+        let records = (last + 1).saturating_sub(first).saturating_sub(given_up.sum());
         let bytes = match store.meta.get("bytes")? {
-            Some(bytes) => Reader::new(&bytes).u64("bytes").unwrap_or(0),
+            Some(bytes) => Reader::new(&bytes).count("bytes").unwrap_or(0),
             // A store of an older gateway.
             None => store.log.iter().map(|entry| Ok(entry.into_inner()?.1.len() as u64)).sum::<fjall::Result<u64>>()?,
         };

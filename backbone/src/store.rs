@@ -29,7 +29,7 @@ use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteB
 
 use crate::{
     OpenError,
-    codec::{DecodeError, Reader, put_u64},
+    codec::{DecodeError, MOST, Reader, below, put_u64},
     record::{self, Stored},
 };
 
@@ -164,10 +164,15 @@ impl Store {
     /// The last sequence that was given out, and the hash of the last record.
     pub(crate) fn last(&self, path: &Path) -> Result<(u64, record::Chain), OpenError> {
         let reached = self.reached().map_err(|error| storage(path, error))?;
-        let Some(last) = self.log.last_key_value() else {
+        let (Some(first), Some(last)) = (self.log.first_key_value(), self.log.last_key_value()) else {
             return Ok((reached, [0; 32]));
         };
+        let first = first.key().map_err(|error| storage(path, error))?;
         let (key, value) = last.into_inner().map_err(|error| storage(path, error))?;
+        if let Some(wrong) = [&first, &key].into_iter().find(|key| sequence(key) == 0) {
+            let what = format!("the log has a row at {:?}, which is no sequence", wrong.escape_ascii().to_string());
+            return Err(OpenError::Corrupt { path: path.into(), what });
+        }
         match value.first() {
             Some(&found) if found > record::FORMAT => {
                 Err(OpenError::NewerFormat { path: path.into(), found: found.into(), supported: record::FORMAT.into() })
@@ -188,7 +193,7 @@ impl Store {
 
     pub(crate) fn word(&self, word: &'static str) -> fjall::Result<u64> {
         let value = self.meta.get(word)?;
-        Ok(value.and_then(|bytes| Reader::new(&bytes).u64(word).ok()).unwrap_or(0))
+        Ok(value.and_then(|bytes| Reader::new(&bytes).count(word).ok()).unwrap_or(0))
     }
 
     /// Ids that are remembered, the oldest first, from `from` on.
@@ -220,7 +225,7 @@ impl Store {
     pub(crate) fn anchor(&self) -> fjall::Result<Option<(u64, record::Chain)>> {
         let Some(value) = self.meta.get("anchor")? else { return Ok(None) };
         let mut reader = Reader::new(&value);
-        let first = reader.u64("anchor");
+        let first = reader.count("anchor");
         Ok(first.and_then(|first| Ok((first, reader.array("anchor")?))).ok())
     }
 
@@ -228,7 +233,7 @@ impl Store {
     pub(crate) fn gaps(&self) -> fjall::Result<Vec<(u64, u64)>> {
         let Some(value) = self.meta.get("gaps")? else { return Ok(Vec::new()) };
         let mut reader = Reader::new(&value);
-        Ok(reader.list("gaps", |reader| Ok((reader.u64("gap")?, reader.u64("gap")?))).unwrap_or_default())
+        Ok(reader.list("gaps", gap).unwrap_or_default())
     }
 
     pub(crate) fn put_gaps(&self, batch: &mut OwnedWriteBatch, gaps: &[(u64, u64)]) {
@@ -340,9 +345,15 @@ fn read(record: Bytes) -> Read {
     record::decode(&record).map(|(header, envelope)| Stored { envelope, retained: header.retained })
 }
 
-/// A key of the log or of the dedup keyspace. The store itself wrote it: another length is no sequence.
+/// A key of the log or of the dedup keyspace. The store itself wrote it: what is no sequence is 0, which no record has.
 pub(crate) fn sequence(key: &[u8]) -> u64 {
-    key.try_into().map(u64::from_be_bytes).unwrap_or(0)
+    key.try_into().map(u64::from_be_bytes).ok().filter(|sequence| *sequence <= MOST).unwrap_or(0)
+}
+
+/// The first and the last of a gap.
+fn gap(reader: &mut Reader<'_>) -> Result<(u64, u64), DecodeError> {
+    let (first, last) = (reader.count("gap")?, reader.count("gap")?);
+    if first <= last { Ok((first, last)) } else { Err(DecodeError::Invalid("gap")) }
 }
 
 /// A value that is one number.
@@ -386,10 +397,10 @@ impl Remembered {
 
     pub(crate) fn decode(first: u64, value: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(value);
-        let clock = reader.u64("clock")?;
+        let clock = reader.count("clock")?;
         let mut before = first;
         let ids = reader.list("ids", |reader| {
-            before = before.checked_add(reader.u64("sequence")?).ok_or(DecodeError::Invalid("sequence"))?;
+            before = below(before + reader.count("sequence")?, "sequence")?;
             Ok((before, record::id(reader)?))
         })?;
         Ok(Self { clock, ids })

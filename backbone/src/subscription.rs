@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Standing,
-    codec::{DecodeError, Reader, put_option, put_str, put_u64},
+    codec::{DecodeError, Reader, below, put_option, put_str, put_u64},
     early::Early,
     ledger::{by_kind, put_by_kind},
     report::SubscriptionCounts,
@@ -231,17 +231,17 @@ impl Cursor {
         let mut reader = Reader::new(bytes);
         let filters = reader
             .list("filters", |reader| Filter::new(reader.str("filter")?).map_err(|_| DecodeError::Invalid("filter")))?;
-        let backlog = reader.option("backlog", |reader| reader.u64("backlog"))?;
-        let (top, mark) = (reader.u64("top")?, reader.u64("mark")?);
+        let backlog = reader.option("backlog", |reader| reader.count("backlog"))?;
+        let (top, mark) = (reader.count("top")?, reader.count("mark")?);
         let mut before = 0_u64;
         let gaps = reader.list("gaps", |reader| {
-            before = before.checked_add(reader.u64("gap")?).ok_or(DecodeError::Invalid("gap"))?;
+            before = below(before + reader.count("gap")?, "gap")?;
             Ok(before)
         })?;
         let mut counts = SubscriptionCounts {
-            matched: reader.u64("matched")?,
-            delivered: reader.u64("delivered")?,
-            expired: reader.u64("expired")?,
+            matched: reader.count("matched")?,
+            delivered: reader.count("delivered")?,
+            expired: reader.count("expired")?,
             refused: by_kind(&mut reader)?,
             dead_lettered: by_kind(&mut reader)?,
             ..SubscriptionCounts::default()
@@ -249,21 +249,21 @@ impl Cursor {
         let (mut idle_since, mut idle, mut since, mut owner, mut skip) = (None, None, top, None, 0);
         // A cursor of format 1 ends here.
         if !reader.rest().is_empty() {
-            counts.lapsed = reader.u64("lapsed")?;
+            counts.lapsed = reader.count("lapsed")?;
             idle_since = reader.option("idle since", |reader| reader.u64("idle since"))?.map(Timestamp::from_micros);
         }
         // An older one ends here: of what it had settled by then nobody knows whether it was ever handed out.
         if !reader.rest().is_empty() {
-            since = reader.u64("since")?;
+            since = reader.count("since")?;
         }
         // An older one ends here, and has no clock: what is idle there is noticed anew.
         if !reader.rest().is_empty() {
-            let clock = reader.option("idle clock", |reader| reader.u64("idle clock"))?;
+            let clock = reader.option("idle clock", |reader| reader.count("idle clock"))?;
             idle = clock.zip(idle_since).map(|(clock, at)| Idle { clock, at });
         }
         // An older one ends here, and has counted as delivered what was left out.
         if !reader.rest().is_empty() {
-            counts.left_out = reader.u64("left out")?;
+            counts.left_out = reader.count("left out")?;
         }
         // An older one ends here, and does not know whose it is.
         if !reader.rest().is_empty() {
@@ -271,8 +271,8 @@ impl Cursor {
         }
         // An older one ends here, and anything may wait in it.
         if !reader.rest().is_empty() {
-            counts.over = reader.u64("over")?;
-            skip = reader.u64("skip")?;
+            counts.over = reader.count("over")?;
+            skip = reader.count("skip")?;
         }
         Ok(Self { filters, backlog, top, gaps: gaps.into_iter().collect(), mark, counts, idle, since, owner, skip })
     }

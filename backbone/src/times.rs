@@ -34,7 +34,7 @@ impl Times {
             None => Self::default(),
             Some(row) => {
                 let (key, value) = row.into_inner()?;
-                Self { latest: time(&key), row: Reader::new(&value).u64("sequence").unwrap_or(0) }
+                Self { latest: time(&key), row: Reader::new(&value).count("sequence").unwrap_or(0) }
             }
         };
         let mut batch = store.database.batch();
@@ -69,7 +69,7 @@ impl Times {
 pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, before: u64, from: u64) -> fjall::Result<u64> {
     for row in store.times.range(from.to_be_bytes()..) {
         let (key, value) = row.into_inner()?;
-        if Reader::new(&value).u64("sequence").unwrap_or(0) >= before {
+        if Reader::new(&value).count("sequence").unwrap_or(0) >= before {
             return Ok(sequence(&key));
         }
         batch.remove(&store.times, key);
@@ -82,7 +82,7 @@ pub(crate) fn before(store: &Store, at: Timestamp, tip: u64) -> fjall::Result<u6
     let row = store.times.range(..at.as_micros().to_be_bytes()).next_back();
     let from = match row {
         None => 0,
-        Some(row) => Reader::new(&row.into_inner()?.1).u64("sequence").unwrap_or(0),
+        Some(row) => Reader::new(&row.into_inner()?.1).count("sequence").unwrap_or(0),
     };
     let mut before = from.min(tip);
     for entry in store.log.range((before + 1).to_be_bytes()..=tip.to_be_bytes()) {

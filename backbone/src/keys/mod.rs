@@ -296,7 +296,7 @@ impl Row {
     /// The value is a slice of what is read.
     pub(crate) fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&bytes);
-        let revision = reader.u64("revision")?;
+        let revision = reader.count("revision")?;
         let expires = reader.option("end", |reader| reader.u64("end"))?.map(Timestamp::from_micros);
         let value = bytes.slice_ref(reader.rest());
         Ok(Self { revision, expires, value })
