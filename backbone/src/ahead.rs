@@ -63,7 +63,7 @@ impl Queue {
             return self.put(Job::Publish(publish), Some(room)).map(|()| None);
         }
         let is_first = writer.stage_now(publish, room);
-        Ok(is_first.then_some(Begun(self)))
+        Ok(is_first.then(|| Begun(self)))
     }
 }
 
