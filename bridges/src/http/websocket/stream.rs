@@ -278,12 +278,11 @@ impl Payloads {
             return;
         }
         let control = std::mem::take(&mut self.control);
-        match frame.opcode {
-            CLOSE => self.end = Some(Close::read(&control).map_or_else(End::Broken, End::Closed)),
-            // of several, the last is to be answered (RFC 6455, section 5.5.3)
-            PING => self.pong = Some(control),
-            // nobody was asked
-            _ => {}
+        if frame.opcode == CLOSE {
+            self.end = Some(Close::read(&control).map_or_else(End::Broken, End::Closed));
+        } else if frame.opcode == PING {
+            // of several, the last is to be answered (RFC 6455, section 5.5.3); a pong is to nothing that was asked
+            self.pong = Some(control);
         }
     }
 }
