@@ -6,6 +6,7 @@
 pub mod client;
 pub mod disk;
 pub mod gateway;
+pub mod mosquitto;
 pub mod site;
 
 use std::{

@@ -1,9 +1,9 @@
 //! A crash between the store and PUBACK: what the client sends again is the message that is stored.
 
-use integration::{Gateway, Site, client, eventually, site::free_port};
+use integration::{Gateway, Site, client, eventually, mosquitto::Mosquitto, site::free_port};
 use serde_json::Value;
 
-use crate::{Floor, PATIENCE, paho::Paho, remote::mosquitto::Mosquitto};
+use crate::{Floor, PATIENCE, paho::Paho};
 
 /// A listener whose messages are acknowledged once a remote broker, which is away, has them.
 fn floor(broker: &Mosquitto) -> Floor {

@@ -4,16 +4,16 @@
 mod circles;
 mod crashes;
 mod faults;
-pub(crate) mod mosquitto;
 mod proxy;
 mod safety;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use integration::{Gateway, Site, client, eventually};
+use integration::{
+    Gateway, Site, client, eventually,
+    mosquitto::{Heard, Mosquitto},
+};
 use serde_json::Value;
-
-use mosquitto::{Heard, Mosquitto};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const VERSIONS: [&str; 2] = ["v3.1.1", "v5"];

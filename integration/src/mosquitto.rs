@@ -10,20 +10,23 @@ use std::{
     time::Duration,
 };
 
-use integration::{eventually, site::free_port};
+use crate::{eventually, site::free_port};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A broker of its own port and folder, which can be ended and started again.
-pub(crate) struct Mosquitto {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct Mosquitto {
+    /// Where it listens.
+    pub address: SocketAddr,
     folder: TempDir,
     child: Option<Child>,
 }
 
-/// `mosquitto_sub` on a session that outlives it, and what it printed.
-pub(crate) struct Heard {
+/// `mosquitto_sub`, and what it printed.
+#[derive(Debug)]
+pub struct Heard {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
 }
@@ -32,19 +35,19 @@ pub(crate) struct Heard {
 
 impl Mosquitto {
     /// Anonymous, with what it has in its sessions on disk after every change.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::with("allow_anonymous true\n")
     }
 
     /// With these further lines of its configuration; `DIR` stands for its folder.
-    pub(crate) fn with(more: &str) -> Self {
+    pub fn with(more: &str) -> Self {
         let mut broker = Self::prepared(more, &[]);
         broker.up();
         broker
     }
 
     /// Not started yet; `files` by name are in its folder.
-    pub(crate) fn prepared(more: &str, files: &[(&str, &str)]) -> Self {
+    pub fn prepared(more: &str, files: &[(&str, &str)]) -> Self {
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_port());
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("a file");
@@ -61,7 +64,8 @@ impl Mosquitto {
         Self { address, folder, child: None }
     }
 
-    pub(crate) fn up(&mut self) {
+    /// Starts it, and waits until it listens.
+    pub fn up(&mut self) {
         let mut command = Command::new("mosquitto");
         command.arg("-c").arg(self.path("conf")).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("mosquitto to start"));
@@ -69,18 +73,19 @@ impl Mosquitto {
     }
 
     /// Up, if it is not.
-    pub(crate) fn again(&mut self) {
+    pub fn again(&mut self) {
         if self.child.is_none() {
             self.up();
         }
     }
 
     /// SIGTERM: it writes down what it has.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.signal("TERM");
     }
 
-    pub(crate) fn kill(&mut self) {
+    /// SIGKILL.
+    pub fn kill(&mut self) {
         self.signal("KILL");
     }
 
@@ -91,20 +96,23 @@ impl Mosquitto {
         child.wait().expect("its end");
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// Its log.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// `mqtt://<address>`
+    pub fn url(&self) -> String {
         format!("mqtt://{}", self.address)
     }
 
     /// Publishes one message, and waits until the broker has it.
-    pub(crate) fn publish(&self, arguments: &[&str]) {
+    pub fn publish(&self, arguments: &[&str]) {
         let port = self.address.port().to_string();
         let output = Command::new("mosquitto_pub").args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output();
         let output = output.expect("mosquitto_pub to run");
@@ -112,7 +120,7 @@ impl Mosquitto {
     }
 
     /// Publishes `count` messages `{"n":0}` and on, over one connection.
-    pub(crate) fn publish_many(&self, topic: &str, qos: &str, count: usize) {
+    pub fn publish_many(&self, topic: &str, qos: &str, count: usize) {
         let lines: String = (0..count).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         let (port, file) = (self.address.port().to_string(), self.path("lines"));
         fs::write(&file, lines).expect("a file");
@@ -123,12 +131,12 @@ impl Mosquitto {
     }
 
     /// Subscribes in a session of its own that outlives restarts of the broker.
-    pub(crate) fn subscribe(&self, name: &str, topic: &str, format: &str) -> Heard {
+    pub fn subscribe(&self, name: &str, topic: &str, format: &str) -> Heard {
         self.subscribe_at("2", name, topic, format)
     }
 
     /// The same at another QoS.
-    pub(crate) fn subscribe_at(&self, qos: &str, name: &str, topic: &str, format: &str) -> Heard {
+    pub fn subscribe_at(&self, qos: &str, name: &str, topic: &str, format: &str) -> Heard {
         let port = self.address.port().to_string();
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", &port, "-V", "mqttv5", "-i", name]);
@@ -149,7 +157,8 @@ impl Drop for Mosquitto {
 // === impl Heard ===
 
 impl Heard {
-    fn of(command: &mut Command) -> Self {
+    /// Runs `mosquitto_sub` with `-d`, and waits for its SUBACK.
+    pub fn of(command: &mut Command) -> Self {
         use std::io::BufRead;
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("mosquitto_sub to run");
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -166,7 +175,7 @@ impl Heard {
     }
 
     /// What came, as the format says; `> ` is what its lines begin with.
-    pub(crate) fn messages(&self) -> Vec<String> {
+    pub fn messages(&self) -> Vec<String> {
         let lines = self.lines.lock().expect("lines");
         lines.iter().filter_map(|line| line.strip_prefix("> ")).map(str::to_owned).collect()
     }
