@@ -3,8 +3,14 @@
 //! A consumer that need not wait for the disk would otherwise wait for the writer's thread to be woken, and to go on to
 //! write and sync before another of the runtime's runs. Where the writer is at nothing and nobody waits ahead, a
 //! publisher stages its batch itself, which shows it, and leaves the group to the writer.
+//!
+//! A group that nobody waits for, since who sent it hears nothing of it and who hears it has it already, is written once
+//! there is enough of it or somebody does wait: what comes next would otherwise meet a sync.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, Instant},
+};
 
 use envelope::Rejection;
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,12 +31,16 @@ const MAX_BEGUN: usize = 64;
 /// The most records of one.
 const MAX_RECORDS: usize = 512;
 
+/// The longest that a group stays open which nobody waits for.
+const LINGER: Duration = Duration::from_millis(50);
+
 /// A group that publishers have begun.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) group: Group,
     /// The room of its jobs, until it is stored.
     pub(crate) rooms: Vec<Option<OwnedSemaphorePermit>>,
+    since: Instant,
 }
 
 /// Tells the writer that a group was begun, when it is dropped.
@@ -62,8 +72,8 @@ impl Queue {
             drop(writer);
             return self.put(Job::Publish(publish), Some(room)).map(|()| None);
         }
-        let is_first = writer.stage_now(publish, room);
-        Ok(is_first.then(|| Begun(self)))
+        let is_news = writer.stage_now(publish, room);
+        Ok(is_news.then(|| Begun(self)))
     }
 }
 
@@ -92,19 +102,34 @@ impl Writer {
             && publish.messages.iter().all(|message| is_new(message.id))
     }
 
-    /// Stages a batch; whether it is the group's first.
+    /// Stages a batch; whether it is the group's first, or the first that somebody waits for.
     fn stage_now(&mut self, publish: Publish, room: OwnedSemaphorePermit) -> bool {
         let Some(store) = self.store.clone() else { return false };
         let is_first = self.open.is_none();
         let mut open = self.open.take().unwrap_or_else(|| self.begin_group());
+        let was_awaited = open.group.is_awaited;
         open.group.stage(Job::Publish(publish), &self.state, &store, &self.shared);
         open.group.show(&self.state, &self.shared);
         open.rooms.push(Some(room));
+        let is_awaited = open.group.is_awaited;
         self.open = Some(open);
-        is_first
+        is_first || is_awaited && !was_awaited
     }
 
     pub(crate) fn begin_group(&self) -> Open {
-        Open { group: Group::new(self.state.next, self.state.chain), rooms: Vec::new() }
+        Open { group: Group::new(self.state.next, self.state.chain), rooms: Vec::new(), since: Instant::now() }
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    /// How long it may wait for more; `None` if it is to be written now.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let may_wait = !self.group.is_awaited
+            && self.group.broken.is_none()
+            && self.rooms.len() < MAX_BEGUN
+            && self.group.records.len() < MAX_RECORDS;
+        LINGER.checked_sub(self.since.elapsed()).filter(|_| may_wait)
     }
 }

@@ -81,6 +81,23 @@ impl Group {
     /// Shows what was staged since this was called last.
     pub(crate) fn show(&mut self, state: &State, shared: &Shared) {
         let from = std::mem::replace(&mut self.shown.matches, self.matched.len());
+        self.show_from(from, state, shared);
+        self.is_awaited = self.is_awaited || self.keeps_waiting(from, &state.registry);
+    }
+
+    /// Whether somebody waits until the group is on disk. `from`: the first match that was not looked at.
+    fn keeps_waiting(&self, from: usize, registry: &Registry) -> bool {
+        let waits = |(id, sequence): &(u32, u64)| {
+            registry.get(*id).is_some_and(|one| {
+                let feed = one.feed.lock();
+                feed.attached && feed.early.upto < *sequence
+            })
+        };
+        let is_plain = self.replies.is_empty() && self.last.is_empty() && self.keys.is_empty();
+        !is_plain || self.matched.iter().skip(from).any(waits)
+    }
+
+    fn show_from(&mut self, from: usize, state: &State, shared: &Shared) {
         if from == 0 {
             self.shown.number = shared.shows.fetch_add(1, SeqCst);
         }

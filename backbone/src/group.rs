@@ -78,6 +78,8 @@ pub(crate) struct Group {
     settled: Vec<(Arc<Feed>, u64)>,
     /// Which subscriptions select which sequence; 0 where its consumer has seen the envelope.
     pub(crate) matched: Vec<(u32, u64)>,
+    /// Somebody waits until it is on disk, or is not shown something before.
+    pub(crate) is_awaited: bool,
     /// What was shown before it is on disk.
     pub(crate) shown: Shown,
     /// Of the envelope that is being staged.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
@@ -137,6 +137,8 @@ pub(crate) struct Queue {
     jobs: SyncSender<Queued>,
     /// Jobs that are not staged.
     turns: Arc<AtomicUsize>,
+    /// The writer is about to hear that a group was begun.
+    is_told: Arc<AtomicBool>,
     pub(crate) writer: Arc<Mutex<Writer>>,
 }
 
@@ -146,13 +148,16 @@ pub(crate) struct Jobs {
     jobs: Receiver<Queued>,
     /// Was taken, and did not fit the group.
     held: Option<Queued>,
+    is_told: Arc<AtomicBool>,
 }
 
 pub(crate) fn queue(writer: Arc<Mutex<Writer>>) -> (Queue, Jobs) {
     // Every job has a permit but `Close` and `Begun`, of which there is one at most: the channel has room for all.
     let (sender, jobs) = mpsc::sync_channel(MAX_UNITS + 2);
-    let queue = Queue { room: Arc::new(Semaphore::new(MAX_UNITS)), jobs: sender, turns: Arc::default(), writer };
-    (queue, Jobs { jobs, held: None })
+    let room = Arc::new(Semaphore::new(MAX_UNITS));
+    let is_told = Arc::new(AtomicBool::new(false));
+    let queue = Queue { room, jobs: sender, turns: Arc::default(), is_told: is_told.clone(), writer };
+    (queue, Jobs { jobs, held: None, is_told })
 }
 
 /// The store was closed, or its writer is gone.
@@ -200,8 +205,10 @@ impl Queue {
 
     /// Tells the writer that a group was begun.
     pub(crate) fn begun(&self) {
-        // a writer that is gone has said so to whoever waits for the group
-        self.jobs.try_send(Queued { job: Job::Begun, room: None, turn: None }).ok();
+        if !self.is_told.swap(true, SeqCst) {
+            // a writer that is gone has said so to whoever waits for the group
+            self.jobs.try_send(Queued { job: Job::Begun, room: None, turn: None }).ok();
+        }
     }
 
     /// Nothing is taken any more, and what waits for room is refused. `None` if it was closed before.
@@ -230,12 +237,19 @@ impl Drop for Turn {
 impl Jobs {
     /// The next job; waits at most `timeout`.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Queued, RecvTimeoutError> {
-        self.held.take().map_or_else(|| self.jobs.recv_timeout(timeout), Ok)
+        self.held.take().map_or_else(|| self.jobs.recv_timeout(timeout).inspect(|next| self.taken(next)), Ok)
     }
 
     /// The next job, if one waits.
     pub(crate) fn waiting(&mut self) -> Option<Queued> {
-        self.jobs.try_recv().ok()
+        self.jobs.try_recv().ok().inspect(|next| self.taken(next))
+    }
+
+    /// Before the writer looks at what was begun: of what is begun later it is told again.
+    fn taken(&self, next: &Queued) {
+        if matches!(next.job, Job::Begun) {
+            self.is_told.store(false, SeqCst);
+        }
     }
 
     /// Keeps a job for [`Self::next`].
@@ -266,6 +280,11 @@ impl Job {
             Self::Settle { .. } | Self::Advance(_) | Self::Order(..) | Self::Attach { .. } | Self::Close(_) => 1,
             Self::Begun => 0,
         }
+    }
+
+    /// Whether it is messages.
+    pub(crate) fn is_published(&self) -> bool {
+        matches!(self, Self::Publish(_) | Self::Begun)
     }
 
     /// Answers that it was not done.

@@ -100,6 +100,8 @@ struct Gathered {
     bytes: usize,
     /// More are likely to come at once.
     is_few: bool,
+    /// There are some, and nothing else than messages is asked for.
+    are_published: bool,
 }
 
 struct Meters {
@@ -144,11 +146,13 @@ impl Writer {
 
     /// How long may nothing be done without a job.
     fn patience(&self) -> Duration {
-        match &self.store {
+        let open = self.open.as_ref().map(|open| open.patience().unwrap_or_default());
+        let rest = match &self.store {
             Some(_) if self.state.trims || self.state.index.is_behind() => TRIM,
             Some(_) => IDLE,
             None => REOPEN,
-        }
+        };
+        open.unwrap_or(rest).min(rest)
     }
 
     /// Writes what publishers have begun.
@@ -164,8 +168,14 @@ impl Writer {
             let away = unavailable(AWAY);
             return gathered.jobs.into_iter().for_each(|queued| self.fail(queued.job, &away));
         };
-        let Open { mut group, mut rooms } = self.open.take().unwrap_or_else(|| self.begin_group());
-        rooms.extend(self.stage(&mut group, &mut gathered.jobs, &store));
+        let mut open = self.open.take().unwrap_or_else(|| self.begin_group());
+        let staged = self.stage(&mut open.group, &mut gathered.jobs, &store);
+        open.rooms.extend(staged);
+        if gathered.are_published && open.patience().is_some() {
+            self.open = Some(open);
+            return;
+        }
+        let Open { mut group, mut rooms, .. } = open;
         let is_idle = rooms.is_empty();
         if gathered.is_few {
             std::thread::park_timeout(self.last.1.min(CROWD_WAIT));
@@ -436,8 +446,13 @@ impl Gathered {
     /// Publishers that wait for an answer before they send again come back in the time of a sync. Where the last group
     /// was a crowd and most of it is still on its way, it is to be waited for once, or every other sync would be for a few.
     fn behind(first: Queued, crowd: usize, jobs: &mut Jobs) -> Self {
-        let mut gathered =
-            Self { messages: first.job.messages(), bytes: first.job.bytes(), jobs: vec![first], is_few: false };
+        let mut gathered = Self {
+            messages: first.job.messages(),
+            bytes: first.job.bytes(),
+            are_published: first.job.is_published(),
+            jobs: vec![first],
+            is_few: false,
+        };
         gathered.is_few = gathered.take(jobs) && crowd >= CROWD && gathered.jobs.len() < crowd / 2;
         gathered
     }
@@ -447,6 +462,7 @@ impl Gathered {
         while let Some(next) = jobs.waiting() {
             self.messages += next.job.messages();
             self.bytes += next.job.bytes();
+            self.are_published &= next.job.is_published();
             let apart = matches!(next.job, Job::Attach { .. } | Job::Close(_));
             if apart || self.messages > MAX_MESSAGES || self.bytes > MAX_BYTES {
                 jobs.hold(next);

@@ -53,6 +53,8 @@ pub struct Inbound {
     pub trace: Option<TraceContext>,
     /// Its sender wants it to be its topic's last value (MQTT 5.0, section 3.3.1.3); one without data deletes that.
     pub retain: bool,
+    /// Its sender hears nothing of it whatever happens, as at MQTT's QoS 0.
+    pub unacknowledged: bool,
     /// Domains that it has passed before, oldest first, where its protocol says so.
     pub hops: Vec<Arc<str>>,
     /// When it was decoded.
@@ -468,6 +470,7 @@ mod tests {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         };

@@ -76,6 +76,7 @@ fn decoded(number: usize, payload: Vec<u8>) -> Option<Value> {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     };

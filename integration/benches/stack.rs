@@ -113,6 +113,7 @@ fn inbound() -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::now(),
     }

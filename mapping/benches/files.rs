@@ -74,6 +74,7 @@ fn inbound(address: &str) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::now(),
     }

@@ -148,6 +148,7 @@ fn inbound(address: &str, payload: String) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::now(),
     }

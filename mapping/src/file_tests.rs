@@ -210,6 +210,7 @@ impl Given {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         }

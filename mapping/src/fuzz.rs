@@ -163,6 +163,7 @@ impl Mappings {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         }

@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
 use envelope::{
-    Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper, RejectKind,
+    AckPoint, Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper, RejectKind,
     Rejection, Route, Terms, Timestamp, TraceContext,
 };
 
@@ -87,7 +87,7 @@ impl Mapper for Mappings {
         };
         MapResult::Mapped(Mapped {
             route,
-            ack: mapping.ack,
+            ack: promised(mapping.ack, &inbound, mapping.terms.keep_last || mapping.terms.reply.is_some() || identity.is_some()),
             terms: mapping.terms.clone(),
             bridge: inbound.bridge,
             lane: inbound.lane,
@@ -97,6 +97,13 @@ impl Mapper for Mappings {
             group,
         })
     }
+}
+
+/// When its sender hears yes: one that hears nothing is not waited for, unless what it sent is `known` again later, by its
+/// topic or its name.
+pub(crate) fn promised(ack: AckPoint, inbound: &Inbound, known: bool) -> AckPoint {
+    let waits_for_nobody = ack == AckPoint::Durable && inbound.unacknowledged && !inbound.retain && !known;
+    if waits_for_nobody { AckPoint::Received } else { ack }
 }
 
 // === impl Mappings ===

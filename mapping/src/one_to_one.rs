@@ -12,6 +12,7 @@ use envelope::{
 use crate::{
     RouteInfo,
     file::version,
+    map::promised,
     plan::{MAX_ATTRIBUTE, OPAQUE},
     uri,
 };
@@ -68,7 +69,7 @@ impl OneToOne {
         match self.envelope(&inbound, domain) {
             Ok(envelope) => MapResult::Mapped(Mapped {
                 route: self.route.clone(),
-                ack: AckPoint::Durable,
+                ack: promised(AckPoint::Durable, &inbound, false),
                 terms: self.terms.clone(),
                 bridge: inbound.bridge,
                 lane: inbound.lane,

@@ -179,6 +179,7 @@ fn message() -> Inbound {
         peer: Some([192, 0, 2, 1].into()),
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::now(),
     }

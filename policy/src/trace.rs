@@ -90,6 +90,7 @@ mod tests {
             peer: None,
             trace,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::UNIX_EPOCH,
         }

@@ -90,3 +90,56 @@ async fn what_one_publisher_sends_stays_in_its_order_whoever_stages_it() {
     }
     assert_balanced(&store);
 }
+
+/// Publishes a message whose sender waits for nothing.
+async fn put_unasked(store: &Embedded, id: u128) {
+    store.ledger().received("web", 1);
+    store.publish(batch(id, "a", AckPoint::Received)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_written_with_what_comes_next_or_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut consumer = early(&store, "a").await;
+    let before = store.report().store.groups;
+    for id in 1..=10 {
+        put_unasked(&store, id).await;
+    }
+    assert_eq!(ids(&take(&mut consumer, 10).await), (1..=10).collect::<Vec<_>>(), "they are shown at once");
+    let receipt = put(&store, 11, "a").await;
+    let position = receipt.position.expect("it is on disk");
+    assert_eq!(store.shared().sequence(&position), Some(11), "in their order");
+    // the timer may have run once where this thread was held up
+    assert!(store.report().store.groups - before <= 2, "{}", store.report().store.groups - before);
+    put_unasked(&store, 12).await;
+    let is_stored = async {
+        while store.report().store.stored < 12 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), is_stored).await.expect("it is written by itself");
+    put_unasked(&store, 13).await;
+    store.close().await.unwrap();
+    drop((store, consumer));
+    let store = open(folder.path());
+    assert_eq!(store.report().store.stored, 13, "what is open is written before the store is closed");
+    assert_balanced(&store);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_disk_does_not_wait_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut first = early(&store, "a").await;
+    let mut durable = consumer_of_all(&store).await;
+    for id in 1..=40 {
+        put_unasked(&store, id).await;
+        let is_left_open =
+            |writer: &crate::writer::Writer| writer.open.as_ref().is_some_and(|open| !open.group.is_awaited);
+        assert!(!is_left_open(&store.queue.writer.lock().unwrap()));
+        assert_eq!(ids(&take(&mut durable, 1).await), [id]);
+        assert_eq!(ids(&take(&mut first, 1).await), [id]);
+    }
+    assert_balanced(&store);
+}

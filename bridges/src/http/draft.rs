@@ -67,6 +67,7 @@ impl Draft {
             peer,
             trace,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at,
         }

@@ -295,6 +295,7 @@ impl Running {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::now(),
         }

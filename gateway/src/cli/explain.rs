@@ -141,6 +141,7 @@ fn inbound(root: Node<'_>, bridge: &Arc<str>, domain: &str) -> Result<Inbound, S
         peer: peer.transpose()?,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::now(),
     })

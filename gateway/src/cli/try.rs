@@ -161,6 +161,7 @@ impl Try {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::now(),
         })

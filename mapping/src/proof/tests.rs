@@ -165,6 +165,7 @@ fn data(mappings: &Mappings, payload: &str) -> Result<String, String> {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     };

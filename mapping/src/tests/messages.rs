@@ -163,6 +163,22 @@ fn what_a_message_that_deletes_a_last_value_is_to_be_read_for_is_said() {
 }
 
 #[test]
+fn who_hears_nothing_is_not_waited_for_but_where_its_message_is_known_again() {
+    let ack_of = |mappings: &Mappings, message: Inbound| match mappings.map(message) {
+        MapResult::Mapped(mapped) => mapped.ack,
+        other => panic!("{other:?}"),
+    };
+    let unheard = || Inbound { unacknowledged: true, ..inbound("POST /t/7", r#"{"f":1}"#) };
+    let plain = with("", "  topic: t/${address.line}");
+    let mappings = loaded(&plain);
+    assert_eq!(ack_of(&mappings, inbound("POST /t/7", r#"{"f":1}"#)), AckPoint::Durable);
+    assert_eq!(ack_of(&mappings, unheard()), AckPoint::Received);
+    assert_eq!(ack_of(&mappings, Inbound { retain: true, ..unheard() }), AckPoint::Durable);
+    let named = loaded(&(plain + "identity: payload.f\n"));
+    assert_eq!(ack_of(&named, unheard()), AckPoint::Durable);
+}
+
+#[test]
 fn an_address_that_nothing_takes_is_unmapped() {
     let mappings = loaded(LEAST);
     for (bridge, address) in [("web", "GET /t/7"), ("floor", "POST /t/7"), ("web", "")] {

@@ -82,6 +82,7 @@ fn inbound(address: &str, payload: impl Into<Vec<u8>>) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     }

@@ -40,6 +40,7 @@ pub(crate) fn inbound(lane: u64, address: &str) -> Inbound {
         peer: None,
         trace: None,
         retain: false,
+        unacknowledged: false,
         hops: Vec::new(),
         received_at: SystemTime::UNIX_EPOCH,
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use envelope::{Admission, Disposition, Headers, Inbound, RejectKind, Rejection, Verdict};
+use envelope::{Admission, Disposition, Headers, Inbound, Qos, RejectKind, Rejection, Verdict};
 
 use super::{Connection, End};
 use crate::mqtt::{
@@ -53,6 +53,7 @@ impl Connection {
             peer: Some(self.peer),
             trace,
             retain: publish.retain,
+            unacknowledged: publish.qos == Qos::AtMostOnce,
             hops,
             received_at: SystemTime::now(),
         };

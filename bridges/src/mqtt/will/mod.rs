@@ -93,6 +93,7 @@ impl Testament {
             peer: self.peer,
             trace: None,
             retain: self.retain,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::now(),
         }

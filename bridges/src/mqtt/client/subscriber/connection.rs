@@ -265,6 +265,7 @@ impl Connection {
             trace,
             hops,
             retain: publish.retain,
+            unacknowledged: publish.qos == Qos::AtMostOnce,
             ..self.inbound(address, identity, publish.payload)
         };
         let of = Of { qos: publish.qos, id: publish.id };
@@ -323,6 +324,7 @@ impl Connection {
             peer: None,
             trace: None,
             retain: false,
+            unacknowledged: false,
             hops: Vec::new(),
             received_at: SystemTime::now(),
         }
