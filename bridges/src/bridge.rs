@@ -12,11 +12,11 @@ use envelope::{
     Promises, RejectKind, Rejection, Sink, Verdict, Verdicts,
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{Standings, tls::TlsError};
+use crate::{Standings, room::ByteRoom, tls::TlsError};
 
 /// The seams a source works with, handed out by the gateway. Cheap to clone.
 #[derive(Clone)]
@@ -41,9 +41,9 @@ pub struct SourceContext {
     pub authenticator: Arc<dyn Authenticator>,
     /// Counts what never reaches the store.
     pub ledger: Arc<dyn Ledger>,
-    /// A permit a byte of a body that is being read or is in flight, over all bridges. The gateway makes it no smaller
-    /// than the largest [`BridgeConfig::max_message_bytes`].
-    pub bytes: Arc<Semaphore>,
+    /// Room for bodies that are being read or are in flight, over all bridges. The gateway makes it no smaller than the
+    /// largest [`BridgeConfig::max_message_bytes`].
+    pub bytes: ByteRoom,
     /// Puts on record what the bridge refuses by itself.
     pub audit: Arc<dyn Audit>,
     /// Cancelled when the source is to take nothing new.

@@ -15,6 +15,7 @@ pub mod mqtt;
 mod net;
 pub mod private;
 pub mod registry;
+pub mod room;
 mod section;
 pub mod sign;
 mod standing;

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use backbone::Backbone;
-use bridges::{BridgeConfig, LinkContext, SourceContext, Standings};
+use bridges::{BridgeConfig, LinkContext, SourceContext, Standings, room::ByteRoom};
 use envelope::{Admitted, Authenticator, Batch, Ingress, KeyValue, Sink};
 use policy::{AuditSink, Current, IngressConfig, Meters, Trail};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::service_fn;
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) struct Wiring {
     /// What decides now.
     pub(crate) current: Current,
     authenticator: Arc<dyn Authenticator>,
-    bytes: Arc<Semaphore>,
+    bytes: ByteRoom,
     max_in_flight: NonZeroU32,
     /// Where refusals by validation are told.
     notices: Option<Notices>,
@@ -61,7 +61,7 @@ impl Wiring {
             backbone,
             authenticator,
             current,
-            bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
+            bytes: ByteRoom::new(limits.max_in_flight_bytes),
             max_in_flight: limits.max_in_flight,
             notices: None,
             meters: Arc::default(),

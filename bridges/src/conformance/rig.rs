@@ -12,14 +12,14 @@ use envelope::{
 };
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::service_fn;
 
 use super::{FakeKeys, FakeOutlet, HARD_TIMEOUT};
-use crate::{BridgeConfig, SourceContext, Standings};
+use crate::{BridgeConfig, SourceContext, Standings, room::ByteRoom};
 
 /// What the bridge has counted, and what the stack has seen of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct Rig {
     pub outlet: Arc<FakeOutlet>,
     /// What the bridge keeps.
     pub keys: Arc<FakeKeys>,
-    bytes: Arc<Semaphore>,
+    bytes: ByteRoom,
     /// The addresses that mappings take.
     pub addresses_taken: watch::Sender<Arc<[String]>>,
     /// How the bridge's own connections stand.
@@ -107,8 +107,7 @@ impl Rig {
     fn seams(keys: Arc<FakeKeys>) -> (Self, SourceContext) {
         let fakes = Arc::new(Fakes::new());
         let outlet = Arc::new(FakeOutlet::default());
-        let (bytes, drain, tasks) =
-            (Arc::new(Semaphore::new(BYTES as usize)), CancellationToken::new(), TaskTracker::new());
+        let (bytes, drain, tasks) = (ByteRoom::new(BYTES as usize), CancellationToken::new(), TaskTracker::new());
         let (addresses_taken, standings) =
             (watch::Sender::new(Arc::from(["telemetry/+".to_owned()])), Standings::default());
         let cx = SourceContext {
@@ -167,13 +166,15 @@ impl Rig {
     }
 
     /// Takes all bytes in flight; they come back with the permit.
-    pub fn fill(&self) -> Option<OwnedSemaphorePermit> {
-        self.bytes.clone().try_acquire_many_owned(BYTES).ok()
+    pub fn fill(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let all = |bytes: u32, of: usize| self.bytes.of(of).try_acquire_many_owned(bytes).ok();
+        Some([all(BYTES, BYTES as usize)?, all(BYTES / 4, 0)?])
     }
 
     /// Whether no byte is in flight.
     pub fn is_empty(&self) -> bool {
-        self.bytes.available_permits() == BYTES as usize
+        self.bytes.of(BYTES as usize).available_permits() == BYTES as usize
+            && self.bytes.of(0).available_permits() == BYTES as usize / 4
     }
 
     /// Waits until a body is being read.

@@ -126,7 +126,7 @@ async fn read(
     let (encoded, _in_flight) = arrived(offer, peer, body, offer.config.max_encoded_bytes()).await?;
     let Ok(_coder) = offer.coders.acquire().await else { return Err(draining()) };
     let max = offer.config.max_payload_bytes;
-    inflate(coding, &encoded, max, offer.cx.bytes.clone()).await.map_err(|error| match error {
+    inflate(coding, &encoded, max, offer.cx.bytes.of(max)).await.map_err(|error| match error {
         InflateError::TooLarge => too_large(offer, peer, max),
         InflateError::Full => full(offer),
         InflateError::Broken(error) => broken(offer, peer, coding, &error),
@@ -148,7 +148,7 @@ async fn arrived(
     // a chunked body does not say how long it will be
     let reserve = expected.upper().map_or(max, |upper| upper.min(max as u64) as usize);
     let bytes = u32::try_from(reserve).unwrap_or(u32::MAX);
-    let Ok(in_flight) = offer.cx.bytes.clone().try_acquire_many_owned(bytes) else {
+    let Ok(in_flight) = offer.cx.bytes.of(reserve).try_acquire_many_owned(bytes) else {
         discard(body).await;
         return Err(full(offer));
     };

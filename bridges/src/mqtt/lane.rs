@@ -219,8 +219,9 @@ async fn call(
         // one at a time: whoever waits for bytes here holds none
         other => {
             drop(other);
+            let room = offers.cx.bytes.of(bytes);
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            match stop.run_until_cancelled(offers.cx.bytes.clone().acquire_many_owned(bytes)).await {
+            match stop.run_until_cancelled(room.acquire_many_owned(bytes)).await {
                 Some(permit) => permit.ok(),
                 None => None,
             }

@@ -39,7 +39,8 @@ pub(super) struct Shown {
 pub(super) async fn offer(cx: &SourceContext, shown: &Shown, mut waiting: Vec<Inbound>) -> Result<(), Draining> {
     cx.received(waiting.len() as u64);
     let bytes: usize = waiting.iter().map(|message| message.payload.len()).sum();
-    let reserved = cx.bytes.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX));
+    let room = cx.bytes.of(bytes);
+    let reserved = room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX));
     let Some(Ok(_in_flight)) = cx.drain.run_until_cancelled(reserved).await else {
         waiting.iter().for_each(|_| cx.returned(RejectKind::Overloaded));
         return Err(Draining { first: 0 });

@@ -54,10 +54,11 @@ impl LaneContext<'_> {
             Some(held) => held,
             // what was held is given back before: who holds some and waits for more would wait for others that do
             None => {
+                let room = self.offer.cx.bytes.of(bytes);
                 let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
                 // what others hold may be of messages whose clients send no more: none of them waits for ever
                 let end = tokio::select! {
-                    reserved = self.offer.cx.bytes.clone().acquire_many_owned(bytes) => reserved.map_err(|_| End::GoingAway),
+                    reserved = room.acquire_many_owned(bytes) => reserved.map_err(|_| End::GoingAway),
                     () = self.stopped() => Err(End::GoingAway),
                     () = tokio::time::sleep(self.offer.config.body_timeout) => {
                         Err(End::RetriedTooLong(RejectKind::Overloaded))

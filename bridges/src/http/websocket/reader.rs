@@ -8,11 +8,12 @@ use std::{future::poll_fn, mem::MaybeUninit, pin::Pin, sync::Arc, time::Duration
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 
 use super::wire::{Broken, Decoder, Message};
+use crate::room::ByteRoom;
 
 /// The reading half of a WebSocket.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Reader<S> {
     input: BytesMut,
     decoder: Decoder,
     /// The bytes in flight.
-    bytes: Arc<Semaphore>,
+    bytes: ByteRoom,
     /// Of them, what the message takes that is not whole.
     held: Option<OwnedSemaphorePermit>,
     /// When the message has to be whole that is not.
@@ -59,7 +60,7 @@ const FREE_BYTES: usize = 1_024;
 
 impl<S: AsyncRead + Unpin> Reader<S> {
     /// Messages of at most `max` bytes, each whole `within` some time. `input` was read before.
-    pub(super) fn new(stream: S, input: &[u8], max: usize, bytes: Arc<Semaphore>, within: Duration) -> Self {
+    pub(super) fn new(stream: S, input: &[u8], max: usize, bytes: ByteRoom, within: Duration) -> Self {
         let decoder = Decoder::new(max);
         Self { stream, input: input.into(), decoder, bytes, held: None, due: None, within, heard: false }
     }
@@ -121,9 +122,18 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         if expected <= FREE_BYTES.max(held) {
             return;
         }
+        let room = self.bytes.of(expected);
+        // what is no longer small takes its room among the large, all of it
+        let held = match &self.held {
+            Some(permit) if Arc::ptr_eq(permit.semaphore(), &room) => held,
+            _ => {
+                self.held = None;
+                0
+            }
+        };
         let more = u32::try_from(expected - held).unwrap_or(u32::MAX);
         // the semaphore is never closed
-        let Ok(more) = self.bytes.clone().acquire_many_owned(more).await else { return };
+        let Ok(more) = room.acquire_many_owned(more).await else { return };
         match &mut self.held {
             Some(held) => held.merge(more),
             None => self.held = Some(more),
@@ -178,13 +188,14 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::room::SMALL_BYTES;
 
     const WITHIN: Duration = Duration::from_secs(30);
 
-    fn reader(room: usize) -> (DuplexStream, Reader<DuplexStream>, Arc<Semaphore>) {
+    fn reader(room: usize) -> (DuplexStream, Reader<DuplexStream>, Arc<tokio::sync::Semaphore>) {
         let (client, server) = duplex(1 << 20);
-        let bytes = Arc::new(Semaphore::new(room));
-        (client, Reader::new(server, &[], 100_000, bytes.clone(), WITHIN), bytes)
+        let bytes = Arc::new(tokio::sync::Semaphore::new(room));
+        (client, Reader::new(server, &[], 100_000, ByteRoom::of_one(bytes.clone()), WITHIN), bytes)
     }
 
     /// The head of a masked frame of so many bytes.
@@ -268,6 +279,23 @@ mod tests {
         assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending());
         client.write_all(&[0; 1_024]).await.unwrap();
         assert_eq!(reader.next().await.unwrap().message.size(), 1_024);
+    }
+
+    #[tokio::test]
+    async fn what_is_small_does_not_wait_for_what_is_large_and_does_not_come() {
+        let room = ByteRoom::new(100_000);
+        let all = room.of(100_000).try_acquire_many_owned(100_000).unwrap();
+        let (mut client, server) = duplex(1 << 20);
+        let mut reader = Reader::new(server, &[], 100_000, room.clone(), WITHIN);
+        client.write_all(&head(0x02, 40_000)).await.unwrap();
+        client.write_all(&[0; 40_000]).await.unwrap();
+        client.write_all(&head(0x80, 40_000)).await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(reader.next())).is_pending(), "together they are large");
+        assert_eq!(room.of(0).available_permits(), SMALL_BYTES, "it holds none of either while it waits");
+        drop(all);
+        client.write_all(&[0; 40_000]).await.unwrap();
+        let received = reader.next().await.unwrap();
+        assert_eq!((received.message.size(), room.of(100_000).available_permits()), (80_000, 20_000));
     }
 
     #[tokio::test(start_paused = true)]

@@ -357,7 +357,7 @@ impl Connection {
         if self.reserving.is_none()
             && let Some(bytes) = self.lane.coming(expected)
         {
-            let all = self.shared.cx.bytes.clone();
+            let all = self.shared.cx.bytes.of(bytes as usize);
             self.reserving = Some(Box::pin(async move { all.acquire_many_owned(bytes).await.ok() }));
         }
     }

@@ -237,7 +237,7 @@ impl Connection {
     async fn expect(&mut self, expected: Option<usize>) -> Result<(), End> {
         let Some(bytes) = self.lane.coming(expected) else { return Ok(()) };
         let cx = &self.shared.offers.cx;
-        let mut reserved = pin!(cx.bytes.clone().acquire_many_owned(bytes));
+        let mut reserved = pin!(cx.bytes.of(bytes as usize).acquire_many_owned(bytes));
         loop {
             tokio::select! {
                 biased;
