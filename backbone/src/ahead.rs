@@ -27,12 +27,12 @@ const MAX_BYTES: usize = 64 << 10;
 /// The most messages of one.
 const MAX_MESSAGES: usize = 32;
 /// The most jobs of a group that the writer has not taken over: what comes then waits its turn.
-const MAX_BEGUN: usize = 64;
+const MAX_BEGUN: usize = 1_024;
 /// The most records of one.
-const MAX_RECORDS: usize = 512;
+const MAX_RECORDS: usize = 1_024;
 
 /// The longest that a group stays open which nobody waits for.
-const LINGER: Duration = Duration::from_millis(50);
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A group that publishers have begun.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::{cell::Cell, sync::Arc};
 
 use bytes::Bytes;
 use envelope::{
-    AckPoint, Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper, RejectKind,
-    Rejection, Route, Terms, Timestamp, TraceContext,
+    AckPoint, Data, Envelope, Group, Identity, IdentityParts, Inbound, MAX_GROUP, MapResult, Mapped, Mapper,
+    RejectKind, Rejection, Route, Terms, Timestamp, TraceContext,
 };
 
 use crate::{
@@ -87,7 +87,11 @@ impl Mapper for Mappings {
         };
         MapResult::Mapped(Mapped {
             route,
-            ack: promised(mapping.ack, &inbound, mapping.terms.keep_last || mapping.terms.reply.is_some() || identity.is_some()),
+            ack: promised(
+                mapping.ack,
+                &inbound,
+                mapping.terms.keep_last || mapping.terms.reply.is_some() || identity.is_some(),
+            ),
             terms: mapping.terms.clone(),
             bridge: inbound.bridge,
             lane: inbound.lane,

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_puback_has_only_the_codes_that_the_standard_gives_it() {
+    fn mqtt_3_4_2_1_and_3_5_2_1_a_puback_has_only_the_codes_that_the_standard_gives_it() {
         let allowed = [0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
         for kind in RejectKind::ALL {
             assert!(allowed.contains(&reason(kind).0), "{kind}");

@@ -12,6 +12,11 @@ async fn after(rig: &Rig, bytes: &[u8]) -> Option<u8> {
     client.disconnected().await
 }
 
+/// A PUBLISH with a property of text that is not UTF-8.
+fn publish_ill(property: u8) -> Vec<u8> {
+    publish(0x02, "a", 1, &[5, property, 0, 2, 0xC3, 0x28], "x")
+}
+
 #[tokio::test]
 async fn who_waits_for_room_for_a_large_packet_is_let_in_no_more_all_the_same() {
     let rig = rig().await;
@@ -31,7 +36,7 @@ async fn mqtt_4_13_1_1_and_4_13_2_1_what_breaks_the_protocol_is_answered_with_it
     let rig = rig().await;
     let mut bystander = Client::five(&rig).await;
     let second = Hello::five("again").bytes();
-    let cases: [(&str, Vec<u8>, u8); 27] = [
+    let cases: [(&str, Vec<u8>, u8); 29] = [
         ("MQTT-3.1.0-2: a second CONNECT", second, 0x82),
         ("a SUBACK from a client", vec![0x90, 3, 0, 1, 0], 0x82),
         ("a CONNACK from a client", vec![0x20, 2, 0, 0], 0x82),
@@ -46,7 +51,9 @@ async fn mqtt_4_13_1_1_and_4_13_2_1_what_breaks_the_protocol_is_answered_with_it
         ("MQTT-3.3.2-2: a wildcard in a topic", publish(0x02, "a/+", 1, &[0], "x"), 0x90),
         ("MQTT-4.7.3-1: an empty topic", publish(0x02, "", 1, &[0], "x"), 0x82),
         ("MQTT-1.5.4-2: U+0000 in a topic", publish(0x02, "a\0b", 1, &[0], "x"), 0x81),
-        ("MQTT-1.5.4-1: a topic that is not UTF-8", vec![0x30, 4, 0, 1, 0xFF, 0], 0x81),
+        ("MQTT-3.3.2-13: a response topic that is not UTF-8", publish_ill(0x08), 0x81),
+        ("MQTT-3.3.2-19: a content type that is not UTF-8", publish_ill(0x03), 0x81),
+        ("MQTT-1.5.4-1, 3.3.2-1: a topic that is not UTF-8", vec![0x30, 4, 0, 1, 0xFF, 0], 0x81),
         ("MQTT-3.3.2-8: alias 0", publish(0x02, "a", 1, &[3, 0x23, 0, 0], "x"), 0x94),
         ("MQTT-3.3.2-9: an alias over the maximum", publish(0x02, "a", 1, &[3, 0x23, 0, 65], "x"), 0x94),
         ("an alias that stands for nothing", publish(0x02, "", 1, &[3, 0x23, 0, 9], "x"), 0x82),
@@ -212,8 +219,8 @@ async fn answers_to_what_was_never_sent_change_nothing() {
     let mut client = Client::five(&rig).await;
     client.send(&[ack(0x40, 9), ack(0x70, 9)].concat()).await;
     assert_eq!(client.until_pong().await, []);
-    assert_eq!(client.ask(&ack(0x50, 9)).await.unwrap().body, [0, 9, 0x92]);
-    assert_eq!(client.ask(&ack(0x62, 9)).await.unwrap().body, [0, 9, 0x92]);
+    assert_eq!(client.ask(&ack(0x50, 9)).await.unwrap().body, [0, 9, 0x92], "3.6.2-1");
+    assert_eq!(client.ask(&ack(0x62, 9)).await.unwrap().body, [0, 9, 0x92], "3.7.2-1");
     rig.stop().await;
 }
 

@@ -4,4 +4,5 @@
 mod connecting;
 mod delivering;
 mod publishing;
+mod statements;
 mod subscribing;
