@@ -7,17 +7,12 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark fails by panic")]
 
-use std::{
-    env,
-    fs::File,
-    io::Write,
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{env, time::Duration};
 
 use integration::{Gateway, Site};
 
+#[path = "support/append.rs"]
+mod append;
 #[path = "support/bare.rs"]
 mod bare;
 #[path = "support/paced.rs"]
@@ -25,11 +20,13 @@ mod paced;
 #[path = "support/reading.rs"]
 mod reading;
 
+use append::append_loop;
 use bare::Bare;
-use paced::{Times, http, until};
+use paced::http;
 use reading::READING;
 
 const ROUNDS: usize = 5;
+const PATH: &str = "/telemetry/7/temperature";
 
 fn main() {
     bare::serve_if_asked();
@@ -40,9 +37,9 @@ fn main() {
     let (bare, gateway) = (Bare::start(), Gateway::start(&site));
     let (mut bares, mut loops, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        let floor = http(bare.at, READING, rate, count);
-        let append = append_loop(&site, rate, count);
-        let durable = http(site.http, READING, rate, count);
+        let floor = http(bare.at, PATH, |_| READING.to_owned(), rate, count);
+        let append = append_loop(&site.scratch("append"), READING, rate, count);
+        let durable = http(site.http, PATH, |_| READING.to_owned(), rate, count);
         println!(
             "round {round}: bare p50 {:?} p99 {:?}   append loop p50 {:?} p99 {:?}   durable p50 {:?} p99 {:?}",
             floor.p50, floor.p99, append.p50, append.p99, durable.p50, durable.p99
@@ -56,34 +53,6 @@ fn main() {
     println!("median p99 at {rate}/s: bare {floor:?}, append loop {append:?}, durable {durable:?}; goal {goal:?}");
     println!("durable / goal: {:.2}", durable.as_secs_f64() / goal.as_secs_f64());
     assert!(gateway.terminate().success());
-}
-
-/// The physical limit of an acknowledged append: what has come is written and synced, together.
-fn append_loop(site: &Site, rate: u64, count: u64) -> Times {
-    let mut file = File::create(site.scratch("append")).expect("a file");
-    let (send, receive) = mpsc::sync_channel::<Instant>(65_536);
-    let writer = thread::spawn(move || {
-        let (mut times, mut group, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
-        while let Ok(first) = receive.recv() {
-            group.clear();
-            group.push(first);
-            group.extend(receive.try_iter());
-            bytes.clear();
-            group.iter().for_each(|_| bytes.extend_from_slice(READING.as_bytes()));
-            file.write_all(&bytes).expect("an append");
-            file.sync_data().expect("a sync");
-            times.extend(group.iter().map(Instant::elapsed));
-        }
-        times
-    });
-    let start = Instant::now();
-    for n in 0..count {
-        let due = start + Duration::from_secs_f64(n as f64 / rate as f64);
-        until(due);
-        send.send(due).expect("the writer");
-    }
-    drop(send);
-    Times::of(writer.join().expect("the writer's times"))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -22,6 +22,7 @@ mod paced;
 use paced::{Times, http};
 
 const ROUNDS: usize = 3;
+const PATH: &str = "/telemetry/7/temperature";
 const MAPPINGS: usize = 1_000;
 const READING: &str = r#"{"f":68.5,"unit":"F"}"#;
 const GOAL: Duration = Duration::from_millis(5);
@@ -38,8 +39,9 @@ fn main() {
     let gateway = Gateway::start(&site);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        let still = http(site.http, READING, rate, count);
-        let (busy, reloads, longest) = reloading(&site, &key, || http(site.http, READING, rate, count));
+        let still = http(site.http, PATH, |_| READING.to_owned(), rate, count);
+        let (busy, reloads, longest) =
+            reloading(&site, &key, || http(site.http, PATH, |_| READING.to_owned(), rate, count));
         println!("round {round}: without reloads {}", shown(still));
         println!("         with {reloads} reloads, of at most {longest:?}: {}", shown(busy));
         without.push(still);

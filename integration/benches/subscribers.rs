@@ -8,13 +8,13 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use integration::{Gateway, Site};
+use integration::{Gateway, Site, client};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream as Socket,
@@ -23,16 +23,24 @@ use tokio::{
     task::JoinSet,
 };
 
+#[path = "support/append.rs"]
+mod append;
 #[path = "support/crowd.rs"]
 mod crowd;
+#[path = "support/paced.rs"]
+mod paced;
+
+use append::append_loop;
+use paced::http;
 
 /// Messages of a crowd's round.
 const SENT: usize = 2_000;
 /// How many of them the publisher is ahead.
 const AHEAD: [usize; 2] = [1, 200];
 /// Messages a second, and for how long, of the latency's rounds.
-const RATE: u32 = 1_000;
-const SECONDS: u32 = 5;
+const RATE: u64 = 1_000;
+const SECONDS: u64 = 5;
+const ROUNDS: usize = 5;
 const UPGRADE: &str = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const MAPPING: &str = "mapping: bench\nfrom: { bridge: web, address: \"POST /bench/{topic}\" }\n\
@@ -56,15 +64,14 @@ fn main() {
     site.configure("max_connections: 65536, max_connections_per_address: 65536", "");
     site.write("mappings/bench.yaml", MAPPING);
     let gateway = Gateway::start(&site);
-    let mut publisher = Publisher::connect(site.http);
-    publisher.send("warm", 0);
+    assert_eq!(client::post(&site.url("/bench/warm"), &reading(0)).status, 202);
     memory(&site, &gateway, idle);
     for (kind, ahead) in ["sse", "ws"].into_iter().flat_map(|kind| AHEAD.map(|ahead| (kind, ahead))) {
         let rate = crowd::measure(site.http, kind, crowd, ahead, SENT);
         println!("1 to {crowd}, {kind}, {ahead} ahead at most: {rate} deliveries/s");
     }
     for kind in ["sse", "ws"] {
-        latency(&site, &mut publisher, kind);
+        latency(&site, kind);
     }
     assert!(gateway.terminate().success());
 }
@@ -77,62 +84,45 @@ fn memory(site: &Site, gateway: &Gateway, count: usize) {
     println!("{count} idle WebSocket subscribers: {} kB, {} kB in all", after - before, after);
 }
 
-fn latency(site: &Site, publisher: &mut Publisher, kind: &str) {
+/// From when a message is due to its subscriber, at a rate that is given; beside it in the same run a loop that appends and
+/// syncs.
+fn latency(site: &Site, kind: &str) {
     let count = RATE * SECONDS;
-    let mut clients = Clients::start(&format!("{kind}-latency"), site.http, 1, count as usize);
-    clients.line();
-    let (began, mut answers) = (Instant::now(), Vec::with_capacity(count as usize));
-    for number in 0..count {
-        let due = began + Duration::from_secs(1) / RATE * number;
-        while Instant::now() < due {
-            std::hint::spin_loop();
-        }
-        let sent = Instant::now();
-        publisher.send("crowd", now());
-        answers.push(sent.elapsed());
+    let (mut to_subscriber, mut synced) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        let append = append_loop(&site.scratch("append"), &reading(0), RATE, count);
+        let mut clients = Clients::start(&format!("{kind}-latency"), site.http, 1, count as usize);
+        clients.line();
+        let (began, at) = (Instant::now(), now());
+        let body = |due: Instant| reading(at + (due - began).as_nanos());
+        let answers = http(site.http, "/bench/crowd", body, RATE, count);
+        let line = clients.line();
+        let micros: Vec<u64> = line.split(' ').map(|number| number.parse().expect("a number")).collect();
+        println!(
+            "{kind}, {RATE} messages/s, round {round}: to the subscriber p50 {} us, p99 {} us; answer p50 {:?}, p99 {:?}; append \
+             loop p50 {:?}, p99 {:?}",
+            micros[0], micros[1], answers.p50, answers.p99, append.p50, append.p99
+        );
+        to_subscriber.push((micros[0], micros[1]));
+        synced.push(append.p50.as_micros());
     }
-    answers.sort_unstable();
-    let at = |percent: usize| answers[answers.len() * percent / 100];
-    println!("{kind}, {RATE} messages/s: {}; answer p50 {:?}, p99 {:?}", clients.line(), at(50), at(99));
+    let median = |numbers: &mut Vec<u64>| {
+        numbers.sort_unstable();
+        numbers[numbers.len() / 2]
+    };
+    let p50 = median(&mut to_subscriber.iter().map(|(p50, _)| *p50).collect());
+    let p99 = median(&mut to_subscriber.iter().map(|(_, p99)| *p99).collect());
+    synced.sort_unstable();
+    println!("{kind}: median p50 {p50} us, p99 {p99} us; append loop p50 {} us", synced[synced.len() / 2]);
+}
+
+fn reading(sent: u128) -> String {
+    format!("{{\"sent\":{sent},\"note\":\"{}\"}}", "x".repeat(100))
 }
 
 /// Nanoseconds since 1970.
 fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos()
-}
-
-/// One connection that publishes and waits for each answer.
-struct Publisher {
-    socket: BufReader<TcpStream>,
-    at: SocketAddr,
-}
-
-impl Publisher {
-    fn connect(at: SocketAddr) -> Self {
-        let socket = TcpStream::connect(at).expect("the gateway");
-        socket.set_nodelay(true).expect("no delay");
-        Self { socket: BufReader::new(socket), at }
-    }
-
-    fn send(&mut self, topic: &str, sent: u128) {
-        let body = format!("{{\"sent\":{sent},\"note\":\"{}\"}}", "x".repeat(100));
-        let (at, length) = (self.at, body.len());
-        let request = format!("POST /bench/{topic} HTTP/1.1\r\nHost: {at}\r\nContent-Length: {length}\r\n\r\n{body}");
-        self.socket.get_mut().write_all(request.as_bytes()).expect("to write");
-        let (mut length, mut line) = (0, String::new());
-        loop {
-            line.clear();
-            self.socket.read_line(&mut line).expect("an answer");
-            assert!(!line.starts_with("HTTP/") || line.contains(" 202 "), "{line}");
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.trim().parse().expect("a length");
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        self.socket.read_exact(&mut vec![0; length]).expect("the body");
-    }
 }
 
 /// The process of the clients.
@@ -193,10 +183,8 @@ fn clients(what: &str, at: SocketAddr, count: usize, messages: usize) {
             delays.extend(all.recv().await.expect("one more is done"));
         }
         delays.sort_unstable();
-        let at = |percent: usize| {
-            Duration::from_nanos(delays.get(delays.len() * percent / 100).copied().unwrap_or_default())
-        };
-        println!("to the subscriber p50 {:?}, p99 {:?}", at(50), at(99));
+        let at = |percent: usize| delays.get(delays.len() * percent / 100).copied().unwrap_or_default() / 1_000;
+        println!("{} {}", at(50), at(99));
     });
 }
 

@@ -46,12 +46,15 @@ pub(crate) fn until(due: Instant) {
     }
 }
 
-/// Requests over so many connections, a thread that sends and one a connection that hears the answers.
-pub(crate) fn http(at: SocketAddr, body: &str, rate: u64, count: u64) -> Times {
-    let request = format!(
-        "POST /telemetry/7/temperature HTTP/1.1\r\nhost: {at}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+/// Requests over so many connections, a thread that sends and one a connection that hears the answers. `body`: of the
+/// request that is due then.
+pub(crate) fn http(at: SocketAddr, path: &str, body: impl Fn(Instant) -> String, rate: u64, count: u64) -> Times {
+    let request = |body: String| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {at}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
     let (mut streams, mut readers) = (Vec::new(), Vec::new());
     for _ in 0..CONNECTIONS {
         let stream = TcpStream::connect(at).expect("a connection");
@@ -68,7 +71,7 @@ pub(crate) fn http(at: SocketAddr, body: &str, rate: u64, count: u64) -> Times {
         until(due);
         let (stream, waiting) = &mut streams[n as usize % CONNECTIONS];
         waiting.lock().unwrap().push_back(due);
-        stream.write_all(request.as_bytes()).expect("a request");
+        stream.write_all(request(body(due)).as_bytes()).expect("a request");
     }
     // a server may take the end of the requests for the end of the connection: the answers come first
     let patience = Instant::now() + PATIENCE;
