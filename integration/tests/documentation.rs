@@ -3,6 +3,8 @@
 //! - ```` ```console ````: lines after `$ ` are run by bash against a fresh gateway, with `openmesh` on the path and the
 //!   documented ports replaced by private ones; the lines below are the output, where `...` stands for anything.
 //! - ```` ```yaml ```` with a `mapping:` key: loaded into a copy of the shipped config, and its own tests run.
+//! - ```` ```yaml run PATH ````, or of another language: what this file of the config says while the document's console
+//!   examples run.
 //! - ```` ```yaml gateway ```` and ```` ```yaml policy ```` : a whole `gateway.yaml` or `policy.yaml`, checked.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
@@ -111,6 +113,12 @@ fn every_console_example_in_the_docs_says_what_it_says_there() {
         }
         // one gateway a document: its examples build on each other
         let site = Site::shipped();
+        for (path, text) in
+            examples(&document).iter().filter_map(|one| Some((one.info.split_once(" run ")?.1, &one.text)))
+        {
+            let data = format!("path: {} }}", site.data().display());
+            site.write(path, &local(&site, text).replace("path: data }", &data));
+        }
         let _gateway = Gateway::start(&site);
         for example in console {
             count += run(&site, &example);
@@ -119,11 +127,13 @@ fn every_console_example_in_the_docs_says_what_it_says_there() {
     assert!(count >= 5, "only {count} commands in the docs");
 }
 
+/// With the ports of this site.
+fn local(site: &Site, text: &str) -> String {
+    text.replace("127.0.0.1:8080", &site.http.to_string()).replace("127.0.0.1:9090", &site.admin.to_string())
+}
+
 fn run(site: &Site, example: &Example) -> usize {
-    let local = example
-        .text
-        .replace("127.0.0.1:8080", &site.http.to_string())
-        .replace("127.0.0.1:9090", &site.admin.to_string());
+    let local = local(site, &example.text);
     let mut commands: Vec<(String, Vec<&str>)> = Vec::new();
     for line in local.lines() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
