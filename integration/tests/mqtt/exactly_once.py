@@ -1,12 +1,15 @@
 """A client of paho-mqtt that publishes, or subscribes, over every restart of its broker.
 
-publish HOST PORT VERSION QOS COUNT: publishes 0 to COUNT - 1 and prints a line for each that was acknowledged.
-subscribe HOST PORT VERSION QOS TOPIC: prints a line for each message, until it is killed; "ready" once it is subscribed.
+publish HOST PORT VERSION QOS COUNT: publishes 0 to COUNT - 1 and prints a line for each that was acknowledged; with "-" for
+COUNT one every few milliseconds until its standard input ends, then "done".
+subscribe HOST PORT VERSION QOS TOPIC [NAME [RECEIVE_MAXIMUM]]: prints a line for each message, until it is killed; "ready"
+once it is subscribed.
 Both print "lost" where the broker has forgotten the session of a client that was connected before.
 TRANSPORT in the environment is tcp or websockets.
 """
 
 import collections
+import itertools
 import os
 import sys
 import threading
@@ -40,16 +43,18 @@ def client(name, version):
         connected.append(True)
 
     made.on_connect = remember
-    made.reconnect_delay_set(min_delay=1, max_delay=1)
+    made.reconnect_delay_set(min_delay=0.2, max_delay=0.2)
     made.max_inflight_messages_set(20)
     return made
 
 
-def connect(made, host, port, version):
+def connect(made, host, port, version, receive_maximum=None):
     extra = {}
     if version == "5":
         properties = mqtt.Properties(mqtt.PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 3600
+        if receive_maximum:
+            properties.ReceiveMaximum = int(receive_maximum)
         extra = {"clean_start": False, "properties": properties}
     made.connect_async(host, int(port), keepalive=30, **extra)
 
@@ -76,18 +81,26 @@ def publish(host, port, version, qos, count):
         info.wait_for_publish()
         print(number, flush=True)
 
-    for number in range(int(count)):
+    ended = threading.Event()
+
+    def until_ended():
+        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+        return itertools.takewhile(lambda _: not ended.wait(0.004), itertools.count())
+
+    for number in until_ended() if count == "-" else range(int(count)):
         window.append((number, made.publish(f"floor/{version}/{qos}", '{"n":%d}' % number, qos=int(qos))))
         if len(window) == 20:
             acknowledge_oldest()
     while window:
         acknowledge_oldest()
+    if count == "-":
+        print("done", flush=True)
     made.disconnect()
     made.loop_stop()
 
 
-def subscribe(host, port, version, qos, topic):
-    made = client(f"subscriber-{version}-{qos}", version)
+def subscribe(host, port, version, qos, topic, name="subscriber", receive_maximum=None):
+    made = client(f"{name}-{version}-{qos}", version)
 
     remember = made.on_connect
 
@@ -98,7 +111,7 @@ def subscribe(host, port, version, qos, topic):
     made.on_connect = connected
     made.on_subscribe = lambda *_: print("ready", flush=True)
     made.on_message = lambda _client, _data, message: print(message.payload.decode(), flush=True)
-    connect(made, host, port, version)
+    connect(made, host, port, version, receive_maximum)
     made.loop_forever(retry_first_connection=True)
 
 

@@ -13,6 +13,7 @@ mod remote;
 mod repeats;
 mod restarts;
 mod shares;
+mod silence;
 mod talks;
 mod websocket;
 

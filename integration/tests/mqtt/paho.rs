@@ -35,6 +35,7 @@ impl Paho {
             .args([first, "127.0.0.1", &port.to_string()])
             .args(rest)
             .env("TRANSPORT", transport)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("paho to run");
@@ -47,6 +48,11 @@ impl Paho {
                 .for_each(|line| into.lock().expect("lines").push(line));
         });
         Self { child, lines }
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn finish(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {

@@ -17,16 +17,16 @@ use crate::{
 };
 
 /// A client that is bytes on a socket.
-struct Raw(TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 /// A packet that was read.
-struct Packet {
-    first: u8,
-    body: Vec<u8>,
+pub(crate) struct Packet {
+    pub(crate) first: u8,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A packet.
-fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let (mut packet, mut length) = (vec![first], body.len());
     while length >= 128 {
@@ -37,7 +37,7 @@ fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
     [packet, body].concat()
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&u16::try_from(text.len()).expect("a short text").to_be_bytes()[..], text.as_bytes()].concat()
 }
 
@@ -45,7 +45,7 @@ fn text(text: &str) -> Vec<u8> {
 
 impl Raw {
     /// Connects with this version and these flags. Of MQTT 5.0 the session goes with the connection.
-    fn connect(floor: &Floor, version: u8, flags: u8, name: &str) -> Self {
+    pub(crate) fn connect(floor: &Floor, version: u8, flags: u8, name: &str) -> Self {
         let mut raw = Self(TcpStream::connect(floor.mqtt).expect("the listener"));
         raw.0.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let properties: &[u8] = if version == 5 { &[0] } else { &[] };
@@ -55,7 +55,7 @@ impl Raw {
         raw
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("to write");
     }
 
@@ -65,11 +65,11 @@ impl Raw {
         assert_eq!((ack.first, ack.body.last()), (0x90, Some(&qos)), "SUBACK");
     }
 
-    fn read(&mut self) -> Packet {
+    pub(crate) fn read(&mut self) -> Packet {
         self.try_read().expect("a packet in time")
     }
 
-    fn try_read(&mut self) -> std::io::Result<Packet> {
+    pub(crate) fn try_read(&mut self) -> std::io::Result<Packet> {
         let (mut byte, mut length, mut shift) = ([0], 0_usize, 0);
         self.0.read_exact(&mut byte)?;
         let first = byte[0];
