@@ -118,11 +118,12 @@ impl App {
         let (bridges, sinks, admin) = (Stoppable::default(), Stoppable::default(), Stoppable::default());
         // Until the end of a start that succeeds: whatever has been started by then stops with an error.
         let unfinished = [&bridges, &sinks, &admin].map(|started| started.stop.clone().drop_guard());
+        // before anything is built that counts: a counter that was made earlier would count for nobody
+        let metrics = telemetry::metrics();
         let listener = Listener::bind(loaded.config.admin.clone()).await.map_err(StartError::Admin)?;
         let mut addresses = Addresses { admin: listener.local_addr(), bridges: Vec::new() };
         let built = bind(&loaded, &mut addresses).await?;
         let readiness = Readiness::default();
-        let metrics = telemetry::metrics();
         let (audit, records) = audit::queue();
         let reload = Reload::new(&loaded, audit.clone());
         let opened = Arc::new(OnceLock::new());
