@@ -5,7 +5,7 @@ CONFIG ?= config/gateway.yaml
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 # Every target there is.
-FUZZ_TARGETS ?= json topic yaml cloudevents codecs mapping_loader expression mqtt http
+FUZZ_TARGETS ?= json topic yaml cloudevents codecs mapping_loader expression mqtt http store policy credentials feed
 
 # Builds the gateway and starts it in the foreground; ctrl-c drains it.
 run:

@@ -19,6 +19,8 @@ mod conformance;
 mod egress;
 mod epoch;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod lift;
 mod limits;
 mod loop_guard;

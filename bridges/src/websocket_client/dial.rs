@@ -60,10 +60,19 @@ const WRITE_BUFFER_BYTES: usize = 131_072;
 /// Connects and says what is to be said; `last` is the number to go on behind.
 pub(super) async fn dial(config: &WebSocketClientConfig, last: Option<u64>) -> Result<Feed, Lost> {
     let within = config.connect_timeout;
-    let mut feed = match timeout(within, shake(config)).await {
-        Ok(feed) => feed?,
-        Err(_) => return Err(Lost::Timeout(within)),
+    let shaken = async {
+        let stream = connect_if(&config.url, &config.authorities, |address| config.may_be_at(address)).await?;
+        shake(config, stream).await
     };
+    match timeout(within, shaken).await {
+        Ok(feed) => open(config, feed?, last).await,
+        Err(_) => Err(Lost::Timeout(within)),
+    }
+}
+
+/// Says what is to be said over a connection.
+pub(super) async fn open(config: &WebSocketClientConfig, mut feed: Feed, last: Option<u64>) -> Result<Feed, Lost> {
+    let within = config.connect_timeout;
     let resume = config.resume().filter(|_| last.is_some());
     let then: Vec<&Step> = resume.map_or_else(|| config.subscribe.iter().collect(), |resume| vec![resume]);
     for (number, step) in config.login.iter().chain(then).enumerate() {
@@ -76,8 +85,8 @@ pub(super) async fn dial(config: &WebSocketClientConfig, last: Option<u64>) -> R
     Ok(feed)
 }
 
-async fn shake(config: &WebSocketClientConfig) -> Result<Feed, Lost> {
-    let stream = connect_if(&config.url, &config.authorities, |address| config.may_be_at(address)).await?;
+/// Makes a WebSocket of the connection.
+pub(super) async fn shake(config: &WebSocketClientConfig, stream: Box<dyn Stream>) -> Result<Feed, Lost> {
     let mut request = (&config.url).into_client_request().map_err(|error| Lost::Broken(error.to_string()))?;
     let headers = request.headers_mut();
     if let Some(value) = config.authorization.as_ref().and_then(|secret| HeaderValue::from_str(secret.expose()).ok()) {

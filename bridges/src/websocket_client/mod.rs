@@ -6,6 +6,8 @@
 
 mod config;
 mod dial;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod offers;
 mod opening;
 mod sequence;

@@ -35,7 +35,7 @@ pub(super) struct WebSocketClient {
 }
 
 /// The same, as it runs.
-struct Running {
+pub(super) struct Running {
     config: WebSocketClientConfig,
     cx: SourceContext,
     shown: Shown,
@@ -57,7 +57,7 @@ struct Counters {
 }
 
 /// Why a connection is over.
-enum End {
+pub(super) enum End {
     Lost(Lost),
     Draining,
 }
@@ -74,7 +74,7 @@ const ADDRESS: &str = "message";
 /// The longest channel that is told apart.
 const MAX_CHANNEL: usize = 256;
 /// Where the last number is kept.
-const KEY: &str = "sequence";
+pub(super) const KEY: &str = "sequence";
 const LANE: Lane = Lane(0);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// After it a connection has lasted.
@@ -108,7 +108,7 @@ impl Source for WebSocketClient {
 // === impl Running ===
 
 impl Running {
-    fn new(config: WebSocketClientConfig, cx: SourceContext) -> Self {
+    pub(super) fn new(config: WebSocketClientConfig, cx: SourceContext) -> Self {
         const GAPS: &str = "openmesh_websocket_client_gaps_total";
         const MISSED: &str = "openmesh_websocket_client_missed_total";
         describe_counter!(GAPS, "how often messages of a remote feed were missing for good");
@@ -147,8 +147,7 @@ impl Running {
             if drain.run_until_cancelled(async { tokio::join!(something, sleep(wait)) }).await.is_none() {
                 return;
             }
-            let last = self.config.resume().and_then(|_| self.sequence.last(""));
-            let dialled = drain.run_until_cancelled(Box::pin(dial(&self.config, last))).await;
+            let dialled = drain.run_until_cancelled(Box::pin(dial(&self.config, self.last()))).await;
             let (lost, lasted) = match dialled {
                 None => return,
                 Some(Err(lost)) => (lost, false),
@@ -168,8 +167,13 @@ impl Running {
         }
     }
 
+    /// The number that the feed is to go on behind.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.config.resume().and_then(|_| self.sequence.last(""))
+    }
+
     /// One connection to its end.
-    async fn serve(&mut self, mut feed: Feed) -> End {
+    pub(super) async fn serve(&mut self, mut feed: Feed) -> End {
         if self.config.resume().is_none() {
             // it counts as it likes on every connection
             self.sequence = Sequence::default();
@@ -313,7 +317,7 @@ impl Running {
     }
 
     /// Reads the last number that was taken.
-    async fn take_up(&mut self) {
+    pub(super) async fn take_up(&mut self) {
         if self.config.resume().is_none() {
             return;
         }
@@ -336,7 +340,7 @@ impl Running {
     }
 
     /// Writes the last number that was taken. What is not written is asked for again, and known as a duplicate.
-    async fn keep(&mut self) {
+    pub(super) async fn keep(&mut self) {
         self.keep_at = Instant::now() + KEEP_EVERY;
         let Some(last) = self.sequence.mark().filter(|last| Some(*last) != self.kept) else { return };
         if self.config.resume().is_none() {

@@ -262,5 +262,34 @@ fn refuse(detail: impl Into<String>) -> Rejection {
     Rejection::new(RejectKind::Unauthenticated, DECIDED_BY, detail)
 }
 
+/// What a header presents, if anything.
+///
+/// # Panics
+/// If it presents a user without a password's form.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_header(header: &[u8]) {
+    if let Ok(Presented::Password { name, .. }) = Presented::of(header) {
+        assert!(!name.contains(':'), "{name:?}");
+    }
+}
+
+/// What a protocol without headers has as a name and a password is read as just that.
+///
+/// # Panics
+/// If it is not.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_password(name: &str, password: &[u8]) {
+    let header = authorization::header(name, password);
+    if let Ok(Presented::Password { name: read, password: of_it }) = Presented::of(&header) {
+        assert_eq!((read.replace('\0', ":"), &*of_it), (name.replace('\0', ":"), password));
+    }
+}
+
+/// Who brings this token.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_token(issuers: &Issuers, domain: &str, token: &str, now: Timestamp) -> Result<Principal, Rejection> {
+    issuers.verify(&domain.into(), token, now)
+}
+
 #[cfg(test)]
 mod tests;
