@@ -1,7 +1,7 @@
 //! Keys of the store while its process is killed with SIGKILL, 40 times: this program starts itself as the process that writes.
 //!
 //! What a writer was told is there after a kill, at the revision that it was told; of many that compare and set, one wins and
-//! none is lost; writes of one call are there together or not at all; a key ends when its time is over, not before, whether
+//! none is lost; what a watch tells is on disk; writes of one call are there together or not at all; a key ends when its time is over, not before, whether
 //! the store is open then or not; and revisions only rise. About fifteen seconds; a start has `PATIENCE`.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]

@@ -20,6 +20,8 @@ pub(crate) struct Told {
     alone: (u64, u64),
     /// The last value that somebody tried.
     tried: u64,
+    /// The last value that a watch told of, and its revision.
+    watched: (u64, u64),
     /// Each value that a rival won.
     won: HashSet<u64>,
     rivals: (u64, u64),
@@ -49,6 +51,7 @@ impl Told {
                     self.alone = (*value, *revision);
                     self.rise(highest, *revision);
                 }
+                ("watched", [value, revision]) => self.watched = (*value, *revision),
                 ("rivals", [value, revision]) => {
                     assert!(self.won.insert(*value), "two won {value}");
                     self.rivals = self.rivals.max((*value, *revision));
@@ -88,6 +91,9 @@ impl Told {
         let alone = read("alone").await;
         assert!(alone == self.alone || alone.0 == self.alone.0 + 1, "{alone:?} is there, told was {:?}", self.alone);
         assert!(alone.0 <= self.tried, "{alone:?} was never written, {} was", self.tried);
+        // what a watch told is on disk, in the order in which it is there
+        let (watched, revision) = self.watched;
+        assert!(watched <= alone.0 && (watched < alone.0) == (revision < alone.1), "{alone:?}, a watch told {watched}");
         self.alone = alone;
         let rivals = read("rivals").await;
         // what was won is counted once each, and of a kill at most one win is told to nobody
@@ -128,6 +134,7 @@ impl Told {
     pub(crate) fn assert_many(&self) {
         let least = u64::try_from(KILLS).unwrap();
         assert!(self.alone.0 > least && self.rivals.0 > least && self.pair > least, "{self:?}");
+        assert!(self.watched.0 > least, "{self:?}");
         assert!(self.ended > KILLS && !self.ending.is_empty() && !self.deleted.is_empty(), "{self:?}");
     }
 }

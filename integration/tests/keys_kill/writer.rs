@@ -31,7 +31,7 @@ pub(crate) fn run(folder: &Path) {
         let steps = Arc::new(AtomicU64::new(begins * 1_000_000));
         let rivals = (0..RIVALS).map(|_| rival(keys.clone()));
         let parts = (
-            alone(keys.clone()),
+            futures_util::future::join(alone(keys.clone()), watch(keys.clone(), begins)),
             pairs(keys.clone()),
             ending(keys.clone(), steps),
             futures_util::future::join_all(rivals),
@@ -55,6 +55,19 @@ async fn alone(keys: Arc<dyn KeyValue>) {
         let refused = keys.write(vec![write]).await.expect_err("a write that expects what is no more");
         assert_eq!(refused.kind, RejectKind::Conflict);
         before = keys.get("alone").await.expect("a read");
+    }
+}
+
+/// Says what it is told of the key that is counted up: every value, and nothing that a kill can take back.
+async fn watch(keys: Arc<dyn KeyValue>, after: u64) {
+    let mut watch = keys.watch("alone", after).expect("a revision that is made");
+    let mut last = None;
+    loop {
+        for change in watch.next().await.expect("it keeps up") {
+            let value = change.value.as_deref().map(number).expect("nobody deletes it");
+            assert!(last.replace(value).is_none_or(|last| last + 1 == value), "{value} was told behind {last:?}");
+            println!("watched {value} {}", change.revision);
+        }
     }
 }
 
