@@ -30,6 +30,8 @@ struct Seen {
     orders: HashMap<String, (u64, usize)>,
     /// Of what is not stored.
     passes: HashSet<String>,
+    /// Of the mapping that comes and goes.
+    parks: HashSet<String>,
 }
 
 /// Whether the server refuses this order.
@@ -58,19 +60,26 @@ impl Hook {
     pub(crate) fn has(&self, id: &str) -> bool {
         self.seen.lock().expect("what was sent").passes.contains(id)
     }
+
+    /// What came of the mapping that comes and goes.
+    pub(crate) fn parks(&self) -> HashSet<String> {
+        self.seen.lock().expect("what was sent").parks.clone()
+    }
 }
 
 /// Answers the requests of a connection until it breaks.
 fn serve(mut stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
     let mut requests = BufReader::new(stream.try_clone().ok()?);
     loop {
-        let (mut length, mut id, mut line, mut is_pass) = (0, String::new(), String::new(), false);
+        let (mut length, mut id, mut line, mut path) = (0, String::new(), String::new(), String::new());
         while line != "\r\n" {
             line.clear();
             if requests.read_line(&mut line).ok()? == 0 {
                 return None;
             }
-            is_pass |= line.starts_with("POST /passes ");
+            if path.is_empty() {
+                line.split(' ').nth(1).unwrap_or_default().clone_into(&mut path);
+            }
             let (name, value) = line.split_once(':').unwrap_or_default();
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().expect("a length"),
@@ -83,12 +92,13 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         let n = body["n"].as_u64().expect("the number of an order");
         let mut seen = seen.lock().expect("what was sent");
-        match is_pass {
-            true => drop(seen.passes.insert(id)),
-            false => seen.orders.entry(id).or_insert((n, 0)).1 += 1,
+        match path.as_str() {
+            "/passes" => drop(seen.passes.insert(id)),
+            "/parks" => drop(seen.parks.insert(id)),
+            _ => seen.orders.entry(id).or_insert((n, 0)).1 += 1,
         }
         drop(seen);
-        let status = if is_refused(n) { "410 Gone" } else { "204 No Content" };
+        let status = if is_refused(n) && path != "/parks" { "410 Gone" } else { "204 No Content" };
         write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").ok()?;
     }
 }

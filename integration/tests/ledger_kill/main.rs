@@ -3,7 +3,8 @@
 //! No receipt is given and then lost, every equation of the ledger holds at every start and at the end, and whoever
 //! consumes sees every accepted message at least once, again only where it is marked as redelivery: a durable WebSocket, a
 //! webhook whose server refuses some for good, which become dead letters, one that gets what is not stored, who answers
-//! requests, and who gives a part back for a while. A stream of events that goes on behind its last one sees each once, in order.
+//! requests, and who gives a part back for a while. A mapping that sends comes and goes, and misses nothing. Streams that go on
+//! behind their last event, or position over WebSocket, see each once, in order.
 //! Messages come as requests, in batches, as many in one, and by WebSocket, in frames of both kinds. Last values are what was
 //! acked last, what a mapping could make nothing of is kept, and `store check` finds nothing wrong. What nobody takes becomes a
 //! dead letter after so many deliveries and is replayed; subscriptions are made and dropped; stored messages are read page by page.
@@ -21,8 +22,10 @@ mod many;
 mod nacks;
 mod orders;
 mod pages;
+mod parks;
 mod passes;
 mod raw;
+mod resumes;
 mod states;
 mod stream;
 mod stubborn;
@@ -105,14 +108,16 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     let askers: Vec<_> = (0..2).map(|n| stage.run(move |stage| asks::send(stage, n))).collect();
     let consumers = [stage.run(orders::consume), stage.run(asks::answer), stage.run(nacks::consume)];
     let stubborn = [stage.run(stubborn::consume), stage.run(stubborn::operate)];
-    let reader = stage.run(stream::read);
+    let readers = [stage.run(stream::read), stage.run(resumes::read)];
 
     for round in 0..KILLS {
         if round > 0 && round % CHECKED == 0 {
             stage.assert_in_order();
         }
+        parks::turn(&stage, round);
         let gateway = Gateway::start(&stage.site);
         stage.assert_balanced(round);
+        parks::assert_parked(&stage, round);
         drops::assert_known(&stage);
         let until = Instant::now() + Duration::from_millis(random.u64(5..250));
         eventually("it is time to kill", Duration::from_secs(1), || (Instant::now() >= until).then_some(()));
@@ -120,6 +125,7 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     }
 
     stage.assert_in_order();
+    parks::turn(&stage, 0);
     let gateway = Gateway::start(&stage.site);
     stage.stop.store(true, Ordering::SeqCst);
     senders.into_iter().for_each(|sender| sender.join().expect("a sender's end"));
@@ -132,11 +138,12 @@ fn killed_fifty_times_under_load_nothing_acked_is_lost_and_the_ledger_balances()
     askers.into_iter().for_each(|asker| asker.join().expect("the end of who asks"));
     orders::assert_all_come(&stage);
     consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer's end"));
-    reader.join().expect("the end of the stream");
+    readers.into_iter().for_each(|reader| reader.join().expect("the end of a stream"));
     stubborn::replay_the_rest(&stage);
     stubborn.into_iter().for_each(|part| part.join().expect("the end of the operator, or of who is stubborn"));
     orders::assert_settled(&stage);
     hook::assert_told(&stage);
+    parks::assert_sent(&stage);
     letters::assert_kept(&stage);
     states::assert_last(&stage);
     asks::assert_answered(&stage);

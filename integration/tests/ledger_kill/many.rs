@@ -80,6 +80,12 @@ impl Many {
         is_sent && self.streamed.lock().expect("streamed").len() >= self.told.lock().expect("told").len()
     }
 
+    /// All that was stored is among these.
+    pub(crate) fn is_read(&self, ids: &HashSet<String>) -> bool {
+        let is_sent = self.sent.load(Ordering::SeqCst);
+        is_sent && self.told.lock().expect("told").keys().all(|id| ids.contains(id))
+    }
+
     /// Those that were told to be stored and that the stream has not shown.
     pub(crate) fn unstreamed(&self) -> Vec<String> {
         let streamed: HashSet<_> = self.streamed.lock().expect("streamed").iter().map(|(id, _)| id.clone()).collect();
