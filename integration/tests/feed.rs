@@ -1,4 +1,4 @@
-//! The bridge to remote feeds: a server that numbers its messages, and a gateway that is killed in between.
+//! The bridge to remote feeds: a server that numbers its messages, and a gateway that is killed again and again in between.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -17,7 +17,8 @@ use tungstenite::{Message, WebSocket, accept};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many messages the feed has.
-const LAST: u64 = 3_000;
+const LAST: u64 = 6_000;
+const KILLS: u64 = 20;
 
 /// A feed that has the messages 1 to [`LAST`], and says them behind whatever number a client names.
 struct Feed {
@@ -97,9 +98,9 @@ fn a_gateway_that_is_killed_has_every_message_of_the_feed_once() {
         let ledger = client::get(&site.admin_url("/ledger")).body;
         ledger["bridges"]["prices"]["routes"]["prices"]["stored"].as_u64().unwrap_or_default()
     };
-    for part in 1..=3 {
+    for part in 1..=KILLS {
         let gateway = Gateway::start(&site);
-        eventually("some of it is stored", PATIENCE, || (stored() >= LAST * part / 4).then_some(()));
+        eventually("some of it is stored", PATIENCE, || (stored() >= LAST * part / (KILLS + 1)).then_some(()));
         gateway.kill();
     }
     let gateway = Gateway::start(&site);
