@@ -41,6 +41,7 @@ impl Drops {
 /// Makes one, reads a little with it and drops it, and makes it anew: it begins at the beginning.
 pub(crate) fn run(stage: &Stage) {
     let (client, mut first) = (Client::new(), None);
+    let url = stage.site.admin_url(&format!("/subscriptions/ws:anonymous:{BRIEF}"));
     for n in 0.. {
         if stage.is_over() {
             return println!("{n} subscriptions were made and dropped");
@@ -50,7 +51,7 @@ pub(crate) fn run(stage: &Stage) {
             open(stage, &format!("lasting-{n}"), n, &mut first);
         }
         stage.drops.know(BRIEF, Known::Unknown);
-        drop_it(stage, &client);
+        stage.do_once(BRIEF, |key| client.delete(&url, key));
         stage.drops.know(BRIEF, Known::Gone(n));
     }
 }
@@ -74,21 +75,6 @@ fn open(stage: &Stage, name: &str, n: usize, first: &mut Option<Value>) {
     if name == BRIEF {
         // it may be gone with the kill: nobody is told
         let _is_sent = subscriber.ack(&message);
-    }
-}
-
-fn drop_it(stage: &Stage, client: &Client) {
-    let url = stage.site.admin_url(&format!("/subscriptions/ws:anonymous:{BRIEF}"));
-    let mut is_cut = false;
-    loop {
-        let answer = client.delete(&url, &[("authorization", &stage.key)]);
-        match answer.status {
-            200 => return,
-            404 if is_cut => return,
-            0 | 503 => is_cut = true,
-            other => panic!("{other}: {}", answer.text),
-        }
-        thread::park_timeout(Duration::from_millis(1));
     }
 }
 

@@ -221,6 +221,22 @@ impl Stage {
         }
     }
 
+    /// Asks for what can be done once until it is known that it is. A kill may take the answer, and only then may it be done
+    /// already.
+    fn do_once(&self, what: &str, ask: impl Fn(&[(&str, &str)]) -> integration::Answer) {
+        let mut is_cut = false;
+        loop {
+            let answer = ask(&[("authorization", &self.key)]);
+            match answer.status {
+                200 => return,
+                404 if is_cut => return,
+                0 | 503 => is_cut = true,
+                other => panic!("{what}: {other}: {}", answer.text),
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     fn ledger(&self) -> Value {
         integration::client::get(&self.site.admin_url("/ledger")).body
     }

@@ -144,27 +144,12 @@ pub(crate) fn operate(stage: &Stage) {
             assert!(is_bad(n) && seen.insert(n), "a second letter of {n}: {letter}");
             if !is_left(n) {
                 stubborn.replayed.lock().expect("replayed").insert(n);
-                replay(stage, &client, after);
+                let url = stage.site.admin_url(&format!("/dead-letters/{after}/replay"));
+                stage.do_once(&format!("letter {after}"), |key| client.post(&url, key, b""));
             }
         }
     }
     stubborn.listed.store(true, Ordering::SeqCst);
-}
-
-/// A kill may take the answer, and only then may the letter be gone already.
-fn replay(stage: &Stage, client: &Client, id: u64) {
-    let url = stage.site.admin_url(&format!("/dead-letters/{id}/replay"));
-    let mut is_cut = false;
-    loop {
-        let answer = client.post(&url, &[("authorization", &stage.key)], b"");
-        match answer.status {
-            200 => return,
-            404 if is_cut => return,
-            0 | 503 => is_cut = true,
-            other => panic!("letter {id}: {other}: {}", answer.text),
-        }
-        thread::park_timeout(Duration::from_millis(1));
-    }
 }
 
 /// The gateway is killed no more: what is left is replayed by the command line, all at once.
