@@ -129,6 +129,17 @@ impl<'a> Reader<'a> {
         self.str(what).map(Arc::from)
     }
 
+    /// As [`Self::text`]; what is `known` is shared.
+    pub(crate) fn shared(&mut self, what: &'static str, known: &mut Option<Arc<str>>) -> Result<Arc<str>, DecodeError> {
+        let bytes = self.bytes(what)?;
+        if let Some(text) = known.as_ref().filter(|text| text.as_bytes() == bytes) {
+            return Ok(text.clone());
+        }
+        let text: Arc<str> = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid(what))?.into();
+        *known = Some(text.clone());
+        Ok(text)
+    }
+
     pub(crate) fn option<T>(
         &mut self,
         what: &'static str,

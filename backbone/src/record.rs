@@ -67,6 +67,19 @@ pub(crate) struct Stored {
     pub(crate) retained: bool,
 }
 
+/// What the records that were read before say in each place: most say the same again, which is then shared and not made anew.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    source: Option<Arc<str>>,
+    kind: Option<Arc<str>>,
+    subject: Option<Topic>,
+    datacontenttype: Option<Arc<str>>,
+    dataschema: Option<Arc<str>>,
+    performative: Option<Arc<str>>,
+    partitionkey: Option<Arc<str>>,
+    classification: Option<Arc<str>>,
+}
+
 /// What most envelopes need besides their data.
 const USUAL_BYTES: usize = 448;
 
@@ -138,10 +151,21 @@ pub(crate) fn hash(record: &[u8]) -> Chain {
 pub(crate) fn decode(record: &Bytes) -> Result<(Header, Envelope), DecodeError> {
     let mut reader = Reader::new(record);
     let (header, flags) = header(&mut reader)?;
-    let mut envelope = envelope(&mut reader)?;
+    let mut envelope = envelope(&mut reader, &mut Texts::default())?;
     envelope.priority = priority(flags)?;
     envelope.data = Data::Opaque(record.slice_ref(reader.rest()));
     Ok((header, envelope))
+}
+
+/// Reads what is handed out of a record, and passes over how it came here; the envelope's data are a slice of it.
+pub(crate) fn stored(record: &Bytes, texts: &mut Texts) -> Result<Stored, DecodeError> {
+    let mut reader = Reader::new(record);
+    let (format, _) = up_to_flags(&mut reader)?;
+    let flags = flags(&mut reader, format)?;
+    let mut envelope = envelope(&mut reader, texts)?;
+    envelope.priority = priority(flags)?;
+    envelope.data = Data::Opaque(record.slice_ref(reader.rest()));
+    Ok(Stored { envelope, retained: flags & RETAINED != 0 })
 }
 
 /// How the envelope came here, without the envelope.
@@ -300,19 +324,22 @@ fn put_conversation(out: &mut Vec<u8>, conversation: &Conversation) {
 }
 
 /// Everything but the data, which stay empty.
-fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
+fn envelope(reader: &mut Reader<'_>, texts: &mut Texts) -> Result<Envelope, DecodeError> {
+    let text = |reader: &mut Reader<'_>, what, known: &mut Option<Arc<str>>| {
+        reader.option(what, |reader| reader.shared(what, known))
+    };
     Ok(Envelope {
         id: id(reader)?,
-        source: reader.text("source")?,
-        kind: reader.text("type")?,
-        subject: subject(reader)?,
+        source: reader.shared("source", &mut texts.source)?,
+        kind: reader.shared("type", &mut texts.kind)?,
+        subject: shared_subject(reader, &mut texts.subject)?,
         time: time(reader, "time")?,
         expirytime: reader.option("expirytime", |reader| time(reader, "expirytime"))?,
-        datacontenttype: reader.option_text("datacontenttype")?,
-        dataschema: reader.option_text("dataschema")?,
-        performative: reader.option_text("performative")?,
-        partitionkey: reader.option_text("partitionkey")?,
-        classification: reader.option_text("classification")?,
+        datacontenttype: text(reader, "datacontenttype", &mut texts.datacontenttype)?,
+        dataschema: text(reader, "dataschema", &mut texts.dataschema)?,
+        performative: text(reader, "performative", &mut texts.performative)?,
+        partitionkey: text(reader, "partitionkey", &mut texts.partitionkey)?,
+        classification: text(reader, "classification", &mut texts.classification)?,
         residency: reader.list("residency", |reader| reader.text("residency"))?,
         hops: reader.list("hops", |reader| reader.text("hops"))?,
         trace: reader.option("trace", trace)?,
@@ -325,6 +352,16 @@ fn envelope(reader: &mut Reader<'_>) -> Result<Envelope, DecodeError> {
 
 fn subject(reader: &mut Reader<'_>) -> Result<Topic, DecodeError> {
     Topic::new(reader.str("subject")?).map_err(|_| DecodeError::Invalid("subject"))
+}
+
+fn shared_subject(reader: &mut Reader<'_>, known: &mut Option<Topic>) -> Result<Topic, DecodeError> {
+    let text = reader.str("subject")?;
+    if let Some(topic) = known.as_ref().filter(|topic| topic.as_str() == text) {
+        return Ok(topic.clone());
+    }
+    let topic = Topic::new(text).map_err(|_| DecodeError::Invalid("subject"))?;
+    *known = Some(topic.clone());
+    Ok(topic)
 }
 
 fn conversation(reader: &mut Reader<'_>) -> Result<Conversation, DecodeError> {

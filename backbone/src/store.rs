@@ -30,7 +30,7 @@ use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteB
 use crate::{
     OpenError,
     codec::{DecodeError, MOST, Reader, below, put_u64},
-    record::{self, Stored},
+    record::{self, Stored, Texts},
 };
 
 /// The newest format of the folder that is read, and the one that is written.
@@ -267,12 +267,12 @@ impl Store {
 
     /// Records behind `after` up to `last`, at most `max` and about `max_bytes`.
     pub(crate) fn chunk(&self, after: u64, last: u64, max: usize, max_bytes: usize) -> fjall::Result<Vec<(u64, Read)>> {
-        let mut chunk = Vec::new();
+        let (mut chunk, mut texts) = (Vec::new(), Texts::default());
         let mut bytes = 0;
         for entry in self.log.range((after + 1).to_be_bytes()..=last.to_be_bytes()) {
             let (key, value) = entry.into_inner()?;
             bytes += value.len();
-            chunk.push((sequence(&key), read(value.into())));
+            chunk.push((sequence(&key), record::stored(&value.into(), &mut texts)));
             if chunk.len() == max || bytes >= max_bytes {
                 break;
             }
@@ -342,7 +342,7 @@ impl std::fmt::Debug for Store {
 }
 
 fn read(record: Bytes) -> Read {
-    record::decode(&record).map(|(header, envelope)| Stored { envelope, retained: header.retained })
+    record::stored(&record, &mut Texts::default())
 }
 
 /// A key of the log or of the dedup keyspace. The store itself wrote it: what is no sequence is 0, which no record has.
