@@ -23,8 +23,8 @@ const MESSAGES: usize = 1_500;
 const FILLING: usize = 20_000;
 /// What an idle client may cost, in kB; 22 was measured in a debug build.
 const IDLE_KB: u64 = 45;
-/// What the gateway may have grown by when everything is over, in kB, though 30 MB were published to twelve deaf ones; 32,000 was
-/// measured.
+/// What the gateway may have grown by when everything is over, in kB, though 30 MB were published to twelve deaf ones; 38,500 at
+/// most was measured.
 const GROWN_KB: u64 = 70_000;
 
 /// The clients and what they said hello with; a connection ends when it is dropped.
@@ -33,12 +33,13 @@ struct Crowd {
     subscribers: Vec<Subscriber>,
 }
 
+/// What is sent to a deaf client fills the kernel's buffers long before `write_timeout` is over, also on a busy machine.
 fn site() -> (Site, SocketAddr) {
     let (site, mqtt) = (Site::shipped(), free_port());
     site.configure("", "limits: { max_subscriptions_per_principal: 4096 }\n");
     let text = fs::read_to_string(site.config().join("gateway.yaml")).expect("the config");
     let listen = format!("listen: '{}', ", site.http);
-    let many = "max_connections: 4096, max_connections_per_address: 4096, write_timeout: 2s";
+    let many = "max_connections: 4096, max_connections_per_address: 4096, write_timeout: 8s";
     let http = format!("{listen}{many}, header_timeout: 10m, websocket: {{ ping_interval: 10m }}");
     let floor = format!("bridges:\n  floor: {{ mqtt: {{ listen: '{mqtt}', {many} }} }}\n");
     site.write("gateway.yaml", &text.replace(&listen, &http).replace("bridges:\n", &floor));
@@ -71,17 +72,17 @@ fn request(site: &Site, head: &str, body: &str) -> TcpStream {
     stream
 }
 
-/// A client of MQTT 3.1.1 that has subscribed at QoS 1.
+/// A client of MQTT 3.1.1 that has subscribed at QoS 0, so that nothing but its socket bounds what it is sent.
 fn mqtt(at: SocketAddr, name: &str, filter: &str) -> TcpStream {
     let text = |text: &str| [&u16::try_from(text.len()).expect("short").to_be_bytes()[..], text.as_bytes()].concat();
     let packet = |first: u8, body: &[u8]| [&[first, u8::try_from(body.len()).expect("short")][..], body].concat();
     let mut stream = connect(at);
     let connect = [&text("MQTT")[..], &[4, 2, 0, 0], &text(name)].concat();
-    let subscribe = [&[0, 1][..], &text(filter), &[1]].concat();
+    let subscribe = [&[0, 1][..], &text(filter), &[0]].concat();
     stream.write_all(&[packet(0x10, &connect), packet(0x82, &subscribe)].concat()).expect("to send");
     let mut answers = [0; 9];
     stream.read_exact(&mut answers).expect("CONNACK and SUBACK");
-    assert_eq!(answers, [0x20, 2, 0, 0, 0x90, 3, 0, 1, 1], "{name}");
+    assert_eq!(answers, [0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], "{name}");
     stream
 }
 
@@ -131,9 +132,9 @@ fn a_thousand_idle_clients_and_some_that_do_not_read_are_nothing_to_a_busy_one()
 
     let cut = "openmesh_bridge_connections_cut_total";
     eventually("who does not read is cut", PATIENCE, || {
-        (metric(&site, cut, "reason=\"unread\"") == 3 * DEAF as u64).then_some(())
+        (metric(&site, cut, "reason") == 3 * DEAF as u64).then_some(())
     });
-    assert_eq!(metric(&site, cut, "reason=\"vanished\""), 0);
+    assert_eq!(metric(&site, cut, "reason=\"unread\""), 3 * DEAF as u64);
     let log = fs::read_to_string(site.scratch("gateway.log")).expect("the log");
     for stream in &deaf.streams {
         let address = stream.local_addr().expect("its address").to_string();
