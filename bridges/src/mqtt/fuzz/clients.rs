@@ -218,11 +218,23 @@ async fn unframe(mut from: ReadHalf<DuplexStream>, mut to: DuplexStream) {
         let mut payload = vec![0; length.unwrap_or_default()];
         let read = from.read_exact(&mut payload).await;
         match first {
+            // cut within a frame
             _ if read.is_err() => return,
             // who does not heed does not read either
-            0x82 if to.write_all(&payload).await.is_err() => return,
-            0x88 => return,
-            _ => {}
+            0x82 => {
+                if to.write_all(&payload).await.is_err() {
+                    return;
+                }
+            }
+            0x8A => assert!(payload.len() < 126, "a pong has no more than its ping: {}", payload.len()),
+            _ => {
+                assert!(payload.len() < 126, "a close of {} bytes", payload.len());
+                // no data, but what answers another frame may (RFC 6455, section 5.5.1)
+                if let Ok(next) = from.read_u8().await {
+                    assert!(matches!(next, 0x8A | 0x88), "data behind a close: {next:02x}");
+                }
+                return;
+            }
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Hostile input for the listener: what the fuzz target calls with any bytes. Each entry panics where a promise is broken.
 //!
 //! [`packets`] reads the bytes as packets, [`sequences`] as things that happen to a session, and [`connections`] as clients
-//! that do whatever they like, well formed or not.
+//! that do whatever they like, well formed or not. [`answers`] reads them as a remote broker's, for the bridge that is its
+//! client.
 
 mod clients;
 mod model;
 
 use bytes::BytesMut;
 
-use super::packet::{Decoder, Next};
+use super::packet::{AnswerDecoder, Decoder, Next, Read, Version};
 
 /// Bytes that say what happens, until they are used up.
 struct Script<'b>(&'b [u8]);
@@ -65,6 +66,49 @@ fn read<'b>(level: u8, chunks: impl Iterator<Item = &'b [u8]>) -> (Vec<String>, 
     (packets, false)
 }
 
+/// Whatever a remote broker sends, and however it is cut, its packets are the same, or there is an error; never a panic. No
+/// more is waited for than the limit lets a packet have.
+///
+/// # Panics
+/// If it is not so.
+pub fn answers(bytes: &[u8]) {
+    for version in [Version::V3, Version::V5] {
+        for with_welcome in [false, true] {
+            let whole = heard(version, with_welcome, bytes.chunks(bytes.len().max(1)));
+            let cut = heard(version, with_welcome, bytes.chunks(3));
+            assert_eq!(whole, cut, "{version:?}");
+        }
+    }
+}
+
+/// What there is to read of a broker, behind a CONNACK or not, and whether it ends with an error.
+fn heard<'b>(version: Version, with_welcome: bool, chunks: impl Iterator<Item = &'b [u8]>) -> (Vec<String>, bool) {
+    const LIMIT: usize = 1_024;
+    /// What a packet may have that is no message.
+    const CONTROL_LIMIT: usize = 131_072;
+    let mut decoder = AnswerDecoder::new(version, LIMIT);
+    let welcome: &[u8] = match (with_welcome, version) {
+        (false, _) => &[],
+        (true, Version::V3) => &[0x20, 2, 0, 0],
+        (true, Version::V5) => &[0x20, 3, 0, 0, 0],
+    };
+    let (mut buffer, mut read) = (BytesMut::from(welcome), Vec::new());
+    for chunk in [&[][..]].into_iter().chain(chunks) {
+        buffer.extend_from_slice(chunk);
+        loop {
+            match decoder.next(&mut buffer) {
+                Ok(Read::Answer(answer)) => read.push(format!("{answer:?}")),
+                Ok(Read::Incomplete(size)) => {
+                    assert!(size.is_none_or(|size| size <= CONTROL_LIMIT), "{size:?} bytes are waited for");
+                    break;
+                }
+                Err(_) => return (read, true),
+            }
+        }
+    }
+    (read, false)
+}
+
 /// What happens to a session, with crashes: exactly once stays that.
 ///
 /// # Panics
@@ -98,6 +142,38 @@ mod tests {
     #[test]
     fn any_bytes_are_packets_or_an_error() {
         random(20_000, packets);
+    }
+
+    #[test]
+    fn any_bytes_of_a_broker_are_packets_or_an_error() {
+        random(20_000, answers);
+    }
+
+    /// Well formed but for a few bytes, so that what is behind the fixed header is reached as well.
+    #[test]
+    fn packets_of_a_broker_with_a_byte_that_is_another_are_packets_or_an_error() {
+        const PACKETS: [&[u8]; 10] = [
+            &[0x32, 11, 0, 3, b'a', b'/', b'b', 0, 1, 2, 1, 1, b'x'],
+            &[0x34, 8, 0, 3, b'a', b'/', b'b', 0, 2, 0],
+            &[0x40, 4, 0, 1, 0x10, 0],
+            &[0x50, 2, 0, 2],
+            &[0x62, 3, 0, 3, 0x92],
+            &[0x70, 2, 0, 4],
+            &[0x90, 5, 0, 5, 0, 1, 0x87],
+            &[0xB0, 4, 0, 6, 0, 0],
+            &[0xD0, 0],
+            &[0xE0, 8, 0x8B, 6, 0x1F, 0, 3, b'b', b'y', b'e'],
+        ];
+        random(20_000, |bytes| {
+            let packets: Vec<u8> = bytes.iter().take(8).flat_map(|n| PACKETS[usize::from(n % 10)]).copied().collect();
+            let mut broken = packets;
+            for change in bytes.chunks_exact(2).skip(4).take(3) {
+                if let Some(byte) = broken.get_mut(usize::from(change[0]) % 100) {
+                    *byte = change[1];
+                }
+            }
+            answers(&broken);
+        });
     }
 
     #[test]
