@@ -452,6 +452,21 @@ impl Session {
         self.over.iter().copied()
     }
 
+    /// What a number was of has another one from now on: its position could not be ended, and is nobody's any more. The new
+    /// one, if there was such a subscription.
+    pub(super) fn renumber(&mut self, number: u32) -> Option<u32> {
+        let filter = self.by_number.remove(&number)?;
+        let new = self.number();
+        let known = self.subscriptions.get_mut(&filter)?;
+        match known.shown.values_mut().find(|shown| **shown == number) {
+            Some(shown) => *shown = new,
+            None => known.number = new,
+        }
+        self.by_number.insert(new, filter);
+        self.abandoned(number);
+        Some(new)
+    }
+
     fn number(&mut self) -> u32 {
         self.next_subscription += 1;
         self.next_subscription - 1

@@ -133,7 +133,7 @@ impl Connection {
             self.held.session.closed(number, open.settling.stored());
             if open.durable && open.settling.is_at_most_once() {
                 // it was lowered to QoS 0: nothing waits for it any more
-                self.shared.end_subscription(&self.held.session, number).await;
+                self.end_lowered(number).await;
             }
             if let Some(seat) = open.seat {
                 seat.leave(self.held.session.left(number), leaves).await;

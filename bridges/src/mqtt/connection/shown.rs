@@ -65,7 +65,7 @@ impl Connection {
         shown: &Shown,
         addresses: &Filter,
     ) -> Result<(u32, bool), Rejection> {
-        let number = self.held.session.show(native, shown.route.name()).unwrap_or_default();
+        let mut number = self.held.session.show(native, shown.route.name()).unwrap_or_default();
         let at_most = shown.qos.map_or(qos, |most| most.min(qos));
         let durable = self.is_durable(Served::Own, at_most);
         if let Some(open) = self.open.get_mut(&number) {
@@ -78,11 +78,11 @@ impl Connection {
                 if open.settling.is_at_most_once() != at_most_once {
                     self.outbox.change(&open.settling, at_most_once);
                 }
+                self.held.session.is_over(number, open.durable && at_most_once);
                 return Ok((number, false));
             }
             if self.close(number, Leaves::ForNow).await && !durable {
-                self.shared.end_subscription(&self.held.session, number).await;
-                self.held.session.abandoned(number);
+                number = self.end_lowered(number).await;
             }
             // what comes again has the identifier that it had
             self.held.session.reopened(number);

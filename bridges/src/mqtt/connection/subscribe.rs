@@ -54,6 +54,8 @@ impl Connection {
             if open.settling.is_at_most_once() != at_most_once {
                 self.outbox.change(&open.settling, at_most_once);
             }
+            // its position ends with the connection, or with the gateway
+            self.held.session.is_over(open.settling.number, open.durable && at_most_once);
             let wants_values = wanted.retain_handling == RetainHandling::Always && served != Served::Shared;
             if wants_values {
                 open.settling.want_values();
@@ -76,11 +78,11 @@ impl Connection {
         let mut was_durable = false;
         // one without a position gets one: it goes on until that is there, so that nothing is missed between the two
         let before = known.and_then(|number| self.open.remove(&number));
+        let mut known = known;
         if let Some(number) = known.filter(|_| before.is_none()) {
             was_durable = self.may_have_position(number);
             if was_durable && !durable {
-                self.shared.end_subscription(&self.held.session, number).await;
-                self.held.session.abandoned(number);
+                known = Some(self.end_lowered(number).await);
             }
         }
         let number = match known {
@@ -175,9 +177,23 @@ impl Connection {
         }
     }
 
+    /// Ends the position of a subscription that goes on without one. If it can't be ended now, it is left over, and the
+    /// subscription has another number, which is given back.
+    pub(super) async fn end_lowered(&mut self, number: u32) -> u32 {
+        let ended = self.shared.end_subscription(&self.held.session, number).await;
+        self.held.session.is_over(number, !ended);
+        self.held.session.abandoned(number);
+        if ended {
+            return number;
+        }
+        self.shared.leave_over(&self.held.session, number);
+        self.held.session.renumber(number).unwrap_or(number)
+    }
+
     /// Of the positions that could not be ended, those are forgotten that have been since.
     async fn look_for_ended(&mut self) {
-        let over: Vec<_> = self.held.session.over().collect();
+        // what waits at one that is open still goes out
+        let over: Vec<_> = self.held.session.over().filter(|number| !self.open.contains_key(number)).collect();
         for number in over {
             if !self.shared.end_subscription(&self.held.session, number).await {
                 // a store that is away is asked once

@@ -147,6 +147,11 @@ impl Session {
         });
         let arrived = unheard.chain(received.into_iter().map(|id| (id, Arrived::Received)));
         session.inbound = arrived.map(|(id, arrived)| (id, Inbound { arrived, here: false })).collect();
+        // one that was lowered to QoS 0, and whose position was there still
+        let lowered: Vec<_> = session.over().filter(|number| session.by_number.contains_key(number)).collect();
+        for number in lowered {
+            session.renumber(number);
+        }
         session.crashed_at = crashed.then(|| session.generations.clone());
         session.disconnected();
         Ok(session)

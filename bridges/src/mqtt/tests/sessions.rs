@@ -409,6 +409,51 @@ async fn a_subscription_whose_position_could_not_be_ended_is_over_and_its_positi
 }
 
 #[tokio::test]
+async fn a_position_that_could_not_be_ended_when_its_subscription_was_lowered_to_qos_0_ends_later_over_restarts_too() {
+    let first = rig().await;
+    let hello = Hello::five("same").staying();
+    let lowers = |id: u16| subscribe(true, id, &[], &[("a", 0)]);
+    let raises = |id: u16| subscribe(true, id, &[], &[("a", 1)]);
+    let names =
+        |rig: &Rig| -> Vec<_> { rig.outlet.state().opened.into_iter().filter_map(|(_, what)| what.durable).collect() };
+    let mut client = Client::connect(first.address(), &hello).await;
+    client.ask(&raises(1)).await;
+    client.ask(&lowers(2)).await;
+    // what waits at it goes out: it is not ended before its connection is over, whatever else is
+    client.ask(&packet(0xA2, &[&[0, 3], &[0], &text("b")])).await;
+    assert_eq!(first.outlet.state().forgotten.len(), 0);
+    first.outlet.keep_all(true);
+    client.send(&[0xE0, 0]).await;
+    assert_eq!(client.next().await, None);
+    let mut client = Client::connect(first.address(), &hello).await;
+    // raised meanwhile it has a position that is not the one which is to be ended
+    client.ask(&raises(1)).await;
+    let of_first = names(&first);
+    assert_eq!(of_first.len(), 2);
+    assert_ne!(of_first[0], of_first[1]);
+    first.outlet.keep_all(false);
+    first.outlet.until(|state| state.forgotten == of_first[..1]).await;
+    // lowered when the gateway crashes
+    client.ask(&lowers(2)).await;
+    let second = first.restart(&config()).await;
+    second.outlet.until(|state| state.forgotten.contains(&of_first[1])).await;
+    let mut client = Client::connect(second.address(), &hello).await;
+    client.ask(&raises(1)).await;
+    let of_second = names(&second);
+    assert!(of_second.len() == 1 && !of_first.contains(&of_second[0]), "{of_second:?}");
+    // lowered, and raised again: nothing of it is over
+    client.ask(&lowers(2)).await;
+    client.ask(&raises(3)).await;
+    let third = second.restart(&config()).await;
+    let mut client = Client::connect(third.address(), &hello).await;
+    client.until_pong().await;
+    assert_eq!((names(&third), third.outlet.state().forgotten.len()), (of_second, 0));
+    for rig in [first, second, third] {
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn at_the_drain_a_client_of_mqtt_5_is_told_so() {
     let rig = rig().await;
     let mut client = Client::five(&rig).await;

@@ -177,6 +177,31 @@ fn which_positions_are_to_be_ended_is_known_after_a_restart() {
 }
 
 #[test]
+fn a_subscription_whose_position_is_to_be_ended_has_another_number_after_a_restart() {
+    let mut session = Session::new();
+    for filter in ["a", "b"] {
+        let wanted = Wanted {
+            filter: filter.into(),
+            qos: Qos::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Always,
+        };
+        session.subscribe(wanted, None);
+    }
+    let shown = session.show("b", "display").unwrap();
+    for number in [0, shown] {
+        session.is_over(number, true);
+    }
+    let restored = Session::restore(session.store(true)).unwrap();
+    assert_eq!(restored.over().collect::<Vec<_>>(), [0, shown]);
+    let numbers: Vec<_> = restored.subscriptions().flat_map(Subscribed::numbers).collect();
+    assert_eq!(numbers, [3, 1, 4]);
+    assert_eq!(restored.known(4).map(|known| &*known.wanted.filter), Some("b"));
+    assert!(restored.known(0).is_none() && restored.known(shown).is_none());
+}
+
+#[test]
 fn what_a_client_repeats_after_a_restart_is_the_same_whatever_it_released_before() {
     let mut session = Session::new();
     for id in 1..=3_000 {
