@@ -9,6 +9,7 @@ mod javascript;
 mod paho;
 mod pressure;
 mod promises;
+mod properties;
 mod remote;
 mod repeats;
 mod restarts;

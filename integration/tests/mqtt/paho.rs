@@ -18,6 +18,14 @@ pub(crate) struct Paho {
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// A script of this folder, with the Python that has paho.
+pub(crate) fn script(name: &str) -> Command {
+    let venv = repository().join("target/tools/bin/python");
+    let mut python = Command::new(if venv.exists() { venv } else { PathBuf::from("python3") });
+    python.arg(repository().join("integration/tests/mqtt").join(name));
+    python
+}
+
 impl Paho {
     /// Over TCP.
     pub(crate) fn start(floor: &Floor, arguments: &[&str]) -> Self {
@@ -26,12 +34,8 @@ impl Paho {
 
     /// Over `tcp` or `websockets`.
     pub(crate) fn over(transport: &str, port: u16, arguments: &[&str]) -> Self {
-        let venv = repository().join("target/tools/bin/python");
-        let python = if venv.exists() { venv } else { PathBuf::from("python3") };
-        let script = repository().join("integration/tests/mqtt/exactly_once.py");
         let (first, rest) = arguments.split_first().expect("what to do");
-        let mut child = Command::new(python)
-            .arg(script)
+        let mut child = script("exactly_once.py")
             .args([first, "127.0.0.1", &port.to_string()])
             .args(rest)
             .env("TRANSPORT", transport)
