@@ -7,7 +7,7 @@ use axum::{
 use envelope::{Admission, Position, Receipt, Reply, Settled};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Problem, draft::is_carried};
+use super::{Problem, draft::is_carried, kept::MAX_KEPT};
 
 /// 202 with the receipt, or what the mapping says in its place; a message that its mapping drops is 202 as well, with
 /// `{"filtered":true}`: it was taken, and a sender need not know more.
@@ -82,7 +82,10 @@ pub(super) fn not_settled(receipt: &Receipt) -> Option<Problem> {
             Some(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not-settled", "ack", detail))
         }
         Settled::Elsewhere => {
-            let detail = format!("{} is answered in parts, to the request that heard the first of them", receipt.id);
+            let detail = format!(
+                "{} was answered to another request, in parts or in more than the {MAX_KEPT} bytes that are kept for a retry",
+                receipt.id
+            );
             Some(Problem::new(StatusCode::CONFLICT, "answered-elsewhere", "reply", detail))
         }
         Settled::Never => {

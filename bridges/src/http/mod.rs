@@ -15,6 +15,7 @@ mod finish;
 pub mod fuzz;
 mod guard;
 mod head;
+mod kept;
 mod last;
 mod offer;
 mod openapi;

@@ -21,7 +21,7 @@ use envelope::{
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use tokio::sync::Semaphore;
 
-use super::{HttpConfig, draft::Draft, shown::Shown};
+use super::{HttpConfig, draft::Draft, kept::Kept, shown::Shown};
 use crate::SourceContext;
 
 /// What every connection of the bridge shares.
@@ -32,6 +32,8 @@ pub(super) struct Offer {
     lanes: AtomicU64,
     /// Requests with an idempotency key that are not answered yet.
     running: Mutex<HashSet<Key>>,
+    /// What such requests were answered.
+    kept: Kept,
     /// Bodies that are encoded or decoded at once: no more than there are processors to do it.
     pub(super) coders: Semaphore,
     /// What subscribers get.
@@ -63,7 +65,8 @@ impl Offer {
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
         let coders = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
         let (lanes, running, shown) = (AtomicU64::new(0), Mutex::default(), Shown::new());
-        Self { cx, config, lanes, running, coders, shown, full, retries }
+        let kept = Kept::new(&cx.bridge, cx.keys.clone());
+        Self { cx, config, lanes, running, kept, coders, shown, full, retries }
     }
 
     /// A lane of its own: for a request, for a WebSocket.
@@ -74,12 +77,24 @@ impl Offer {
 
 impl Offer {
     /// The admission once its ack point is reached, or is known not to be. Nothing of the stack is held meanwhile.
-    pub(super) async fn reached(&self, mut admission: Admission) -> Heard {
+    ///
+    /// A message that is `keyed` hears what it was answered before; what it is answered now is kept before anybody hears it.
+    pub(super) async fn reached(&self, mut admission: Admission, keyed: bool) -> Heard {
         let (mut is_answer, mut parts) = (false, None);
         if let Admission::Stored(receipt) = &mut admission
             && let Settled::Later(ticket) = receipt.settled
         {
-            let reached = self.cx.promises.reached(ticket).await;
+            let before = if keyed && receipt.duplicate { self.kept.find(receipt.id).await } else { None };
+            let reached = match before {
+                Some(before) => before,
+                None => {
+                    let reached = self.cx.promises.reached(ticket).await;
+                    if keyed {
+                        self.kept.keep(receipt.id, &reached).await;
+                    }
+                    reached
+                }
+            };
             is_answer = matches!(reached, Reached::Answered(Some(_)) | Reached::Parts(Some(_), _));
             parts = receipt.reach(reached);
         }
@@ -92,7 +107,7 @@ impl Offer {
         for Verdict { route, answer } in verdicts {
             let answer = match answer {
                 // in a list of verdicts there is no place for what follows
-                Ok(admission) => Ok(self.reached(admission).await.admission),
+                Ok(admission) => Ok(self.reached(admission, false).await.admission),
                 Err(rejection) => Err(rejection),
             };
             all.push(Verdict { route, answer });

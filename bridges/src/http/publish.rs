@@ -80,7 +80,7 @@ async fn take(offer: &Arc<Offer>, from: &Peer, request: Request<Incoming>) -> Re
     };
     let admission =
         Finish::new(verdict, offer.cx.tasks.clone()).await.map_err(|rejection| Problem::from(&rejection))?;
-    let Heard { admission, parts, .. } = offer.reached(admission).await;
+    let Heard { admission, parts, .. } = offer.reached(admission, keyed).await;
     let response = answer::admitted(&admission, keyed);
     Ok(match parts {
         Some(parts) => parts::followed(response, &admission, parts),

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use envelope::{Admission, Batch, Disposition, Inbound, Parts, Receipt, RejectKind, Settled};
+use envelope::{Admission, Batch, Disposition, Identity, Inbound, Parts, Receipt, RejectKind, Settled};
 use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,10 @@ impl LaneContext<'_> {
             let mut again = Vec::new();
             for (message, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict.answer {
-                    Ok(admission) if is_later(&admission) => self.answer_later(message.reference, admission),
+                    Ok(admission) if is_later(&admission) => {
+                        let keyed = matches!(message.inbound.identity, Identity::Keyed { .. });
+                        self.answer_later(message.reference, admission, keyed);
+                    }
                     Ok(admission) => self.send(answers::admitted(message.reference.as_deref(), &admission)).await,
                     Err(rejection) => match rejection.disposition() {
                         Disposition::Final => {
@@ -120,10 +123,10 @@ impl LaneContext<'_> {
     }
 
     /// In a task of its own: the lane goes on. There are no more of them than the gateway has tickets.
-    fn answer_later(&self, reference: Option<String>, admission: Admission) {
+    fn answer_later(&self, reference: Option<String>, admission: Admission, keyed: bool) {
         let (offer, out) = (self.offer.clone(), self.out.clone());
         self.offer.cx.tasks.spawn(async move {
-            let heard = offer.reached(admission).await;
+            let heard = offer.reached(admission, keyed).await;
             // nobody is left to hear it if this fails
             _ = tell(&out, reference.as_deref(), heard).await;
         });
