@@ -15,6 +15,7 @@ mod dead;
 mod dedup;
 mod early;
 mod embedded;
+mod engine;
 mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

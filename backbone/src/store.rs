@@ -30,6 +30,7 @@ use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteB
 use crate::{
     OpenError,
     codec::{DecodeError, MOST, Reader, below, put_u64},
+    engine::EngineError,
     record::{self, Stored, Texts},
 };
 
@@ -370,7 +371,7 @@ pub(crate) fn storage(path: &Path, error: fjall::Error) -> OpenError {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
             OpenError::Storage { path: path.into(), source: Box::new(error) }
         }
-        error => OpenError::Storage { path: path.into(), source: Box::new(error) },
+        error => OpenError::Storage { path: path.into(), source: Box::new(EngineError(error)) },
     }
 }
 

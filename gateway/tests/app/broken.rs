@@ -51,7 +51,12 @@ async fn a_broken_store_is_told_of_and_mended_while_the_gateway_stays_and_takes_
     let why = ready.json()["why"].as_str().unwrap().to_owned();
     assert_eq!(ready.status, 503, "{ready:?}");
     let data = site.data().display().to_string();
-    for part in ["the store can't be opened", &format!("`openmesh store check --path {data}`"), "store repair --path"] {
+    for part in [
+        "the store can't be opened",
+        "(the storage engine says: ",
+        &format!("`openmesh store check --path {data}`"),
+        "store repair --path",
+    ] {
         assert!(why.contains(part), "{part:?} is not in {why}");
     }
     for path in ["/ledger", "/messages", "/subscriptions"] {
