@@ -224,7 +224,11 @@ async fn what_has_expired_while_its_principal_was_away_is_not_handed_out() {
     let mut ada = inboxes.inbox(web(&running), "ada").await;
     offer(web(&running), 3..4).await;
     assert_eq!(ada.envelope().await["data"], json!(3));
-    let ledger = get(running.addresses().admin, "/ledger").await.json();
-    assert_eq!(ledger["subscriptions"]["ws:ada:in"]["expired"], 1, "{ledger:#}");
+    let counted = async {
+        while get(running.addresses().admin, "/ledger").await.json()["subscriptions"]["ws:ada:in"]["expired"] != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("it is counted as expired");
     drop(running.drain().await);
 }

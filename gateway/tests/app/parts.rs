@@ -274,7 +274,8 @@ async fn who_leaves_ends_the_answer_and_its_agent_hears_so() {
 async fn a_reader_that_is_slow_slows_its_agent_down_and_gets_all_of_it() {
     const PARTS: usize = 400;
     let site = asking();
-    site.write("mappings/asks.yaml", &ASKS.replace("body: { n: \"${payload.n}\" }", "body: ${payload}"));
+    let asks = ASKS.replace("body: { n: \"${payload.n}\" }", "body: ${payload}").replace("within: 20s", "within: 5m");
+    site.write("mappings/asks.yaml", &asks);
     let running = site.start().await;
     let at = web(&running);
     let mut agent = agent(at).await;
