@@ -3,7 +3,7 @@
 
 CONFIG ?= config/gateway.yaml
 CARGO ?= cargo
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 12
 # Every target there is.
 FUZZ_TARGETS ?= json topic yaml cloudevents codecs mapping_loader expression mqtt http store policy credentials feed
 
