@@ -13,6 +13,7 @@ mod properties;
 mod remote;
 mod repeats;
 mod restarts;
+mod sealed;
 mod shares;
 mod silence;
 mod talks;

@@ -44,10 +44,16 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
 // === impl Raw ===
 
 impl Raw {
+    /// A connection that has said nothing.
+    pub(crate) fn open(floor: &Floor) -> Self {
+        let raw = Self(TcpStream::connect(floor.mqtt).expect("the listener"));
+        raw.0.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        raw
+    }
+
     /// Connects with this version and these flags. Of MQTT 5.0 the session goes with the connection.
     pub(crate) fn connect(floor: &Floor, version: u8, flags: u8, name: &str) -> Self {
-        let mut raw = Self(TcpStream::connect(floor.mqtt).expect("the listener"));
-        raw.0.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut raw = Self::open(floor);
         let properties: &[u8] = if version == 5 { &[0] } else { &[] };
         raw.send(&packet(0x10, &[&text("MQTT"), &[version, flags, 0, 0], properties, &text(name)]));
         let connack = raw.read();
