@@ -91,12 +91,7 @@ impl<S> ByteStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
     /// Writes what goes out before anything else.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.left == 0
-            && let Some(pong) = self.payloads.pong.take()
-        {
-            self.answering = true;
-            Message::Pong(pong.into()).write(&mut self.out, MAX_CONTROL);
-        }
+        self.say_pong();
         while !self.out.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
             self.wrote(written)?;
@@ -104,8 +99,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Answers a ping, unless within a frame, or behind the last word (RFC 6455, section 5.5.1).
+    fn say_pong(&mut self) {
+        if self.left == 0
+            && !self.closed
+            && let Some(pong) = self.payloads.pong.take()
+        {
+            self.answering = true;
+            Message::Pong(pong.into()).write(&mut self.out, MAX_CONTROL);
+        }
+    }
+
     /// The last word, for as far as it can be said at once.
     fn say_close(&mut self, close: Option<Close>, cx: &mut Context<'_>) {
+        // to a ping that came before
+        self.say_pong();
         if !self.closed && self.left == 0 {
             Message::Close(close).write(&mut self.out, MAX_CONTROL);
         }

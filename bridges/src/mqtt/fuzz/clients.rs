@@ -229,11 +229,9 @@ async fn unframe(mut from: ReadHalf<DuplexStream>, mut to: DuplexStream) {
             0x8A => assert!(payload.len() < 126, "a pong has no more than its ping: {}", payload.len()),
             _ => {
                 assert!(payload.len() < 126, "a close of {} bytes", payload.len());
-                // no data, but what answers another frame may (RFC 6455, section 5.5.1)
-                if let Ok(next) = from.read_u8().await {
-                    assert!(matches!(next, 0x8A | 0x88), "data behind a close: {next:02x}");
-                }
-                return;
+                // nothing comes behind it (RFC 6455, section 5.5.1)
+                let next = from.read_u8().await;
+                return assert!(next.is_err(), "a frame behind a close: {next:02x?}");
             }
         }
     }

@@ -218,3 +218,40 @@ async fn the_last_word_says_what_was_broken_and_a_close_is_answered_with_its_own
         assert_eq!((heard[0], &heard[2..4]), (FIN | CLOSE, &code.to_be_bytes()[..]));
     }
 }
+
+#[tokio::test]
+async fn nothing_comes_behind_the_last_word_neither_an_answer_to_a_ping_that_came_with_the_end() {
+    let pong = [&[0x8A, 4][..], b"ping"].concat();
+    let own_close = [FIN | CLOSE, 2, 3, 0xE8];
+    for (end, close) in [
+        (frame(FIN | CLOSE, b"\x03\xe8bye"), Some(own_close)),
+        // one that is cut by what is no frame
+        (frame(FIN | TEXT, b"x"), None),
+    ] {
+        let (mut client, mut server) = pair(1 << 16);
+        let bytes = [frame(FIN | PING, b"ping"), end].concat();
+        client.write_all(&bytes).await.unwrap();
+        let mut nothing = [0; 8];
+        assert!(matches!(server.read(&mut nothing).await, Ok(0) | Err(_)));
+        drop(server);
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        let last = said.strip_prefix(&pong[..]).expect("the answer, which was owed, comes before");
+        assert_eq!((last[0], usize::from(last[1])), (FIN | CLOSE, last.len() - 2), "one frame: {last:?}");
+        assert!(close.is_none_or(|close| last == close), "{last:?}");
+    }
+    // the gateway closes first, and is asked something then
+    let (mut client, mut server) = pair(1 << 16);
+    let closing = async {
+        server.shutdown().await.unwrap();
+        _ = server.read(&mut [0; 8]).await;
+        _ = server.flush().await;
+        drop(server);
+    };
+    client.write_all(&frame(FIN | PING, b"ping")).await.unwrap();
+    client.shutdown().await.unwrap();
+    closing.await;
+    let mut said = Vec::new();
+    client.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said, own_close);
+}
