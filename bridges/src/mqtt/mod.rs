@@ -29,6 +29,7 @@ mod subscription;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod unconnected;
 mod websocket;
 mod will;
 

@@ -30,6 +30,7 @@ use super::{
     sessions::Sessions,
     share::{Shares, is_shared},
     sys::Sys,
+    unconnected::Unconnected,
     websocket::{WebSocketListener, Wire},
     will::Wills,
 };
@@ -71,6 +72,7 @@ pub(super) struct Shared {
     left_over: Mutex<Vec<LeftOver>>,
     /// Deliveries of QoS 0 that a client was too slow for.
     pub(super) dropped: Counter,
+    pub(super) unconnected: Unconnected,
     /// Open connections.
     pub(super) open: Gauge,
 }
@@ -190,7 +192,10 @@ impl Bound {
                     Some(Ok((stream, certificate))) => {
                         connection::run(shared, Wire::Stream(stream), peer.ip(), certificate).await;
                     }
-                    Some(Err(error)) => tracing::debug!(%error, %peer, "no TLS connection"),
+                    Some(Err(error)) => {
+                        shared.unconnected.unsecured(&error);
+                        tracing::debug!(%error, %peer, "no TLS connection");
+                    }
                     None => {}
                 }
             });
@@ -209,6 +214,7 @@ impl Shared {
         Self {
             dropped: counter!("openmesh_bridge_dropped_total", "bridge" => bridge()),
             open: gauge!("openmesh_bridge_mqtt_connections", "bridge" => bridge()),
+            unconnected: Unconnected::new(&cx.bridge),
             keeper: Keeper::new(cx.keys.clone()),
             sessions: Sessions::new(config.session.max_sessions, config.session.max_per_principal),
             shares: Shares::default(),

@@ -56,6 +56,7 @@ pub(super) async fn accept(
         Ok(Ok(Some(connect))) => connect,
         Ok(Ok(None)) => return None,
         Ok(Err(broken)) => {
+            shared.unconnected.broken(&broken);
             // the version is not known: level 4 for who asks for another one, nothing for who does not speak MQTT
             if broken.reason == Reason::UNSUPPORTED_VERSION {
                 packet::connack(&mut link.out, Version::V3, broken.reason, &ConnAck::default());
@@ -64,6 +65,7 @@ pub(super) async fn accept(
             return None;
         }
         Err(_) => {
+            shared.unconnected.late();
             tracing::debug!(%peer, "no CONNECT in time");
             return None;
         }
