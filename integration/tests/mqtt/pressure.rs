@@ -65,7 +65,7 @@ impl Raw {
         self.0.write_all(bytes).expect("to write");
     }
 
-    fn subscribe(&mut self, filter: &str, qos: u8) {
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
         self.send(&packet(0x82, &[&[0, 1], &text(filter), &[qos]]));
         let ack = self.read();
         assert_eq!((ack.first, ack.body.last()), (0x90, Some(&qos)), "SUBACK");

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -16,12 +17,25 @@ use crate::{
 };
 
 const CROWD: usize = 10_000;
+/// While they come and go, for so many of them one message goes through beside them; between, as many as there is time for.
+const EVERY: usize = 10;
 /// More than it takes to open all of them on a busy machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A connection; tried again while the listener is too busy to take it.
 fn open(at: SocketAddr) -> TcpStream {
     eventually("a connection", PATIENCE, || TcpStream::connect(at).ok())
+}
+
+/// A quarter of the crowd, with a turn for the stream now and then.
+fn open_some(at: SocketAddr, turn: &SyncSender<()>) -> Vec<TcpStream> {
+    let one = |n: usize| {
+        if n.is_multiple_of(EVERY) {
+            turn.send(()).expect("the stream goes on while they come");
+        }
+        open(at)
+    };
+    (0..CROWD / 4).map(one).collect()
 }
 
 /// Whether it was closed, without a word before.
@@ -39,6 +53,72 @@ fn publish(floor: &Floor) {
     assert!(sent, "{said}");
 }
 
+/// How many connections were closed because of what they brought.
+fn unconnected(floor: &Floor, reason: &str) -> u64 {
+    let metrics = client::get(&floor.site.admin_url("/metrics")).text;
+    let name = format!("openmesh_bridge_mqtt_unconnected_total{{bridge=\"floor\",reason=\"{reason}\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{metrics}"));
+    value.parse().expect("a number")
+}
+
+/// A message of QoS 1 for each turn, acknowledged before the next, and a last one; how many before that.
+fn stream(publisher: &mut Raw, turns: &Receiver<()>) -> u32 {
+    let mut count = 0_u32;
+    while turns.recv().is_ok() {
+        let id = (count % 1_000 + 1) as u16;
+        let payload = format!("{{\"n\":{count}}}");
+        publisher.send(&packet(0x32, &[&text("floor/8/stream"), &id.to_be_bytes(), payload.as_bytes()]));
+        let ack = publisher.read();
+        assert_eq!((ack.first, ack.body), (0x40, id.to_be_bytes().to_vec()), "PUBACK of {count}");
+        count += 1;
+    }
+    publisher.send(&packet(0x32, &[&text("floor/8/stream"), &[0xFF, 0xFF], br#"{"n":"last"}"#]));
+    assert_eq!(publisher.read().first, 0x40, "PUBACK of the last");
+    count
+}
+
+/// Reads them up to the last, each once and in order; how many.
+fn follow(subscriber: &mut Raw) -> u32 {
+    let mut count = 0_u32;
+    loop {
+        let message = subscriber.read();
+        assert_eq!(message.first, 0x32, "QoS 1, and not again");
+        let (head, payload) = message.body.split_at(2 + "floor/8/stream".len() + 2);
+        subscriber.send(&packet(0x40, &[&head[head.len() - 2..]]));
+        if payload == br#"{"n":"last"}"# {
+            return count;
+        }
+        assert_eq!(payload, format!("{{\"n\":{count}}}").as_bytes(), "in order, and none left out");
+        count += 1;
+    }
+}
+
+#[test]
+fn what_is_closed_before_it_is_let_in_is_counted_by_its_reason() {
+    let floor = Floor::with("connect_timeout: 1s");
+    let _gateway = Gateway::start(&floor.site);
+    // none of these is: one that is let in, and one that leaves by itself
+    let mut client = Raw::connect(&floor, 5, 2, "let-in");
+    drop(Raw::open(&floor));
+    let level_3 = packet(0x10, &[&text("MQIsdp"), &[3, 2, 0, 0], &text("old")]);
+    let other_level = packet(0x10, &[&text("MQTT"), &[6, 2, 0, 0], &text("new")]);
+    let connect = packet(0x10, &[&text("MQTT"), &[4, 2, 0, 0], &text("half")]);
+    for bytes in [&b""[..], &connect[..9], b"GET / HTTP/1.1\r\n\r\n", &[0xC0, 0], &level_3, &other_level] {
+        let mut raw = Raw::open(&floor);
+        raw.send(bytes);
+        let mut rest = Vec::new();
+        let ended = raw.0.read_to_end(&mut rest);
+        // who is of another version is told so
+        assert!(ended.is_err() || rest.len() <= 4, "{bytes:?} {rest:?}");
+    }
+    let counted = ["timeout", "malformed", "version", "tls"].map(|reason| unconnected(&floor, reason));
+    assert_eq!(counted, [2, 2, 2, 0]);
+    client.send(&[0xC0, 0]);
+    assert_eq!(client.read().first, 0xD0, "who is let in is served");
+    publish(&floor);
+    floor.assert_balanced();
+}
+
 #[test]
 fn ten_thousand_sockets_that_never_send_connect_are_closed_in_time_and_cost_little() {
     let keys = format!(
@@ -48,9 +128,16 @@ fn ten_thousand_sockets_that_never_send_connect_are_closed_in_time_and_cost_litt
     let floor = Floor::with(&keys);
     let gateway = Gateway::start(&floor.site);
     publish(&floor);
+    let (mut subscriber, mut publisher) =
+        (Raw::connect(&floor, 4, 2, "follows"), Raw::connect(&floor, 4, 2, "streams"));
+    subscriber.subscribe("floor/8/#", 1);
+    // one turn waits at most: who gives the next waits for it
+    let (turn, turns) = sync_channel(0);
+    let following = thread::spawn(move || follow(&mut subscriber));
+    let streaming = thread::spawn(move || stream(&mut publisher, &turns));
     let (before, began) = (gateway.resident_kb(), Instant::now());
     let opening: Vec<_> =
-        (0..4).map(|_| thread::spawn(move || (0..CROWD / 4).map(|_| open(floor.mqtt)).collect::<Vec<_>>())).collect();
+        (0..4).map(|_| turn.clone()).map(|turn| thread::spawn(move || open_some(floor.mqtt, &turn))).collect();
     let mut silent: Vec<_> = opening.into_iter().flat_map(|some| some.join().expect("all are open")).collect();
     assert!(began.elapsed() < CONNECT_TIMEOUT, "all of them were open at a time: {:?}", began.elapsed());
     // one that comes behind them all is served
@@ -59,9 +146,22 @@ fn ten_thousand_sockets_that_never_send_connect_are_closed_in_time_and_cost_litt
     println!("{each} bytes each, opened in {:?}", began.elapsed());
     assert!(each < 16_384, "{each} bytes each");
     assert!(began.elapsed() < CONNECT_TIMEOUT, "they were still open: {:?}", began.elapsed());
-    let closed = silent.iter_mut().filter_map(|stream| is_closed(stream).then_some(())).count();
-    assert_eq!(closed, CROWD);
+    while began.elapsed() < CONNECT_TIMEOUT {
+        turn.send(()).expect("the stream goes on");
+    }
+    for (n, stream) in silent.iter_mut().enumerate() {
+        assert!(is_closed(stream), "the connection {n}");
+        if n.is_multiple_of(EVERY) {
+            turn.send(()).expect("the stream goes on while they are closed");
+        }
+    }
     assert!(began.elapsed() >= CONNECT_TIMEOUT, "not before their time");
+    assert_eq!(unconnected(&floor, "timeout"), CROWD as u64);
+    drop(turn);
+    let sent = streaming.join().expect("each is acknowledged");
+    assert_eq!(following.join().expect("each is heard"), sent);
+    println!("{sent} messages beside them");
+    assert!(sent > 2_000);
     publish(&floor);
     floor.assert_balanced();
 }
