@@ -327,8 +327,11 @@ impl Group {
                 let is_dead = matches!(outcome, Outcome::DeadLettered(_) | Outcome::GivenUp(_));
                 dead.extend(is_dead.then_some((sequence, outcome)));
             }
-            // One that is not open any more is in nobody's hands either.
-            settled.push((feed.clone(), sequence));
+            // One that is not open any more is in nobody's hands either. One above the top was handed out before its
+            // consumer went back, and comes again.
+            if sequence <= cursor.top {
+                settled.push((feed.clone(), sequence));
+            }
         }
         drop(feed_state);
         self.settled.extend(settled);

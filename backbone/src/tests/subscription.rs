@@ -407,3 +407,24 @@ async fn a_durable_one_that_goes_back_gets_again_what_was_settled_behind_it_and_
         store.subscribe(subscribe("#", Some("s"), Start::Again(store.shared().position(0)), 10)).await.unwrap();
     assert_eq!(take(&mut whole, 6).await.len(), 6);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_displaced_consumer_settles_late_takes_nothing_from_who_went_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut first = consumer(&store, "s", 100).await;
+    offer(&store, (1..=10).map(|id| message(id, "a")).collect()).await.unwrap();
+    let taken = take(&mut first, 10).await;
+    let back = Start::Again(taken[2].position.clone());
+    let again = store.subscribe(subscribe("#", Some("s"), back, 100)).await.unwrap();
+    settle(&mut first, &taken[8..], Settlement::Delivered).await;
+    // it has taken nothing, and what comes next goes on where it is
+    drop(again);
+    let mut next = consumer(&store, "s", 100).await;
+    let rest = take(&mut next, 7).await;
+    assert_eq!(ids(&rest), (4..=10).collect::<Vec<_>>());
+    settle(&mut next, &rest, Settlement::Delivered).await;
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.delivered, counts.pending), (10, 0));
+    assert_balanced(&store);
+}
