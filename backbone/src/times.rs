@@ -70,7 +70,7 @@ pub(crate) fn trim(batch: &mut OwnedWriteBatch, store: &Store, before: u64, from
     for row in store.times.range(from.to_be_bytes()..) {
         let (key, value) = row.into_inner()?;
         if Reader::new(&value).count("sequence").unwrap_or(0) >= before {
-            return Ok(sequence(&key));
+            return Ok(time(&key).as_micros());
         }
         batch.remove(&store.times, key);
     }
@@ -95,6 +95,7 @@ pub(crate) fn before(store: &Store, at: Timestamp, tip: u64) -> fjall::Result<u6
     Ok(before)
 }
 
+/// A key that is no time is before all others. Microseconds are more than a sequence ever gets to.
 fn time(key: &[u8]) -> Timestamp {
-    Timestamp::from_micros(sequence(key))
+    Timestamp::from_micros(key.try_into().map_or(0, u64::from_be_bytes))
 }

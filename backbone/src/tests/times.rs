@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::queue::{Job, Publish};
 
 async fn from(store: &Embedded, at: Timestamp, count: usize) -> Vec<u128> {
     let mut consumer = store.subscribe(subscribe("#", None, Start::Time(at), 10_000)).await.unwrap();
@@ -80,4 +83,40 @@ fn rows_that_are_missing_are_made_at_start() {
     let times = crate::times::Times::load(&store).unwrap();
     assert!(rows().len() >= written);
     assert_eq!(crate::times::Times::load(&store).unwrap(), times);
+}
+
+/// Stores messages that a clock which says `at` has admitted.
+async fn admitted_at(store: &Embedded, at: Timestamp, ids: std::ops::Range<u128>) {
+    let (reply, answer) = oneshot::channel();
+    let mut publish = Publish { reply: Some(reply), ..Publish::default() };
+    store.ledger().received("web", (ids.end - ids.start) as u64);
+    for id in ids {
+        let (mapped, epoch) = message(id, "a").into_parts();
+        publish.add("plant-a", &store.shared.books, at, mapped, epoch);
+    }
+    store.queue.send(Job::Publish(publish)).await.unwrap();
+    assert!(answer.await.unwrap().unwrap().iter().all(|verdict| verdict.answer.is_ok()));
+}
+
+/// Each time as many as take a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_over_a_restart_hides_nothing_from_who_begins_at_a_time() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let folder = tempfile::tempdir().unwrap();
+    let set_back = Timestamp::now();
+    let before = set_back.plus(2 * HOUR);
+    let store = open(folder.path());
+    admitted_at(&store, before, 0..1_100).await;
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(folder.path());
+    admitted_at(&store, set_back, 1_100..2_300).await;
+    let expected: Vec<_> = (0..2_300).collect();
+    assert_eq!(
+        from(&store, set_back.plus(HOUR), 2_300).await,
+        expected,
+        "the first of all is the first of then or later"
+    );
+    let mut none = store.subscribe(subscribe("#", None, Start::Time(before.plus(HOUR)), 9)).await.unwrap();
+    assert!(is_idle(&mut none).await);
 }
