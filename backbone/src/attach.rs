@@ -102,6 +102,9 @@ impl Writer {
             // what is gone already was told of as a gap, or was not asked for
             let read = self.begin(&what.start, tip)?.max(first.saturating_sub(1));
             let id = self.state.registry.reserve(who, false, self.shared.config.subscriptions)?;
+            if let Some(doubt) = &mut self.doubt {
+                doubt.late_from.get_or_insert(id);
+            }
             let feed = Arc::new(Feed::new(id, None, None));
             self.state.registry.insert(feed.clone(), what.filters.clone(), None, who.owner().cloned());
             let snapshot = (what.start == Start::Last).then(|| Snapshot::new(tip));

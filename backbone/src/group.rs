@@ -94,6 +94,8 @@ pub(crate) struct Group {
     pub(crate) redeemed: Vec<EnvelopeId>,
     /// The subscription that it makes: known before the commit, and unmade if the commit never was.
     pub(crate) registered: Option<u32>,
+    /// The first that subscribed while it was in doubt whether the group is on disk: what it brings is not matched for them.
+    pub(crate) late_from: Option<u32>,
     /// A subscription that goes back, and to where: also where its commit failed and is found on disk.
     pub(crate) went_back: Option<(Arc<Feed>, u64)>,
     /// The store could not be read: nothing of the group is stored.

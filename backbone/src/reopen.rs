@@ -52,6 +52,9 @@ impl Writer {
             group.deltas.without_messages_of(&unanswered);
             let asked: Vec<_> = group.asked().collect();
             group.apply(&mut self.state, &self.shared);
+            if let Some(from) = group.late_from {
+                self.look_behind(from);
+            }
             let made = group.registered.and_then(|id| self.state.registry.get(id)).map(|one| one.feed.clone());
             if let Some((name, feed)) = made.and_then(|feed| Some((feed.name.clone()?, feed))) {
                 locked(&self.shared.feeds).insert(name, feed);
@@ -62,6 +65,15 @@ impl Writer {
             group.take_back(&self.state.registry, &self.shared);
             group.registered.into_iter().for_each(|id| self.state.registry.remove(id));
             group.answered.iter().for_each(|row| self.lose(row));
+        }
+    }
+
+    /// Those that subscribed from this number on look in the log for what was found to be there since.
+    fn look_behind(&self, from: u32) {
+        for feed in self.state.registry.feeds().filter(|feed| feed.id >= from) {
+            let mut state = feed.lock();
+            state.restart(self.shared.tip.load(SeqCst));
+            state.wake.notify_one();
         }
     }
 

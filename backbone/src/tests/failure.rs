@@ -205,3 +205,24 @@ async fn without_free_space_publishes_are_refused_reads_go_on_and_it_recovers() 
     assert!(!offer_until_stored(&store, 2).await.duplicate);
     assert_balanced(&store);
 }
+
+/// Something still reads, so that the folder can't be opened anew yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_while_a_group_is_in_doubt_gets_it_if_it_is_on_disk() {
+    for kind in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let (switch, hooks) = faulty();
+        let store = open_with(config(folder.path()), hooks);
+        let first = put(&store, 1, "a").await;
+        let reads = store.shared().store.borrow().clone();
+        switch.store(kind, SeqCst);
+        assert!(offer(&store, vec![message(2, "a")]).await.is_err());
+        let after = Start::After(first.position.unwrap());
+        let mut consumer = store.subscribe(subscribe("a", None, after, 100)).await.unwrap();
+        drop(reads);
+        offer_until_stored(&store, 2).await;
+        put(&store, 3, "a").await;
+        assert_eq!(ids(&take(&mut consumer, 2).await), [2, 3], "{kind}");
+        assert!(is_idle(&mut consumer).await);
+    }
+}
