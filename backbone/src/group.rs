@@ -34,6 +34,9 @@ use crate::{
     times::Times,
 };
 
+/// Outcomes that nobody waits for, and whose they are.
+pub(crate) type FoundOut = (Arc<Feed>, Vec<(u64, Outcome)>);
+
 /// What a group will change.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -76,6 +79,8 @@ pub(crate) struct Group {
     /// What the log has with it.
     pub(crate) extent: Option<Extent>,
     settled: Vec<(Arc<Feed>, u64)>,
+    /// Outcomes that a consumer found out, and does not tell of again.
+    pub(crate) found_out: Vec<FoundOut>,
     /// Which subscriptions select which sequence; 0 where its consumer has seen the envelope.
     pub(crate) matched: Vec<(u32, u64)>,
     /// Somebody waits until it is on disk, or is not shown something before.
@@ -132,8 +137,11 @@ impl Group {
         match job {
             Job::Publish(publish) => self.publish(publish, state, store, shared),
             Job::Settle { feed, outcomes, reply } => {
+                match reply {
+                    Some(reply) => self.replies.push(Reply::Settle(reply)),
+                    None => self.found_out.push((feed.clone(), outcomes.clone())),
+                }
                 self.settle(&feed, outcomes, state, store, shared);
-                self.replies.extend(reply.map(Reply::Settle));
             }
             Job::Advance(advance) => self.advance(advance, &state.registry, shared),
             Job::Keys(job) => self.write_keys(job, state, store, shared),

@@ -12,6 +12,7 @@ use envelope::RejectKind;
 
 use crate::{
     ledger::RouteRow,
+    queue::Job,
     shared::locked,
     store::Store,
     writer::{REOPEN, Writer},
@@ -37,6 +38,7 @@ impl Writer {
                 self.resolve(group);
                 let store = Arc::new(store);
                 self.store = Some(store.clone());
+                self.make_up(&store);
                 self.shared.store.send_replace(Some(store));
                 tracing::info!("the store is open again");
             }
@@ -65,7 +67,20 @@ impl Writer {
             group.take_back(&self.state.registry, &self.shared);
             group.registered.into_iter().for_each(|id| self.state.registry.remove(id));
             group.answered.iter().for_each(|row| self.lose(row));
+            self.owed.append(&mut group.found_out);
         }
+    }
+
+    /// Begins a group with what consumers found out meanwhile, and tell of only once.
+    fn make_up(&mut self, store: &Store) {
+        if self.owed.is_empty() {
+            return;
+        }
+        let mut open = self.begin_group();
+        for (feed, outcomes) in self.owed.drain(..) {
+            open.group.stage(Job::Settle { feed, outcomes, reply: None }, &self.state, store, &self.shared);
+        }
+        self.open = Some(open);
     }
 
     /// Those that subscribed from this number on look in the log for what was found to be there since.

@@ -18,8 +18,8 @@ use tokio::{
 use crate::{
     Status,
     ahead::Open,
-    group::{Group, unavailable},
-    queue::{Job, Jobs, Queued},
+    group::{FoundOut, Group, unavailable},
+    queue::{Job, Jobs, Publish, Queued},
     shared::{Shared, locked, read},
     space::{Ask, SpaceGuard, of_file_system},
     state::State,
@@ -75,6 +75,8 @@ pub(crate) struct Writer {
     commit: Box<dyn FnMut() -> Fault + Send>,
     /// The group that failed.
     pub(crate) doubt: Option<Group>,
+    /// What consumers found out while nothing could be stored.
+    pub(crate) owed: Vec<FoundOut>,
     pub(crate) tried: Option<Instant>,
     /// When it was looked at which subscriptions nobody consumes.
     parked: Instant,
@@ -134,6 +136,7 @@ impl Writer {
             space,
             commit: hooks.commit,
             doubt: None,
+            owed: Vec::new(),
             tried: None,
             parked: Instant::now(),
             meters,
@@ -329,13 +332,14 @@ impl Writer {
     }
 
     /// A job that came while there is no store.
-    fn fail(&self, job: Job, away: &envelope::Rejection) {
-        if let Job::Publish(publish) = &job
-            && publish.reply.is_none()
-        {
-            publish.messages.iter().for_each(|message| self.lose(&message.row));
+    fn fail(&mut self, job: Job, away: &envelope::Rejection) {
+        match job {
+            Job::Publish(Publish { reply: None, messages, .. }) => {
+                messages.iter().for_each(|message| self.lose(&message.row));
+            }
+            Job::Settle { feed, outcomes, reply: None } => self.owed.push((feed, outcomes)),
+            job => job.fail(away),
         }
-        job.fail(away);
     }
 
     /// Free space, and consumers that went away.

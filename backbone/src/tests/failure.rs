@@ -226,3 +226,52 @@ async fn who_subscribes_while_a_group_is_in_doubt_gets_it_if_it_is_on_disk() {
         assert!(is_idle(&mut consumer).await);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_found_to_be_over_its_time_is_counted_though_the_commit_that_said_so_failed() {
+    for kind in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let (switch, hooks) = faulty();
+        let store = open_with(config(folder.path()), hooks);
+        let mut consumer = consumer(&store, "s", 100).await;
+        let mut old = envelope(1, "a");
+        old.expirytime = Some(Timestamp::from_micros(1));
+        offer(&store, vec![admitted(Group::One(old), AckPoint::Durable)]).await.unwrap();
+        switch.store(kind, SeqCst);
+        assert!(is_idle(&mut consumer).await);
+        assert_eq!(switch.load(SeqCst), 0, "a commit has failed");
+        store.ledger().received("web", 1);
+        offer_until_stored(&store, 2).await;
+        let deliveries = take(&mut consumer, 1).await;
+        settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+        let counts = &store.report().subscriptions["s"];
+        assert_eq!((counts.expired, counts.delivered, counts.pending), (1, 1, 0), "{kind}");
+        assert_balanced(&store);
+    }
+}
+
+/// Something still reads, so that the folder can't be opened anew yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_finds_out_while_the_store_is_away_is_counted_once_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, hooks) = faulty();
+    let store = open_with(config(folder.path()), hooks);
+    let mut consumer = consumer(&store, "s", 100).await;
+    let mut old = envelope(1, "a");
+    old.expirytime = Some(Timestamp::from_micros(1));
+    offer(&store, vec![admitted(Group::One(old), AckPoint::Durable)]).await.unwrap();
+    let reads = store.shared().store.borrow().clone();
+    switch.store(1, SeqCst);
+    assert!(offer(&store, vec![message(2, "a")]).await.is_err());
+    assert!(is_idle(&mut consumer).await);
+    // it waits behind what was found out
+    let refused = store.subscribe(subscribe("#", Some("t"), Start::New, 10)).await;
+    assert_eq!(refused.err().map(|rejection| rejection.kind), Some(RejectKind::Unavailable));
+    drop(reads);
+    offer_until_stored(&store, 2).await;
+    let deliveries = take(&mut consumer, 1).await;
+    settle(&mut consumer, &deliveries, Settlement::Delivered).await;
+    let counts = &store.report().subscriptions["s"];
+    assert_eq!((counts.expired, counts.delivered, counts.pending), (1, 1, 0));
+    assert_balanced(&store);
+}
