@@ -3,7 +3,8 @@
 //! The writer shows such consumers what it has staged, then commits and syncs: what they see is in its order, and nothing of
 //! it was refused or is a duplicate. Whoever waits for a receipt, has a durable subscription or asks for last values waits
 //! for the sync as ever. If the commit fails and the group is found not to be on disk, its sequences are given out anew:
-//! consumers that were ahead are put back, and what is offered again they are not shown a second time.
+//! consumers that were ahead are put back, and what is offered again they are not shown a second time, unless they are so
+//! far behind by then that they read it from the log.
 
 use std::{collections::HashSet, sync::atomic::Ordering::SeqCst};
 
@@ -108,15 +109,18 @@ impl Group {
         let concerns =
             |(id, _): &(u32, u64)| state.registry.get(*id).is_some_and(|one| one.feed.was_early.load(SeqCst));
         let is_wanted = self.matched.iter().skip(from).any(concerns);
-        // what has no place in memory could not be read before it is on disk
-        if !is_wanted || self.broken.is_some() || !Tail::fits(self.records.len(), bytes()) {
+        if !is_wanted || self.broken.is_some() {
             return;
         }
-        let new = self.records.iter().skip(self.shown.records).map(|one| (one.stored.clone(), one.size));
-        let gone = shared.tail.extend(self.first + self.shown.records as u64, state.extent.first, new);
-        self.gone.extend(gone);
-        self.shown.records = self.records.len();
-        shared.shown.fetch_max(self.next() - 1, SeqCst);
+        // what has no place in memory could not be read before it is on disk
+        let fits = Tail::fits(self.records.len(), bytes());
+        if fits {
+            let new = self.records.iter().skip(self.shown.records).map(|one| (one.stored.clone(), one.size));
+            let gone = shared.tail.extend(self.first + self.shown.records as u64, state.extent.first, new);
+            self.gone.extend(gone);
+            self.shown.records = self.records.len();
+            shared.shown.fetch_max(self.next() - 1, SeqCst);
+        }
         for (id, sequence) in self.matched.iter_mut().skip(from) {
             let Some(subscription) = state.registry.get(*id).filter(|one| one.feed.was_early.load(SeqCst)) else {
                 continue;
@@ -127,7 +131,7 @@ impl Group {
             if feed.early.seen.remove(&envelope) {
                 self.shown.seen.push((*id, envelope));
                 *sequence = 0;
-            } else if feed.early.may_see(self.shown.number) && feed.attached && feed.ready.len() < MAX_FEED {
+            } else if fits && feed.early.may_see(self.shown.number) && feed.attached && feed.ready.len() < MAX_FEED {
                 feed.early.upto = *sequence;
                 feed.ready.push_back(*sequence);
                 feed.wake.notify_one();
@@ -139,9 +143,6 @@ impl Group {
 
     /// The group is not on disk: what was shown of it is put back.
     pub(crate) fn take_back(&mut self, registry: &Registry, shared: &Shared) {
-        if self.shown.records == 0 {
-            return;
-        }
         shared.tail.truncate(self.first);
         for (id, envelope) in self.shown.seen.drain(..) {
             // it is offered once more

@@ -246,3 +246,28 @@ async fn what_is_shown_early_behind_what_left_memory_is_not_lost() {
     answer.await.unwrap().unwrap();
     assert!(is_idle(&mut consumer).await);
 }
+
+/// A batch with over 4 MiB has no place in memory and is shown to nobody early.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_shown_and_lost_is_not_shown_again_where_it_comes_in_a_group_that_has_no_place_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, held) = Held::open(folder.path());
+    let mut reads = early(&store, "a").await;
+    held.hold();
+    let answer = publish(&store, 1..3);
+    assert_eq!(ids(&take(&mut reads, 2).await), [1, 2]);
+    held.words.send(Fault::Lost).unwrap();
+    assert!(answer.await.unwrap().is_err());
+    held.let_go();
+    let mut large = envelope(9, "a");
+    large.data = Data::Opaque(vec![7; 5 << 20].into());
+    let batch = || vec![message(1, "a"), admitted(Group::One(large.clone()), AckPoint::Durable), message(2, "a")];
+    let started = std::time::Instant::now();
+    while offer(&store, batch()).await.is_err() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    assert_eq!(ids(&take(&mut reads, 1).await), [9]);
+    assert!(is_idle(&mut reads).await);
+    put(&store, 10, "a").await;
+    assert_eq!(ids(&take(&mut reads, 1).await), [10]);
+}
