@@ -120,9 +120,9 @@ fn key(column: Column, first: u64) -> [u8; 9] {
 /// The fingerprints of the log's records from `from` to `to`; none of one that is not there.
 fn of_log(store: &Store, from: u64, to: u64) -> fjall::Result<Vec<Prints>> {
     let mut prints = Vec::new();
-    for entry in store.log.range(from.to_be_bytes()..=to.to_be_bytes()) {
-        let (key, value) = entry.into_inner()?;
-        prints.resize(place(sequence(&key) - from), Prints::default());
+    for row in store.records(from..=to) {
+        let (at, value) = row?;
+        prints.resize(place(at - from), Prints::default());
         prints.push(of_record(value.into()));
     }
     prints.resize(place((to + 1).saturating_sub(from)), Prints::default());
@@ -136,12 +136,12 @@ fn of_record(record: bytes::Bytes) -> Prints {
 /// The fingerprints of the log's records from `from`, or later if they are large, up to before `end`; and where they begin.
 fn of_older(store: &Store, from: u64, end: u64) -> fjall::Result<(u64, Vec<Prints>)> {
     let (mut found, mut bytes, mut first) = (Vec::new(), 0, from);
-    for entry in store.log.range(from.to_be_bytes()..end.to_be_bytes()).rev() {
-        let (key, value) = entry.into_inner()?;
+    for row in store.records(from..end).rev() {
+        let (at, value) = row?;
         bytes += value.len();
-        found.push((sequence(&key), of_record(value.into())));
+        found.push((at, of_record(value.into())));
         if bytes >= MAX_OLDER_BYTES {
-            first = sequence(&key);
+            first = at;
             break;
         }
     }
@@ -199,7 +199,8 @@ pub(crate) fn known(store: &Store, column: Column, at: u64) -> fjall::Result<Kno
     }
     let next = store.index.range(key(column, at.saturating_add(1))..=key(column, u64::MAX)).next();
     let next = next.map(fjall::Guard::key).transpose()?;
-    Ok(Known::Unknown(next.and_then(|key| key.get(1..).map(sequence)).unwrap_or(u64::MAX)))
+    let next = next.and_then(|key| key.get(1..).map(sequence)).filter(|next| *next > at);
+    Ok(Known::Unknown(next.unwrap_or(u64::MAX)))
 }
 
 // === impl Index ===

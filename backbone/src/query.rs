@@ -15,7 +15,7 @@ use crate::{
     pull::delivery,
     record::{self, Header, Stored},
     shared::Shared,
-    store::{Store, sequence},
+    store::Store,
     times,
 };
 
@@ -184,11 +184,11 @@ impl<'s> Walk<'s> {
 
     /// Looks at all records behind `after` up to `last`; answers how far it came.
     fn all(&mut self, after: u64, last: u64) -> fjall::Result<u64> {
-        for entry in self.store.log.range((after + 1).to_be_bytes()..=last.to_be_bytes()) {
-            let (key, value) = entry.into_inner()?;
-            self.look_at(sequence(&key), value.into());
+        for row in self.store.records(after + 1..=last) {
+            let (at, value) = row?;
+            self.look_at(at, value.into());
             if self.is_full() {
-                return Ok(sequence(&key));
+                return Ok(at);
             }
         }
         Ok(last)

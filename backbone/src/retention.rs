@@ -183,9 +183,9 @@ impl Group {
         }
         let mut found = std::mem::take(&mut self.found);
         let (values, mut newest) = (read(&shared.last), None);
-        for entry in store.log.range(extent.first.to_be_bytes()..=last.to_be_bytes()) {
-            let (key, value) = match entry.into_inner() {
-                Ok(row) => row,
+        for row in store.records(extent.first..=last) {
+            let (at, record) = match row {
+                Ok((at, record)) => (at, Bytes::from(record)),
                 Err(error) => {
                     tracing::error!(%error, "a record that is to go can't be read, and what is behind it stays");
                     metrics::counter!("openmesh_backbone_unreadable_total").increment(1);
@@ -193,7 +193,6 @@ impl Group {
                     break;
                 }
             };
-            let (at, record) = (sequence(&key), Bytes::from(value));
             self.trim.is_full = self.trim.gone.len() == MAX_TRIMMED || self.trim.bytes >= MAX_BYTES as u64;
             if self.trim.is_full || records <= 1 || (at > over && !policy.is_over(records, bytes)) {
                 break;

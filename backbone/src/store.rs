@@ -19,13 +19,14 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    ops::RangeBounds,
     path::Path,
     time::Duration,
 };
 
 use bytes::Bytes;
 use envelope::{EnvelopeId, Fingerprint};
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, UserValue};
 
 use crate::{
     OpenError,
@@ -266,14 +267,27 @@ impl Store {
         Ok(value.map(|value| (value.len(), read(value.into()))))
     }
 
+    /// The log's rows in this range, in order. A row whose key is no sequence stands between them and is passed over.
+    pub(crate) fn records<R: RangeBounds<u64>>(
+        &self,
+        range: R,
+    ) -> impl DoubleEndedIterator<Item = fjall::Result<(u64, UserValue)>> + use<R> {
+        let [from, to] = [range.start_bound(), range.end_bound()].map(|bound| bound.map(|at| at.to_be_bytes()));
+        let rows = self.log.range::<[u8; 8], _>((from, to)).map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok((sequence(&key), value))
+        });
+        rows.filter(|row| row.as_ref().map_or(true, |(at, _)| *at > 0))
+    }
+
     /// Records behind `after` up to `last`, at most `max` and about `max_bytes`.
     pub(crate) fn chunk(&self, after: u64, last: u64, max: usize, max_bytes: usize) -> fjall::Result<Vec<(u64, Read)>> {
         let (mut chunk, mut texts) = (Vec::new(), Texts::default());
         let mut bytes = 0;
-        for entry in self.log.range((after + 1).to_be_bytes()..=last.to_be_bytes()) {
-            let (key, value) = entry.into_inner()?;
+        for row in self.records(after + 1..=last) {
+            let (at, value) = row?;
             bytes += value.len();
-            chunk.push((sequence(&key), record::stored(&value.into(), &mut texts)));
+            chunk.push((at, record::stored(&value.into(), &mut texts)));
             if chunk.len() == max || bytes >= max_bytes {
                 break;
             }

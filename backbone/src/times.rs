@@ -10,7 +10,7 @@ use fjall::OwnedWriteBatch;
 use crate::{
     codec::{Reader, put_u64},
     record,
-    store::{Store, sequence},
+    store::Store,
 };
 
 /// A row for so many records.
@@ -38,10 +38,10 @@ impl Times {
             }
         };
         let mut batch = store.database.batch();
-        for entry in store.log.range((times.row + 1).to_be_bytes()..) {
-            let (key, value) = entry.into_inner()?;
+        for row in store.records(times.row + 1..) {
+            let (at, value) = row?;
             let next = times.after(record::admitted_at(&value).ok());
-            times = next.written(sequence(&key), &mut batch, store);
+            times = next.written(at, &mut batch, store);
         }
         batch.commit()?;
         Ok(times)
@@ -85,12 +85,12 @@ pub(crate) fn before(store: &Store, at: Timestamp, tip: u64) -> fjall::Result<u6
         Some(row) => Reader::new(&row.into_inner()?.1).count("sequence").unwrap_or(0),
     };
     let mut before = from.min(tip);
-    for entry in store.log.range((before + 1).to_be_bytes()..=tip.to_be_bytes()) {
-        let (key, value) = entry.into_inner()?;
+    for row in store.records(before + 1..=tip) {
+        let (sequence, value) = row?;
         if record::admitted_at(&value).is_ok_and(|admitted| admitted >= at) {
             return Ok(before);
         }
-        before = sequence(&key);
+        before = sequence;
     }
     Ok(before)
 }

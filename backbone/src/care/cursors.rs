@@ -24,9 +24,8 @@ pub(super) fn mend(store: &Store, gaps: &[(u64, u64)], batch: &mut OwnedWriteBat
         mended.push(Mended { key: key.to_vec(), there: 0, cursor });
     }
     let from = mended.iter().map(|one| one.cursor.top).min().unwrap_or(u64::MAX);
-    for row in store.log.range(from.saturating_add(1).to_be_bytes()..) {
-        let (key, value) = row.into_inner()?;
-        let at = crate::store::sequence(&key);
+    for row in store.records(from.saturating_add(1)..) {
+        let (at, value) = row?;
         let Ok((_, envelope)) = record::decode(&Bytes::from(value)) else { continue };
         mended.iter_mut().for_each(|one| one.there += u64::from(one.waits_for(at, &envelope)));
     }

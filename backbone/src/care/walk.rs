@@ -20,10 +20,9 @@ pub(super) fn log<E>(store: &Store, mut each: impl FnMut(u64, Walked) -> Result<
     let mut next = first_sequence(store);
     while next <= last {
         let mut failed = None;
-        for entry in store.log.range(next.to_be_bytes()..=last.to_be_bytes()) {
-            match entry.into_inner() {
-                Ok((key, value)) => {
-                    let at = sequence(&key);
+        for row in store.records(next..=last) {
+            match row {
+                Ok((at, value)) => {
                     while next < at {
                         each(next, Err("it is missing".to_owned()))?;
                         next += 1;

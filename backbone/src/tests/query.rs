@@ -258,3 +258,39 @@ fn a_row_that_is_cut_is_found_by_a_check_and_misleads_nobody() {
         store.close().await.unwrap();
     });
 }
+
+/// Keys that the store never writes: a sequence over the greatest, and one with a byte too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_at_keys_that_are_no_sequences_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // the first block has rows, of the second none are written yet
+    for from in (0..1_200).step_by(100) {
+        offer(&store, (from..from + 100).map(|id| message(id, "a")).collect()).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let rows = loop {
+        if let Ok(rows) = crate::store::Store::open(folder.path()) {
+            break rows;
+        }
+    };
+    let record = rows.log.get(1_150_u64.to_be_bytes()).unwrap().unwrap();
+    rows.log.insert([&1_150_u64.to_be_bytes()[..], &[1]].concat(), record).unwrap();
+    for column in 0..4 {
+        rows.index.insert([&[column][..], &[0xee; 8]].concat(), [0]).unwrap();
+    }
+    rows.database.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop(rows);
+    let store = open(folder.path());
+    let topic = Some(Filter::new("a").unwrap());
+    let query = Query { topic, most: 1_000, ..Query::default() };
+    let page = store.query(query.clone()).await.unwrap();
+    assert_eq!(page.matches.len(), 1_000);
+    let rest = store.query(Query { after: page.next, ..query }).await.unwrap();
+    assert_eq!((rest.matches.len(), rest.next), (200, None));
+    let mut consumer = store.subscribe(subscribe("a", None, Start::Earliest, 2_000)).await.unwrap();
+    assert_eq!(ids(&take(&mut consumer, 1_200).await), (0..1_200).collect::<Vec<_>>());
+    put(&store, 2_000, "a").await;
+    assert_eq!(ids(&take(&mut consumer, 1).await), [2_000]);
+}
