@@ -27,7 +27,7 @@ pub struct Checked {
     pub given_up: u64,
     /// What is wrong, a sentence each: the first 100.
     pub wrong: Vec<String>,
-    /// How much is wrong.
+    /// How many sentences that would be.
     pub wrong_count: u64,
 }
 
@@ -66,19 +66,21 @@ impl Folder {
             previous = Some([0; 32]);
         }
         let gaps = store.gaps().map_err(|error| self.failed(error))?;
-        let given_up = |at: u64| gaps.iter().any(|(first, last)| (*first..=*last).contains(&at));
-        let walked = walk::log(store, |at, record| {
+        let walked = walk::log(store, |(at, end), record| {
             let found = record.and_then(|record| match record::decode(&record) {
                 Ok((header, _)) => Ok((header, record)),
                 Err(error) => Err(error.to_string()),
             });
             match found {
-                Err(_) if given_up(at) => {
-                    checked.given_up += 1;
-                    previous = None;
-                }
                 Err(why) => {
-                    checked.wrong(format!("record {at}: {why}"));
+                    let given_up =
+                        gaps.iter().map(|(first, last)| ((*last).min(end) + 1).saturating_sub(at.max(*first)));
+                    let given_up = given_up.sum::<u64>();
+                    checked.given_up += given_up;
+                    if end + 1 - at > given_up {
+                        let which = if at == end { format!("record {at}") } else { format!("records {at} to {end}") };
+                        checked.wrong(format!("{which}: {why}"));
+                    }
                     previous = None;
                 }
                 Ok((header, record)) => {

@@ -26,12 +26,12 @@ impl Folder {
     pub fn export(&self, from: u64, out: &mut impl Write) -> Result<Exported, CareError> {
         let mut exported = Exported::default();
         let mut line = Vec::new();
-        walk::log(&self.store, |at, found| {
-            if at < from {
+        walk::log(&self.store, |(at, last), found| {
+            if last < from {
                 return Ok(());
             }
             let Some((header, envelope)) = found.ok().and_then(|record| record::decode(&record).ok()) else {
-                exported.skipped += 1;
+                exported.skipped += last + 1 - at.max(from);
                 return Ok(());
             };
             line.clear();

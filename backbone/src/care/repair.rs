@@ -136,7 +136,7 @@ impl Folder {
         repaired: &mut Repaired,
     ) -> Result<u64, CareError> {
         let (mut bytes, to) = (0, copy.to.log.clone());
-        walk::log(&self.store, |at, found| {
+        walk::log(&self.store, |(at, end), found| {
             let why = match &found {
                 Ok(record) => record::decode(record).err().map(|error| error.to_string()),
                 Err(why) => Some(why.clone()),
@@ -149,8 +149,8 @@ impl Folder {
                 }
                 (found, why) => {
                     match repaired.gaps.last_mut() {
-                        Some((_, last)) if *last + 1 == at => *last = at,
-                        _ => repaired.gaps.push((at, at)),
+                        Some((_, last)) if *last + 1 == at => *last = end,
+                        _ => repaired.gaps.push((at, end)),
                     }
                     let Ok(record) = found else { return Ok(()) };
                     repaired.quarantined += 1;

@@ -13,9 +13,10 @@ use crate::{
 /// A record of the log, or why it can't be read.
 pub(super) type Walked = Result<Bytes, String>;
 
-/// Shows every sequence of the log, in order, to `each`: those that are there, and those that should be. What is missing
-/// is shown as an error. Stops when `each` fails.
-pub(super) fn log<E>(store: &Store, mut each: impl FnMut(u64, Walked) -> Result<(), E>) -> Result<(), E> {
+/// Shows every sequence of the log, in order, to `each`: those that are there one by one, and those that should be as first
+/// and last. What is missing is shown as an error. Stops when `each` fails.
+pub(super) fn log<E>(store: &Store, mut each: impl FnMut((u64, u64), Walked) -> Result<(), E>) -> Result<(), E> {
+    let missing = || Err("it is missing".to_owned());
     let last = last_sequence(store);
     let mut next = first_sequence(store);
     while next <= last {
@@ -23,11 +24,10 @@ pub(super) fn log<E>(store: &Store, mut each: impl FnMut(u64, Walked) -> Result<
         for row in store.records(next..=last) {
             match row {
                 Ok((at, value)) => {
-                    while next < at {
-                        each(next, Err("it is missing".to_owned()))?;
-                        next += 1;
+                    if next < at {
+                        each((next, at - 1), missing())?;
                     }
-                    each(at, Ok(value.into()))?;
+                    each((at, at), Ok(value.into()))?;
                     next = at + 1;
                 }
                 Err(error) => {
@@ -38,19 +38,19 @@ pub(super) fn log<E>(store: &Store, mut each: impl FnMut(u64, Walked) -> Result<
         }
         match failed {
             None => {
-                while next <= last {
-                    each(next, Err("it is missing".to_owned()))?;
-                    next += 1;
+                if next <= last {
+                    each((next, last), missing())?;
                 }
+                return Ok(());
             }
             // what is behind the block that can't be read is looked for one by one, until a range works again
             Some(error) => {
                 let found = match store.log.get(next.to_be_bytes()) {
                     Ok(Some(value)) => Ok(value.into()),
-                    Ok(None) => Err("it is missing".to_owned()),
+                    Ok(None) => missing(),
                     Err(_) => Err(error),
                 };
-                each(next, found)?;
+                each((next, next), found)?;
                 next += 1;
             }
         }

@@ -336,3 +336,27 @@ async fn a_torn_tail_is_cut_off_and_the_store_opens() {
     // What the disk lost is stored again when its sender tries again, and not taken for a duplicate.
     assert!(!put(&store, 200, "a").await.duplicate);
 }
+
+/// As nothing but a hand that writes rows makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_far_behind_the_end_of_the_log_is_said_to_be_wrong_and_is_mended_in_little_time() {
+    const FAR: u64 = 1 << 47;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    closed_store(&path).await;
+    let store = reopened(&path);
+    let cursor = store.subscriptions.get("agent").unwrap().unwrap();
+    let cursor = crate::subscription::Cursor::decode(&cursor).unwrap();
+    let cursor = crate::subscription::Cursor { top: FAR, ..cursor };
+    store.subscriptions.insert("agent", cursor.encode()).unwrap();
+    drop(store);
+    let checked = folder_of(&path).check().unwrap();
+    let after = u64::try_from(MESSAGES).unwrap();
+    assert_eq!(checked.wrong_count, 1);
+    assert_eq!(checked.wrong, [format!("records {} to {FAR}: it is missing", after + 1)]);
+    assert_eq!(repair(&path).unwrap().gaps, [(after + 1, FAR)]);
+    let checked = folder_of(&path).check().unwrap();
+    assert_eq!((checked.records, checked.given_up), (after, FAR - after));
+    // nobody has stored what is given up
+    assert_eq!(checked.wrong, [format!("ledger: store: {FAR} records, but the routes stored {after}")]);
+}
