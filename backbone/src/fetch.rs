@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use crate::{
     codec::DecodeError,
     group::unavailable,
+    last::Page,
     pull::delivery,
     record::Stored,
     shared::{Shared, read},
@@ -18,6 +19,8 @@ use crate::{
 /// The most records that are read in one go.
 pub(crate) const MAX_CHUNK: usize = 1_024;
 const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// How often a page of last values is looked up again, where they change all the time.
+const MOST_LOOK_UPS: usize = 8;
 
 /// An envelope and where it is; `None` if its record can't be read.
 pub(crate) type Found = (u64, Option<Arc<Stored>>);
@@ -127,22 +130,45 @@ pub(crate) async fn last_values(
     after: Option<Topic>,
     most: usize,
 ) -> Result<LastValues, Rejection> {
-    let page = read(&shared.last).page(&[filter], after.as_ref(), u64::MAX, most.clamp(1, MAX_CHUNK));
+    let filters = [filter];
+    let page = || read(&shared.last).page(&filters, after.as_ref(), u64::MAX, most.clamp(1, MAX_CHUNK));
+    values(&shared, page).await
+}
+
+/// The values of a page. Where one is gone, because it was replaced meanwhile and retention had moved its record, the page is
+/// looked up again.
+pub(crate) async fn values(shared: &Shared, page: impl Fn() -> Page) -> Result<LastValues, Rejection> {
+    let mut current = page();
+    for _ in 1..MOST_LOOK_UPS {
+        let (values, is_whole) = values_of(shared, &current).await?;
+        let newer = page();
+        // what has not changed meanwhile can't be read
+        if is_whole || newer.found == current.found {
+            return Ok(values);
+        }
+        current = newer;
+    }
+    Ok(values_of(shared, &current).await?.0)
+}
+
+/// And whether all of them were there.
+async fn values_of(shared: &Shared, page: &Page) -> Result<(LastValues, bool), Rejection> {
     let sequences: Vec<_> = page.found.iter().map(|(_, sequence)| *sequence).collect();
     let in_memory: Option<Vec<Found>> =
         sequences.iter().map(|sequence| Some((*sequence, Some(shared.tail.get(*sequence)?)))).collect();
     let found = match in_memory {
         Some(found) => found,
-        None => blocking(&shared, move |store| named(store, sequences)).await?,
+        None => blocking(shared, move |store| named(store, sequences)).await?,
     };
+    let is_whole = found.iter().all(|(_, stored)| stored.is_some());
     // What was read is less than the page if it is large.
     let is_cut = found.len() < page.found.len();
     let cut = found.len().checked_sub(1).and_then(|last| page.found.get(last)).filter(|_| is_cut);
-    let next = cut.map(|(topic, _)| topic.clone()).or(page.next);
+    let next = cut.map(|(topic, _)| topic.clone()).or(page.next.clone());
     let values = found.into_iter().filter_map(|(sequence, stored)| Some((sequence, stored?)));
     let values =
         values.map(|(sequence, stored)| delivery(shared.position(sequence), Arc::unwrap_or_clone(stored), false));
-    Ok(LastValues { values: values.collect(), next })
+    Ok((LastValues { values: values.collect(), next }, is_whole))
 }
 
 pub(crate) fn named(store: &Store, sequences: Vec<u64>) -> fjall::Result<Vec<Found>> {

@@ -269,10 +269,15 @@ async fn a_last_value_outlives_its_record_and_goes_with_its_successor() {
     let store = keeping(folder.path(), Retention { records: Some(5), ..NONE });
     let last = async || ids(&store.last(envelope::Filter::new("#").unwrap(), None, 9).await.unwrap().values);
     assert_eq!(last().await, [1, 2]);
+    let all = [envelope::Filter::new("#").unwrap()];
+    let page = || crate::shared::read(&store.shared().last).page(&all, None, u64::MAX, 9);
+    let before = std::cell::Cell::new(Some(page()));
     let mut consumer = store.subscribe(subscribe("+", None, Start::Last, 9)).await.unwrap();
     assert_eq!(ids(&take(&mut consumer, 2).await), [1, 2]);
     offer(&store, vec![keep(3, "a")]).await.unwrap();
     assert_eq!(last().await, [3, 2]);
+    let values = crate::fetch::values(store.shared(), || before.take().unwrap_or_else(page)).await.unwrap();
+    assert_eq!(ids(&values.values), [3, 2], "who had looked it up before gets the new one");
     let engine = store.shared().store.borrow().clone().unwrap();
     assert_eq!(engine.kept.iter().count(), 1, "the first one of \"a\" is gone");
 }
