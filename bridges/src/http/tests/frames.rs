@@ -18,6 +18,10 @@ pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 
+/// Codes of a GOAWAY (RFC 9113, section 7).
+pub(super) const NO_ERROR: u32 = 0;
+pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
+
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
@@ -101,6 +105,20 @@ impl Frames {
             }
         }
     }
+}
+
+/// The codes of the GOAWAYs among frames; the last one may be cut off.
+pub(super) fn goaways(mut frames: &[u8]) -> Vec<u32> {
+    let mut codes = Vec::new();
+    while let Some((head, rest)) = frames.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        if head[3] == GOAWAY {
+            codes.push(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+        }
+        frames = rest;
+    }
+    codes
 }
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
