@@ -23,7 +23,7 @@ use super::{
     answer::write_position,
     coding::Accept,
     offer::Offer,
-    openapi::{Guarded, Refusal, TopicFilter, only_get},
+    openapi::{NotLetIn, NotNow, Refusal, TopicFilter, only_get},
     publish::credentials,
     query::{self, bad},
     shown::Shown,
@@ -82,7 +82,8 @@ struct Open(Gauge);
         (status = 406, description = "`Accept-Encoding` excludes `identity`", body = Refusal, content_type = "application/problem+json"),
         (status = 409, description = "the position is none of this store, or another client has the durable name", body = Refusal, content_type = "application/problem+json"),
         (status = 422, description = "a durable name and `start=last` exclude each other", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
+        NotNow,
     ))]
 pub(super) async fn events(
     State(offer): State<Arc<Offer>>,

@@ -18,7 +18,7 @@ use super::{
     Peer, Problem,
     answer::write_position,
     offer::Offer,
-    openapi::{CloudEvent, Guarded, Refusal, TopicName, only_get},
+    openapi::{CloudEvent, NotLetIn, NotNow, Refusal, TopicName, only_get},
     publish::credentials,
     query::{bad, percent_decoded},
 };
@@ -52,7 +52,8 @@ struct Value {
         (status = 400, description = "the path names no topic", body = Refusal, content_type = "application/problem+json"),
         (status = 404, description = "there is none, or none that the principal may read", body = Refusal, content_type = "application/problem+json"),
         (status = 406, description = "`Accept-Encoding` leaves nothing", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
+        NotNow,
     ))]
 pub(super) async fn last(
     State(offer): State<Arc<Offer>>,

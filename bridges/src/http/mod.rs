@@ -32,7 +32,7 @@ mod websocket;
 
 pub use answer::read_position;
 pub use config::{HttpConfig, ServerConfig, WebSocketConfig};
-pub use openapi::{CloudEvent, Document, Refusal};
+pub use openapi::{CloudEvent, Document, NotLetIn, Refusal, secured};
 pub use problem::Problem;
 pub use publish::credentials;
 pub use query::{parameters, shortened};

@@ -115,10 +115,9 @@ pub struct Document {
     components: (),
 }
 
-/// What every endpoint that reads the mesh may answer in its own answer's place.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "it is only told of; the answers are made elsewhere")]
-pub(super) enum Guarded {
+/// What is answered to whoever is not let in, by every listener.
+#[derive(Debug, IntoResponses)]
+pub enum NotLetIn {
     /// No valid credentials, and nobody is let in without
     #[response(status = 401, content_type = "application/problem+json")]
     Unknown(Refusal),
@@ -128,10 +127,13 @@ pub(super) enum Guarded {
     /// Too many tries from this address, or too much of this principal
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(Refusal),
-    /// Not now: `Retry-After` says when
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(Refusal),
 }
+
+/// What every endpoint that reads the mesh may answer besides.
+#[derive(IntoResponses)]
+#[response(status = 503, description = "Not now: `Retry-After` says when", content_type = "application/problem+json")]
+#[expect(dead_code, reason = "it is only told of; the answers are made elsewhere")]
+pub(super) struct NotNow(Refusal);
 
 /// The document as it is served, and the paths in it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -142,7 +144,7 @@ struct Served {
 
 /// The endpoints. Each is registered once, for requests and for the document.
 pub(super) fn endpoints(offer: &Arc<Offer>) -> Router {
-    let (router, mut api) = OpenApiRouter::with_openapi(frame())
+    let (router, mut api) = OpenApiRouter::with_openapi(secured(Frame::openapi()))
         .routes(whole(routes!(websocket::upgrade), any(websocket::upgrade)))
         .routes(whole(routes!(events::events), any(events::events)))
         .routes(whole(routes!(last::last), any(last::last)))
@@ -182,9 +184,9 @@ fn whole<S>(
     (schemas, paths, handler)
 }
 
-/// The document without the endpoints.
-fn frame() -> spec::OpenApi {
-    let mut api = Frame::openapi();
+/// With the ways to say who asks that every listener knows: `key` and `password`.
+#[must_use]
+pub fn secured(mut api: spec::OpenApi) -> spec::OpenApi {
     let components = api.components.get_or_insert_default();
     for (name, scheme) in [("key", HttpAuthScheme::Bearer), ("password", HttpAuthScheme::Basic)] {
         components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));

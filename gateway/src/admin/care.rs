@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backbone::{Backbone, SubscriptionCounts};
-use bridges::http::{Problem, Refusal};
+use bridges::http::{NotLetIn, Problem, Refusal};
 use envelope::Rejection;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,7 +22,6 @@ use super::{
     asked::{USUAL_PAGE, asked, page_size, unreadable},
     guard::Asks,
     letter::{Letters, Shown},
-    openapi::Guarded,
 };
 
 /// A page of `/dead-letters`: letters behind the number `after`, at most `most`.
@@ -80,7 +79,7 @@ impl FromRequestParts<Admin> for Letter {
         (status = 200, description = "a page", body = Letters),
         (status = 400, description = "the query can't be read", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let Some(backbone) = admin.backbone.get() else { return admin.unopened() };
@@ -101,7 +100,7 @@ pub(super) async fn dead_letters(State(admin): State<Admin>, RawQuery(query): Ra
         (status = 200, description = "the letter", body = Shown),
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn dead_letter(
     State(admin): State<Admin>,
@@ -128,7 +127,7 @@ pub(super) async fn dead_letter(
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
         (status = 409, description = "it can't be delivered again", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be written now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn replay_dead_letter(
     State(admin): State<Admin>,
@@ -149,7 +148,7 @@ pub(super) async fn replay_dead_letter(
         (status = 200, description = "it is gone", body = Done),
         (status = 404, description = "there is none of this number", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be written now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn drop_dead_letter(
     State(admin): State<Admin>,
@@ -167,7 +166,7 @@ pub(super) async fn drop_dead_letter(
 #[utoipa::path(get, path = "/subscriptions", responses(
     (status = 200, description = "by name", body = AllSubscriptions),
     (status = 503, description = "the store is not open", body = Refusal, content_type = "application/problem+json"),
-    Guarded,
+    NotLetIn,
 ))]
 pub(super) async fn subscriptions(State(admin): State<Admin>) -> Response {
     match admin.backbone.get() {
@@ -183,7 +182,7 @@ pub(super) async fn subscriptions(State(admin): State<Admin>) -> Response {
         (status = 200, description = "it is gone", body = Done),
         (status = 404, description = "there is none of this name", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be written now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn drop_subscription(
     State(admin): State<Admin>,

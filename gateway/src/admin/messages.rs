@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backbone::{Match, Query};
-use bridges::http::{CloudEvent, Problem, Refusal, read_position};
+use bridges::http::{CloudEvent, NotLetIn, Problem, Refusal, read_position};
 use envelope::{EnvelopeId, Filter, Position, Principal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,7 +19,6 @@ use super::{
     asked::{USUAL_PAGE, asked, bad, page_size, unreadable},
     guard::Asks,
     letter::cloud_event,
-    openapi::Guarded,
 };
 
 /// The longest name that is asked for, in characters.
@@ -79,7 +78,7 @@ struct Message {
         (status = 400, description = "the query can't be read", body = Refusal, content_type = "application/problem+json"),
         (status = 409, description = "the cursor is none of this store", body = Refusal, content_type = "application/problem+json"),
         (status = 503, description = "the store can't be read now", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
     ))]
 pub(super) async fn messages(
     State(admin): State<Admin>,

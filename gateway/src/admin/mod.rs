@@ -24,7 +24,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backbone::{Backbone, LedgerReport, RouteCounts, Status};
-use bridges::{Standings, http::Problem};
+use bridges::{
+    Standings,
+    http::{NotLetIn, Problem},
+};
 use envelope::AckPoint;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -217,7 +220,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 /// All counters, in the Prometheus text format
 #[utoipa::path(get, path = "/metrics", responses(
     (status = 200, description = "openmesh_...", body = String, content_type = "text/plain"),
-    openapi::Guarded,
+    NotLetIn,
 ))]
 async fn metrics(State(admin): State<Admin>) -> Response {
     if let Some(backbone) = admin.backbone.get() {
@@ -230,7 +233,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 #[utoipa::path(get, path = "/ledger", responses(
     (status = 200, description = "all counts", body = ledger::Page),
     (status = 503, description = "the store is not open", body = bridges::http::Refusal, content_type = "application/problem+json"),
-    openapi::Guarded,
+    NotLetIn,
 ))]
 async fn serve_ledger(State(admin): State<Admin>) -> Response {
     match admin.backbone.get() {
@@ -242,7 +245,7 @@ async fn serve_ledger(State(admin): State<Admin>) -> Response {
 /// The mappings in force, the epoch, and what waits for a restart
 #[utoipa::path(get, path = "/routes", responses(
     (status = 200, description = "the mappings", body = Routes),
-    openapi::Guarded,
+    NotLetIn,
 ))]
 async fn routes_in_force(State(admin): State<Admin>) -> Response {
     let (epoch, mappings) = admin.reload.status();
@@ -286,7 +289,7 @@ async fn routes_in_force(State(admin): State<Admin>) -> Response {
 #[utoipa::path(post, path = "/reload", security(("key" = []), ("password" = [])), responses(
     (status = 200, description = "they hold", body = Ended),
     (status = 409, description = "they do not, and what was in force stays", body = Ended),
-    openapi::Guarded,
+    NotLetIn,
 ))]
 async fn reload(State(admin): State<Admin>, Extension(guard::Asks(who)): Extension<guard::Asks>) -> Response {
     let who = who.map_or_else(String::new, |principal| principal.id.to_string());

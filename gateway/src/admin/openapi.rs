@@ -7,14 +7,11 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use bridges::http::Refusal;
+use bridges::http::{NotLetIn, secured};
 use bytes::Bytes;
 use utoipa::{
-    IntoResponses, OpenApi,
-    openapi::{
-        self as spec,
-        security::{Http, HttpAuthScheme, SecurityScheme},
-    },
+    OpenApi,
+    openapi::{self as spec},
 };
 
 /// What there is to say of the API as a whole.
@@ -24,21 +21,6 @@ use utoipa::{
     security((), ("key" = []), ("password" = [])),
 )]
 struct Frame;
-
-/// What `guard` answers in a page's place.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "it is only told of; the answers are made by `guard` and by the listener")]
-pub(super) enum Guarded {
-    /// No valid credentials
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unknown(Refusal),
-    /// These credentials may not, or a foreign Origin
-    #[response(status = 403, content_type = "application/problem+json")]
-    Denied(Refusal),
-    /// Too many tries from this address
-    #[response(status = 429, content_type = "application/problem+json")]
-    TooMany(Refusal),
-}
 
 /// The document as it is served. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -50,7 +32,7 @@ pub(super) struct Document {
 /// This document
 #[utoipa::path(get, path = "/openapi.json", responses(
     (status = 200, description = "OpenAPI 3.1", body = bridges::http::Document),
-    Guarded,
+    NotLetIn,
 ))]
 pub(super) async fn serve(Extension(document): Extension<Document>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document.json).into_response()
@@ -58,13 +40,7 @@ pub(super) async fn serve(Extension(document): Extension<Document>) -> Response 
 
 /// The document without the pages.
 pub(super) fn frame() -> spec::OpenApi {
-    let mut api = Frame::openapi();
-    let schemes = [("key", HttpAuthScheme::Bearer), ("password", HttpAuthScheme::Basic)];
-    let components = api.components.get_or_insert_default();
-    for (name, scheme) in schemes {
-        components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
-    }
-    api
+    secured(Frame::openapi())
 }
 
 // === impl Document ===

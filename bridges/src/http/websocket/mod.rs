@@ -46,7 +46,7 @@ use super::{
     address::{WEBSOCKET, address_of_frames},
     draft::{self, Draft},
     offer::Offer,
-    openapi::{Guarded, Refusal, only_get},
+    openapi::{NotLetIn, NotNow, Refusal, only_get},
     publish::credentials,
 };
 use crate::net::Stream;
@@ -94,7 +94,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
     responses(
         (status = 101, description = "it is one from now on"),
         (status = 400, description = "no handshake of a WebSocket over HTTP/1.1", body = Refusal, content_type = "application/problem+json"),
-        Guarded,
+        NotLetIn,
+        NotNow,
     ))]
 pub(super) async fn upgrade(
     State(offer): State<Arc<Offer>>,
