@@ -35,6 +35,8 @@ pub struct SourceContext {
     pub standings: Standings,
     /// The bridge's own small durable state, written in the steps that store messages.
     pub keys: Arc<dyn KeyValue>,
+    /// For how long the store knows a message that comes again.
+    pub remembers: Duration,
     /// What receipts promise beyond the store.
     pub promises: Arc<dyn Promises>,
     /// Credentials to principal.

@@ -188,7 +188,8 @@ impl App {
         let wiring =
             Wiring::new(&loaded.config.limits, reload.current(), gate, backbone.clone(), audit.clone(), tickets)
                 .telling(notices)
-                .reporting(standings);
+                .reporting(standings)
+                .remembering(loaded.config.open_with().dedup_window.age);
         reader.get_or_init(|| wiring.outlet(&admin::ADMIN.into()));
         // Before anything is taken: a mapping that sends misses nothing of it.
         let egress = wiring.egress(&loaded.config.bridges, built.sinks, &sinks);

@@ -1,8 +1,8 @@
 //! Which part is handed to which: the only place that sees policy, backbone, mappings and bridges together.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
-use backbone::Backbone;
+use backbone::{Backbone, DedupWindow};
 use bridges::{BridgeConfig, LinkContext, SourceContext, Standings, room::ByteRoom};
 use envelope::{Admitted, Authenticator, Batch, Ingress, KeyValue, Sink};
 use policy::{AuditSink, Current, IngressConfig, Meters, Trail};
@@ -42,6 +42,8 @@ pub(crate) struct Wiring {
     through: PassThrough,
     /// How the connections stand that bridges make.
     standings: Standings,
+    /// For how long the store knows a message that comes again.
+    remembers: Duration,
 }
 
 // === impl Wiring ===
@@ -68,12 +70,18 @@ impl Wiring {
             audit,
             tickets,
             standings: Standings::default(),
+            remembers: DedupWindow::default().age,
         }
     }
 
     /// Where bridges say how their own connections stand.
     pub(crate) fn reporting(self, standings: Standings) -> Self {
         Self { standings, ..self }
+    }
+
+    /// The store knows a message that comes again for so long.
+    pub(crate) fn remembering(self, remembers: Duration) -> Self {
+        Self { remembers, ..self }
     }
 
     /// Tells of what validation refuses, there.
@@ -111,6 +119,7 @@ impl Wiring {
             audit: trail,
             outlet: Arc::new(self.outlet(name)),
             keys: self.keys(name),
+            remembers: self.remembers,
             principal: Arc::new(principal_of(name, &self.current.load().domain)),
             addresses,
             standings: self.standings.clone(),

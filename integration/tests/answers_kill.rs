@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panic")]
 
-use std::thread;
+use std::{fs, thread};
 
 use integration::{Gateway, Site, Subscriber, client};
 use serde_json::{Value, json};
@@ -91,6 +91,38 @@ fn a_retry_hears_the_answer_of_the_first_after_the_gateway_was_killed() {
     assert_eq!((&answer["op"], &answer["payload"]["text"]), (&json!("answer"), &json!("17")), "{answer}");
     assert_eq!(answer["headers"]["x-agent"], "ada", "{answer}");
 
+    let ledger = client::get(&site.admin_url("/ledger")).body;
+    assert_eq!(ledger["balanced"], true, "{ledger:#}");
+}
+
+#[test]
+fn an_answer_that_finds_no_room_is_told_and_counted_and_nobody_is_asked_for_it_twice() {
+    let site = site();
+    let text = fs::read_to_string(site.config().join("gateway.yaml")).unwrap();
+    let path = format!("path: {}", site.data().display());
+    site.write("gateway.yaml", &text.replace(&path, &format!("{path}, keys: {{ most: 1 }}")));
+    let gateway = Gateway::start(&site);
+    let mut agent = Subscriber::open(site.http, &["market/#"], &json!("new"), None, 8).unwrap();
+    let first = asked(&site, &mut agent, "first", &[said("17", false)]);
+    let second = asked(&site, &mut agent, "second", &[said("18", false)]);
+    assert_eq!([first.status, second.status], [200, 200], "{second:?}");
+    assert_eq!(second.body["text"], "18");
+    let lost = "openmesh_bridge_answers_not_kept_total{bridge=\"web\"} 1\n";
+    let metrics = client::get(&site.admin_url("/metrics")).text;
+    assert!(metrics.contains(lost), "{metrics}");
+    let heard = ask(&site, "second", "{}");
+    assert_eq!((heard.status, &heard.text), (200, &second.text), "it is in memory still");
+    gateway.kill();
+
+    let _gateway = Gateway::start(&site);
+    let kept = ask(&site, "first", "{}");
+    assert_eq!((kept.status, &kept.text), (200, &first.text));
+    let retry = ask(&site, "second", "{}");
+    assert_eq!((retry.status, &retry.body["kind"]), (504, &json!("not-settled")), "{retry:?}");
+    assert!(retry.text.contains("is stored"), "{retry:?}");
+    // what is stored is what was answered, each once
+    let stored = client::get(&site.admin_url("/messages?topic=market/ask")).body;
+    assert_eq!(stored["messages"].as_array().map(Vec::len), Some(2), "{stored:#}");
     let ledger = client::get(&site.admin_url("/ledger")).body;
     assert_eq!(ledger["balanced"], true, "{ledger:#}");
 }

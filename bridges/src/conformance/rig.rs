@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -115,6 +116,7 @@ impl Rig {
             ingress: fakes.clone().ingress(),
             outlet: outlet.clone(),
             keys: keys.clone(),
+            remembers: Duration::from_secs(24 * 3_600),
             principal: Arc::new(Principal::new("$bridge:web", "test")),
             addresses: addresses_taken.subscribe(),
             standings: standings.clone(),

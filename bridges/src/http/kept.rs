@@ -11,8 +11,6 @@ use metrics::{Counter, counter, describe_counter};
 
 /// The most of an answer that is kept, with its headers; of a larger one only that there was one.
 pub(super) const MAX_KEPT: usize = 65_536;
-/// For as long as the store remembers ids, if nothing else is said of it.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// The first byte of what is written: its format, then what it is.
 const FORMAT: u8 = 1;
 const IN_WORDS: u8 = 0;
@@ -22,6 +20,8 @@ const TOO_MUCH: u8 = 2;
 /// The answers of one bridge.
 pub(super) struct Kept {
     keys: Arc<dyn KeyValue>,
+    /// As long as the store remembers the message: later a retry is another message, and nobody asks for it.
+    kept_for: Duration,
     /// Answers that could not be written.
     lost: Counter,
 }
@@ -29,9 +29,10 @@ pub(super) struct Kept {
 // === impl Kept ===
 
 impl Kept {
-    pub(super) fn new(bridge: &str, keys: Arc<dyn KeyValue>) -> Self {
+    pub(super) fn new(bridge: &str, keys: Arc<dyn KeyValue>, kept_for: Duration) -> Self {
         describe_counter!("openmesh_bridge_answers_not_kept_total", "answers that a retry can't hear again");
-        Self { keys, lost: counter!("openmesh_bridge_answers_not_kept_total", "bridge" => bridge.to_owned()) }
+        let lost = counter!("openmesh_bridge_answers_not_kept_total", "bridge" => bridge.to_owned());
+        Self { keys, kept_for, lost }
     }
 
     /// Keeps what a message was answered. One that can't be written is told all the same, and counted.
@@ -44,7 +45,7 @@ impl Kept {
         };
         async move {
             let Some(value) = value else { return };
-            let write = KeyWrite::put(key(id), value).expiring(KEPT_FOR);
+            let write = KeyWrite::put(key(id), value).expiring(self.kept_for);
             if let Err(error) = self.keys.write(vec![write]).await {
                 self.lost.increment(1);
                 tracing::debug!(%error, %id, "an answer is not kept");
@@ -123,7 +124,7 @@ fn read(mut value: Bytes) -> Option<Reached> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::FakeKeys;
+    use crate::conformance::{FakeKeys, HARD_TIMEOUT};
 
     fn id(n: u128) -> EnvelopeId {
         EnvelopeId::new(uuid::Uuid::from_u128(n))
@@ -136,7 +137,7 @@ mod tests {
 
     fn kept() -> (Kept, Arc<FakeKeys>) {
         let keys = Arc::new(FakeKeys::default());
-        (Kept::new("web", keys.clone()), keys)
+        (Kept::new("web", keys.clone(), Duration::from_secs(60)), keys)
     }
 
     #[tokio::test]
@@ -156,6 +157,22 @@ mod tests {
         keys.refuse(true);
         kept.keep(id(60), &Reached::Answered(None)).await;
         assert!(kept.find(id(60)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_is_kept_for_as_long_as_it_was_said_and_no_longer() {
+        let (long, keys) = kept();
+        let short = Kept::new("web", keys, Duration::from_millis(1));
+        for (n, kept) in [(1, &long), (2, &short)] {
+            kept.keep(id(n), &Reached::Answered(None)).await;
+        }
+        let gone = async {
+            while short.find(id(2)).await.is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HARD_TIMEOUT, gone).await.expect("it ends");
+        assert!(long.find(id(1)).await.is_some());
     }
 
     #[tokio::test]

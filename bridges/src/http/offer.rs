@@ -65,7 +65,7 @@ impl Offer {
         let retries = counter!("openmesh_bridge_retries_total", "bridge" => cx.bridge.to_string());
         let coders = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
         let (lanes, running, shown) = (AtomicU64::new(0), Mutex::default(), Shown::new());
-        let kept = Kept::new(&cx.bridge, cx.keys.clone());
+        let kept = Kept::new(&cx.bridge, cx.keys.clone(), cx.remembers);
         Self { cx, config, lanes, running, kept, coders, shown, full, retries }
     }
 
