@@ -3,13 +3,14 @@
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use integration::{Gateway, Site, Subscriber, client};
+use integration::{Gateway, Site, Subscriber, client, eventually};
 use serde_json::{Value, json};
 
 const PARTS: u64 = 100_000;
@@ -75,6 +76,46 @@ fn a_stream_to_a_slow_reader_is_whole_takes_no_memory_and_goes_on_at_its_offset(
     let grown = most.saturating_sub(before);
     println!("{grown} kB more");
     assert!(grown < MORE_KB, "{grown} kB more");
+    assert_balanced(&site);
+}
+
+#[test]
+fn a_hundred_thousand_messages_go_past_viewers_that_read_nothing_and_are_cut() {
+    let site = Site::shipped();
+    site.configure("write_timeout: 2s, websocket: { ping_interval: 1s }", "");
+    site.write(
+        "mappings/stream.yaml",
+        "mapping: stream\nfrom: { bridge: web, address: POST /stream, decode: json }\nenvelope: { topic: camera/7 }\n",
+    );
+    let gateway = Gateway::start(&site);
+    publishing(site.http, 0..PARTS / 5).join().expect("what comes first is stored");
+    let before = gateway.resident_kb();
+    let socket = Subscriber::open(site.http, &["camera/7"], &json!("new"), None, 1_000).expect("a viewer");
+    let mut events = TcpStream::connect(site.http).expect("a connection");
+    let ask = format!("GET /mesh/v1/events?filter=camera/7 HTTP/1.1\r\nhost: {}\r\n\r\n", site.http);
+    events.write_all(ask.as_bytes()).expect("to ask");
+    let mut status = [0; 12];
+    events.read_exact(&mut status).expect("a status");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    publishing(site.http, PARTS / 5..PARTS / 5 + PARTS).join().expect("nobody who reads nothing holds it up");
+    let grown = gateway.resident_kb().saturating_sub(before);
+    println!("{grown} kB more");
+    assert!(grown < MORE_KB, "{grown} kB more");
+    let cut = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("openmesh_bridge_connections_cut_total"));
+        let unread = lines.filter(|line| line.contains("reason=\"unread\""));
+        unread.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    // of a WebSocket no more is on its way than its credit, which the kernel may hold: it is closed as one that is silent
+    eventually("both are cut, and who did not take what there was is counted", PATIENCE, || {
+        let metrics = client::get(&site.admin_url("/metrics")).text;
+        let closed = metrics.contains("openmesh_bridge_websockets{bridge=\"web\"} 0\n");
+        (cut(&metrics) >= 1 && closed).then_some(())
+    });
+    let log = fs::read_to_string(site.scratch("gateway.log")).expect("the log");
+    let address = events.local_addr().expect("its address").to_string();
+    assert!(log.lines().any(|line| line.contains(&address) && line.contains("cut")), "{address} is not named");
+    drop((socket, events));
     assert_balanced(&site);
 }
 
