@@ -17,12 +17,17 @@ use std::{
 
 use backbone::{Backbone, Embedded, EmbeddedConfig};
 use envelope::{Filter, Settlement, Start, Subscribe, Timestamp};
+use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 
 #[path = "support/batch.rs"]
 mod support;
 
 use support::batch;
+
+/// As the gateway has it.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const CALLERS: usize = 8;
 const BATCH: usize = 64;

@@ -26,7 +26,10 @@ use std::{
 
 use bytes::Bytes;
 use envelope::{EnvelopeId, Fingerprint};
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, UserValue};
+use fjall::{
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, UserValue,
+    config::{BlockSizePolicy, FilterPolicy, PartitioningPolicy, PinningPolicy},
+};
 
 use crate::{
     OpenError,
@@ -43,6 +46,8 @@ const CACHE: u64 = 4 << 20;
 /// Memory for records that are in the journal and in no table yet.
 const LOG_MEMTABLE: u64 = 8 << 20;
 const MEMTABLE: u64 = 2 << 20;
+/// Of the log, which is read in long runs. A flipped bit takes a whole block.
+const LOG_BLOCK: u32 = 16 << 10;
 /// The most sealed memtables of a keyspace that wait to become tables.
 const MAX_SEALED: usize = 2;
 /// Between two looks at whether they did.
@@ -95,24 +100,31 @@ impl Store {
             .worker_threads(1)
             .open()
             .map_err(storage)?;
-        let keyspace = |name, memtable| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable).expect_point_read_hits(true);
-            database.keyspace(name, options).map_err(storage)
+        let options =
+            |memtable| KeyspaceCreateOptions::default().max_memtable_size(memtable).expect_point_read_hits(true);
+        let keyspace = |name| database.keyspace(name, || options(MEMTABLE)).map_err(storage);
+        // sequences need no filters, and indexes are read as the blocks are, so that memory does not grow with the log
+        let log = || {
+            options(LOG_MEMTABLE)
+                .data_block_size_policy(BlockSizePolicy::all(LOG_BLOCK))
+                .filter_policy(FilterPolicy::disabled())
+                .index_block_partitioning_policy(PartitioningPolicy::all(true))
+                .index_block_pinning_policy(PinningPolicy::all(false))
         };
         let mut store = Self {
             name: 0,
-            log: keyspace("log", LOG_MEMTABLE)?,
-            dedup: keyspace("dedup", MEMTABLE)?,
-            ledger: keyspace("ledger", MEMTABLE)?,
-            subscriptions: keyspace("subscriptions", MEMTABLE)?,
-            last: keyspace("last", MEMTABLE)?,
-            keys: keyspace("keys", MEMTABLE)?,
-            kept: keyspace("kept", MEMTABLE)?,
-            dead: keyspace("dead", MEMTABLE)?,
-            times: keyspace("times", MEMTABLE)?,
-            ages: keyspace("ages", MEMTABLE)?,
-            index: keyspace("index", MEMTABLE)?,
-            meta: keyspace("meta", MEMTABLE)?,
+            log: database.keyspace("log", log).map_err(storage)?,
+            dedup: keyspace("dedup")?,
+            ledger: keyspace("ledger")?,
+            subscriptions: keyspace("subscriptions")?,
+            last: keyspace("last")?,
+            keys: keyspace("keys")?,
+            kept: keyspace("kept")?,
+            dead: keyspace("dead")?,
+            times: keyspace("times")?,
+            ages: keyspace("ages")?,
+            index: keyspace("index")?,
+            meta: keyspace("meta")?,
             database,
         };
         store.check_format(path)?;
