@@ -32,7 +32,7 @@ const MAX_BEGUN: usize = 1_024;
 const MAX_RECORDS: usize = 1_024;
 
 /// The longest that a group stays open which nobody waits for.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A group that publishers have begun.
 #[derive(Debug)]
