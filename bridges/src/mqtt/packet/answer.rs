@@ -118,8 +118,7 @@ impl AnswerDecoder {
         if buffer.len() < total {
             return Ok(Read::Incomplete(Some(total)));
         }
-        let mut packet = buffer.split_to(total).freeze();
-        let reader = Reader::new(packet.split_off(1 + size));
+        let reader = Reader::of(buffer, 1 + size, total);
         self.read(first, reader).map(Read::Answer)
     }
 

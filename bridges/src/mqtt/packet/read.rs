@@ -1,9 +1,12 @@
-//! The data types of MQTT (MQTT 5.0, section 1.5), read from a packet without copying it.
+//! The data types of MQTT (MQTT 5.0, section 1.5), read from a packet without copying each.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::{Broken, Reason};
+
+/// The largest packet that is copied out of what was read.
+const MAX_COPIED: usize = 2_048;
 
 /// What is left of one packet.
 #[derive(Debug)]
@@ -12,6 +15,17 @@ pub(super) struct Reader(Bytes);
 // === impl Reader ===
 
 impl Reader {
+    /// Takes a packet of `total` bytes off the buffer; what is behind its fixed header is read. A small one is copied: it
+    /// would keep the room of all that is read at once for as long as it is on its way.
+    pub(super) fn of(buffer: &mut BytesMut, header: usize, total: usize) -> Self {
+        if total <= MAX_COPIED {
+            let packet = Bytes::copy_from_slice(&buffer[header..total]);
+            buffer.advance(total);
+            return Self(packet);
+        }
+        Self(buffer.split_to(total).freeze().split_off(header))
+    }
+
     pub(super) fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }
