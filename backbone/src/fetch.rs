@@ -141,9 +141,12 @@ pub(crate) async fn values(shared: &Shared, page: impl Fn() -> Page) -> Result<L
     let mut current = page();
     for _ in 1..MOST_LOOK_UPS {
         let (values, is_whole) = values_of(shared, &current).await?;
+        if is_whole {
+            return Ok(values);
+        }
         let newer = page();
         // what has not changed meanwhile can't be read
-        if is_whole || newer.found == current.found {
+        if newer.found == current.found {
             return Ok(values);
         }
         current = newer;

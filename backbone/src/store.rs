@@ -103,7 +103,8 @@ impl Store {
         let options =
             |memtable| KeyspaceCreateOptions::default().max_memtable_size(memtable).expect_point_read_hits(true);
         let keyspace = |name| database.keyspace(name, || options(MEMTABLE)).map_err(storage);
-        // sequences need no filters, and indexes are read as the blocks are, so that memory does not grow with the log
+        // sequences need no filters, and indexes are read as the blocks are, so that memory does not grow with the log; a folder
+        // keeps what it was made with
         let log = || {
             options(LOG_MEMTABLE)
                 .data_block_size_policy(BlockSizePolicy::all(LOG_BLOCK))
