@@ -1,4 +1,4 @@
-//! The data types of MQTT (MQTT 5.0, section 1.5), read from a packet without copying each.
+//! The data types of MQTT (MQTT 5.0, section 1.5), read from a packet without a copy of each.
 
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -140,6 +140,20 @@ mod tests {
         assert!(varint(&[0x80, 0]).is_err());
         assert!(varint(&[0x80, 0x80, 0x80, 0x80]).is_err());
         assert!(varint(&[0xFF, 0xFF, 0xFF, 0xFF, 1]).is_err());
+    }
+
+    #[test]
+    fn a_small_packet_keeps_nothing_of_what_was_read_with_it_and_a_large_one_is_not_copied() {
+        const ROOM: usize = 16_384;
+        for (total, is_copied) in [(2, true), (MAX_COPIED, true), (MAX_COPIED + 1, false)] {
+            let mut buffer = BytesMut::with_capacity(ROOM);
+            buffer.extend_from_slice(&vec![7; total]);
+            let packet = Reader::of(&mut buffer, 2, total);
+            assert_eq!(packet.len(), total - 2);
+            assert!(buffer.is_empty());
+            assert_eq!(buffer.try_reclaim(ROOM), is_copied, "of {total} bytes, while they are on their way");
+            drop(packet);
+        }
     }
 
     #[test]
