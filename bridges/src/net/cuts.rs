@@ -46,9 +46,11 @@ impl Cuts {
     /// little fits into the kernel's buffers for long, and nobody else would notice.
     pub(super) fn watch(&self, stream: &TcpStream) -> io::Result<()> {
         let socket = SockRef::from(stream);
-        // with a user timeout one probe without an answer is enough once the time is over: the first is asked early
+        // with a user timeout one probe without an answer is enough once the time is over: the first is asked early. A crowd
+        // that came at once is not asked at once: the kernel drops what it can't queue, and who is not heard is given up
         let between = (self.write_timeout / PROBES).max(LEAST);
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(between).with_interval(between))?;
+        let first = fastrand::u64((between / 2).max(LEAST).as_secs()..=between.as_secs());
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(first)).with_interval(between))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.write_timeout))?;
         Ok(())
@@ -71,6 +73,26 @@ impl Cut {
         match self {
             Self::Unread => "its peer read nothing",
             Self::Vanished => "its peer did not answer",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn peers_that_come_at_once_are_not_asked_at_once_and_each_in_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (write_timeout, expected) in [(30, 5..=10), (1, 1..=1)] {
+            let cuts = Cuts::new("web", Duration::from_secs(write_timeout));
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let asked = (0..200).map(|_| {
+                cuts.watch(&stream).unwrap();
+                SockRef::from(&stream).tcp_keepalive_time().unwrap().as_secs()
+            });
+            let asked: std::collections::BTreeSet<_> = asked.collect();
+            assert!(asked.iter().copied().eq(expected), "{asked:?} seconds of {write_timeout}");
         }
     }
 }
