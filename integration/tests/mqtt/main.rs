@@ -58,6 +58,14 @@ impl Floor {
         Self { site, mqtt, websocket }
     }
 
+    /// How many connections were closed because of what they brought.
+    fn unconnected(&self, reason: &str) -> u64 {
+        let metrics = client::get(&self.site.admin_url("/metrics")).text;
+        let name = format!("openmesh_bridge_mqtt_unconnected_total{{bridge=\"floor\",reason=\"{reason}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{metrics}"));
+        value.parse().expect("a number")
+    }
+
     /// The ledger's own word for it, once nothing is in flight.
     fn assert_balanced(&self) {
         eventually("the ledger balances", PATIENCE, || {

@@ -13,6 +13,7 @@ use integration::{Gateway, client, eventually};
 use crate::{
     Floor, PATIENCE,
     clients::{run, subscriber, subscribing, tool},
+    pressure::{packet, text},
 };
 
 /// Runs openssl in a folder.
@@ -67,6 +68,19 @@ fn over_tls_a_client_is_who_its_certificate_says_and_without_one_it_is_not_let_i
             assert!(!publish(own).0, "{version}: {why}");
         }
     }
+    // nor is one that speaks no TLS, and one whose certificate is of another authority
+    let mut plain = TcpStream::connect(floor.mqtt).expect("the listener");
+    plain.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    plain.write_all(&packet(0x10, &[&text("MQTT"), &[4, 2, 0, 0], &text("plain")])).expect("to write");
+    let mut answer = Vec::new();
+    let ended = plain.read_to_end(&mut answer);
+    assert!(ended.is_err() || answer.first() == Some(&0x15), "an alert of TLS at most: {answer:?}");
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=press-8");
+    let mut other = tool("mosquitto_pub", &floor, "mqttv5");
+    over_tls(&mut other, Some("other"));
+    assert!(!run(other.args(["-q", "1", "-t", "floor/7/text", "-m", "{\"n\":1}"])).0, "another authority's");
+    // two had no certificate; the stranger's is sound, and who it is was asked by CONNECT
+    assert_eq!(["tls", "timeout", "malformed"].map(|reason| floor.unconnected(reason)), [4, 0, 0]);
     floor.assert_balanced();
     let ledger = client::get(&floor.site.admin_url("/ledger")).body;
     assert_eq!(ledger["bridges"]["floor"]["accepted"], 2, "{ledger}");
@@ -123,12 +137,6 @@ fn mqtt_3_3_2_5_and_6_a_message_that_has_expired_is_handed_to_nobody_and_one_tha
     let left: u32 = left.parse().expect("seconds");
     assert!(heard && text == "long" && (400..=498).contains(&left), "{said}");
     floor.assert_balanced();
-}
-
-/// Bytes of a packet whose length fits one byte.
-fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let body = parts.concat();
-    [&[first, u8::try_from(body.len()).expect("a short packet")], &body[..]].concat()
 }
 
 #[test]

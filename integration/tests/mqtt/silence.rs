@@ -53,14 +53,6 @@ fn publish(floor: &Floor) {
     assert!(sent, "{said}");
 }
 
-/// How many connections were closed because of what they brought.
-fn unconnected(floor: &Floor, reason: &str) -> u64 {
-    let metrics = client::get(&floor.site.admin_url("/metrics")).text;
-    let name = format!("openmesh_bridge_mqtt_unconnected_total{{bridge=\"floor\",reason=\"{reason}\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{metrics}"));
-    value.parse().expect("a number")
-}
-
 /// A message of QoS 1 for each turn, acknowledged before the next, and a last one; how many before that.
 fn stream(publisher: &mut Raw, turns: &Receiver<()>) -> u32 {
     let mut count = 0_u32;
@@ -111,7 +103,7 @@ fn what_is_closed_before_it_is_let_in_is_counted_by_its_reason() {
         // who is of another version is told so
         assert!(ended.is_err() || rest.len() <= 4, "{bytes:?} {rest:?}");
     }
-    let counted = ["timeout", "malformed", "version", "tls"].map(|reason| unconnected(&floor, reason));
+    let counted = ["timeout", "malformed", "version", "tls"].map(|reason| floor.unconnected(reason));
     assert_eq!(counted, [2, 2, 2, 0]);
     client.send(&[0xC0, 0]);
     assert_eq!(client.read().first, 0xD0, "who is let in is served");
@@ -156,7 +148,7 @@ fn ten_thousand_sockets_that_never_send_connect_are_closed_in_time_and_cost_litt
         }
     }
     assert!(began.elapsed() >= CONNECT_TIMEOUT, "not before their time");
-    assert_eq!(unconnected(&floor, "timeout"), CROWD as u64);
+    assert_eq!(floor.unconnected("timeout"), CROWD as u64);
     drop(turn);
     let sent = streaming.join().expect("each is acknowledged");
     assert_eq!(following.join().expect("each is heard"), sent);
