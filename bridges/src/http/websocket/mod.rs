@@ -200,11 +200,13 @@ async fn run(
     let ended = async {
         let deadline = Instant::now() + CLOSE_WITHIN;
         connection.finish(deadline).await;
-        let closed = writer::close(writer, out, end.close_frame());
-        if timeout_at(deadline, closed).await.is_err() {
+        let close = end.close_frame();
+        let is_told = close.is_some();
+        if timeout_at(deadline, writer::close(writer, out, close)).await.is_err() {
             tracing::debug!(%peer, "the client did not read to the end");
+        } else if is_told {
+            writer::linger(&mut reader).await;
         }
-        writer::linger(&mut reader).await;
     };
     Box::pin(ended).await;
     open.decrement(1.0);
